@@ -1,0 +1,72 @@
+"""The feature key: all that determines a feature vector except the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from featcache.errors import StoreError
+from featcache.hashing import canonical_json, digest_json
+
+FIELDS = ("backbone", "architecture", "weights", "tap", "preprocessing", "precision", "dtype", "view")
+"""Every field of a key; one that cannot be determined means that the features cannot be kept."""
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """Identity of a kind of feature.
+
+    Parameters
+    ----------
+    fields : mapping
+        One JSON value for each name in :data:`FIELDS`.
+
+    Raises
+    ------
+    StoreError
+        If a field is missing, unknown or None: such features would have no identity.
+    """
+
+    fields: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in FIELDS:
+            if self.fields.get(name) is None:
+                raise StoreError(f"The feature key has no {name!r}: features of unknown origin are not kept.")
+        if extra := sorted(set(self.fields) - set(FIELDS)):
+            raise StoreError(f"The feature key has unknown fields: {', '.join(extra)}.")
+
+    @property
+    def name(self) -> str:
+        """Name of the feature as the user types it (``"clip"``)."""
+        return str(self.fields["backbone"])
+
+    @cached_property
+    def json(self) -> str:
+        """The key as canonical JSON."""
+        return canonical_json(dict(self.fields))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the canonical JSON: the name of the key's folder."""
+        return digest_json(dict(self.fields))
+
+    def differences(self, other: FeatureKey) -> list[tuple[str, Any, Any]]:
+        """Return (field, mine, other's) for every leaf in which two keys differ, sorted by field."""
+        mine, theirs = dict(_leaves(self.fields)), dict(_leaves(other.fields))
+        names = sorted({*mine, *theirs})
+        return [
+            (name, mine.get(name), theirs.get(name))
+            for name in names
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item

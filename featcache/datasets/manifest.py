@@ -1,0 +1,192 @@
+"""The table of samples: what each image file is, whose it is, and what it may be used for.
+
+Labels live here and nowhere else. Written as CSV; file names that are not UTF-8 keep their bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from featcache.errors import DataError
+from featcache.files import write_atomic
+
+REAL = "real"
+"""The ``generator`` of a photograph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image file.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the tree that it was found in.
+    root, path : str
+        Folder of the dataset, and the file, both absolute.
+    label : int
+        0 real, 1 fake.
+    generator : str
+        The program that made it; ``"real"`` for photographs.
+    serves : str
+        The generator whose test or training set it belongs to; for a fake its own generator.
+    group : str
+        Family of the generator that it serves.
+    split : {"train", "val", "test"}
+    category : str
+        Motif folder (``"cat"``), empty where the layout has none.
+    source : str
+        The photograph that it comes from: samples of one source are not independent.
+    sample_id : str
+        Digest of the file's bytes; empty where they could not be read.
+    format, mode : str
+        As Pillow calls them, from the header; empty where it is no image.
+    width, height : int, pixels
+    n_bytes, mtime_ns : int
+        Size and time of change, by which a later scan knows the file again.
+    jpeg_quality : int in [0, 100]
+    problem : str
+        Why the file cannot be used; empty where it can be tried.
+    """
+
+    dataset: str
+    root: str
+    path: str
+    label: int
+    generator: str
+    serves: str
+    group: str
+    split: str
+    category: str = ""
+    source: str = ""
+    sample_id: str = ""
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    n_bytes: int = 0
+    mtime_ns: int = 0
+    jpeg_quality: int = 0
+    problem: str = ""
+
+
+_COLUMNS = [field.name for field in fields(Sample)]
+_INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Samples in a fixed order.
+
+    Parameters
+    ----------
+    samples : tuple of Sample
+    """
+
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def where(self, keep: Callable[[Sample], bool]) -> Manifest:
+        """Return the samples for which ``keep`` says yes, in the same order."""
+        return Manifest(tuple(sample for sample in self.samples if keep(sample)))
+
+    def usable(self) -> Manifest:
+        """Return the samples whose bytes could be read."""
+        return self.where(lambda sample: not sample.problem)
+
+    def generators(self) -> list[str]:
+        """Return the generators that any sample serves, sorted."""
+        return sorted({sample.serves for sample in self.samples})
+
+    def datasets(self) -> list[str]:
+        """Return the names of the datasets, sorted."""
+        return sorted({sample.dataset for sample in self.samples})
+
+    def write(self, path: Path) -> None:
+        """Write the table as CSV, whole or not at all."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(sample) for sample in self.samples)
+        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a table that :meth:`write` wrote.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or a value is not what it should be: says the file and the row.
+        """
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{path} is no manifest of this version: it lacks the columns "
+                f"{', '.join(missing)}. Run 'featcache datasets scan' again to write a new one."
+            )
+        return cls(tuple(_parse(row, path, reader.line_num) for row in reader))
+
+
+def merge(manifests: Iterable[Manifest]) -> Manifest:
+    """Return one table of several, each sample once.
+
+    A folder that was scanned under two names, or moved and scanned again, gives the same content in
+    the same role twice; only the first is kept. Repeats inside one table are left as they are.
+
+    Raises
+    ------
+    DataError
+        If one content is real in one place and fake in another.
+    """
+    seen: set[tuple[str, ...]] = set()
+    samples: list[Sample] = []
+    for manifest in manifests:
+        fresh = [sample for sample in manifest if _role(sample) not in seen]
+        seen.update(_role(sample) for sample in fresh if sample.sample_id)
+        samples.extend(fresh)
+    _check_labels(samples)
+    return Manifest(tuple(samples))
+
+
+def relabel_sources(manifest: Manifest, source_of: Callable[[Sample], str]) -> Manifest:
+    """Return the table with the source of every sample set by ``source_of``."""
+    return Manifest(tuple(replace(sample, source=source_of(sample)) for sample in manifest))
+
+
+def _role(sample: Sample) -> tuple[str, ...]:
+    return (sample.sample_id, sample.generator, sample.serves, sample.split)
+
+
+def _check_labels(samples: list[Sample]) -> None:
+    labelled: dict[str, Sample] = {}
+    for sample in samples:
+        other = labelled.setdefault(sample.sample_id, sample)
+        if sample.sample_id and other.label != sample.label:
+            raise DataError(
+                f"The same image is real in one place and fake in another: {other.path!r} has "
+                f"label {other.label}, {sample.path!r} has label {sample.label}. Remove one of them."
+            )
+
+
+def _parse(row: dict[str, str], path: Path, line: int) -> Sample:
+    try:
+        values = {
+            name: int(row[name]) if name in _INTEGERS else row[name] or "" for name in _COLUMNS
+        }
+        if values["label"] not in (0, 1):
+            raise ValueError(f"label {values['label']!r} is neither 0 nor 1")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}, line {line}: {error}. Run 'featcache datasets scan' again.") from error
+    return Sample(**values)  # type: ignore[arg-type]

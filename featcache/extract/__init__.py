@@ -1,0 +1,21 @@
+"""Make features: plan what is missing, run the backbone once per image, write shards."""
+
+from featcache.extract.plan import Plan, ShardJob, plan
+from featcache.extract.run import (
+    ExtractOptions,
+    ExtractSummary,
+    Reject,
+    extract,
+    feature_key,
+)
+
+__all__ = [
+    "ExtractOptions",
+    "ExtractSummary",
+    "Plan",
+    "Reject",
+    "ShardJob",
+    "extract",
+    "feature_key",
+    "plan",
+]

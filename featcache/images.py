@@ -1,0 +1,207 @@
+"""From the bytes of a file to RGB pixels, or a reason why not.
+
+The rules, the same for every backbone (they are part of the feature key as :data:`DECODING`):
+
+- what Pillow's ``convert("RGB")`` gives, as the code of UnivFD and of the paper does; alpha is dropped;
+- 16-bit grey is scaled to 8 bits (Pillow alone would clip it to white);
+- of an animation the first frame;
+- EXIF orientation is not applied;
+- a truncated file is an error, never padded with grey.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from featcache.errors import ImageError
+
+DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", "deep": "scale"}
+"""The decoding rules as they stand in a feature key."""
+
+MAX_PIXELS = 120_000_000
+"""An image of more pixels is refused before it is decoded (a bomb needs a few bytes to fill the memory)."""
+
+# What Pillow's plug-ins raise on damaged files, found by feeding them damaged files.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    AttributeError,
+    MemoryError,
+    RuntimeError,
+    NotImplementedError,
+    ZeroDivisionError,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a file's header says: the facts that shortcuts are made of.
+
+    Parameters
+    ----------
+    format : str
+        Pillow's name of the format (``"JPEG"``), empty where no image was recognised.
+    mode : str
+        Pillow's mode as stored (``"RGB"``, ``"P"``, ``"I;16"``).
+    width, height : int, pixels
+        0 where unknown.
+    jpeg_quality : int in [1, 100], or 0
+        The quality whose standard luminance table is nearest; 0 for other formats.
+    """
+
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    jpeg_quality: int = 0
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the image in ``data`` as RGB.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    max_pixels : int
+        Refuse more pixels than this.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode ``"RGB"``, 8 bits.
+
+    Raises
+    ------
+    ImageError
+        With the reason, in a few words, why the file is no usable image.
+    """
+    if not data:
+        raise ImageError("the file is empty")
+    with warnings.catch_warnings():
+        # Pillow warns about bombs, EXIF oddities and palettes; our own limits and rules say it instead.
+        warnings.simplefilter("ignore")
+        image = _open(data)
+        _check_size(image, max_pixels)
+        try:
+            image.load()
+            return _to_rgb(image)
+        except _DECODE_ERRORS as error:
+            raise ImageError(f"the {image.format} data are damaged: {_words(error)}") from error
+
+
+def read_facts(data: bytes) -> ImageFacts:
+    """Return what the header of an image file says, without decoding its pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or enough of its beginning to hold the header.
+
+    Returns
+    -------
+    ImageFacts
+        All empty where the bytes are no image that Pillow knows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = _open(data)
+        except ImageError:
+            return ImageFacts()
+    tables = getattr(image, "quantization", None)
+    quality = estimate_jpeg_quality(tables) if tables else 0
+    return ImageFacts(image.format or "", image.mode, image.width, image.height, quality)
+
+
+def is_image(head: bytes) -> bool:
+    """Say whether a file that begins with ``head`` looks like an image that Pillow can open."""
+    return read_facts(head).format != ""
+
+
+def estimate_jpeg_quality(tables: dict[int, list[int]]) -> int:
+    """Return the IJG quality whose luminance table is nearest to the file's.
+
+    Parameters
+    ----------
+    tables : dict of int to list of 64 int
+        Quantisation tables as Pillow gives them; only the first is used.
+
+    Returns
+    -------
+    int in [1, 100]
+
+    Notes
+    -----
+    The mean of a table grows strictly as the quality falls, so that a search on the mean suffices;
+    tables of other encoders get the nearest standard quality.
+    """
+    table = np.asarray(tables[min(tables)], dtype=np.float64)
+    return int(np.argmin(np.abs(_IJG_MEANS - table.mean()))) + 1
+
+
+# Luminance table of ITU-T T.81, Annex K, from which the IJG encoder scales all its qualities.
+_IJG_BASE = np.array(
+    [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55]
+    + [14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62]
+    + [18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92]
+    + [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
+)
+
+
+def _ijg_mean(quality: int) -> float:
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return float(np.clip((_IJG_BASE * scale + 50) // 100, 1, 255).mean())
+
+
+_IJG_MEANS = np.array([_ijg_mean(quality) for quality in range(1, 101)])
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image in a format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too many pixels: {_words(error)}") from error
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"the header is damaged: {_words(error)}") from error
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_deep_grey(image)
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no known range")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip all above 255 to white."""
+    deep = np.asarray(image).astype(np.int64)
+    if deep.min() < 0 or deep.max() > 0xFFFF:
+        raise ImageError("integer pixels outside 0..65535 have no known range")
+    return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def _words(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,93 @@
+"""The finding of a probe run in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from featcache.datasets.groups import CONTROL_PREFIX
+from featcache.evaluate import EvalResult, GeneratorResult
+from featcache.reports.words import Estimate, fraction, join, printable
+
+_MOST_NAMES = 3
+"""More controls than this are given as a range, so that the sentence stays one."""
+
+
+def finding(result: EvalResult) -> str:
+    """Return one sentence: trained on what, how good there, how good elsewhere, and on controls.
+
+    Parameters
+    ----------
+    result : EvalResult
+
+    Returns
+    -------
+    str
+        Metrics are AP, as fractions with two decimals.
+    """
+    clauses = [clause for clause in (_trained(result), _unseen(result)) if clause]
+    reach = " and ".join(clauses) if clauses else "was tested on no generator"
+    return f"{_opening(result)} {reach}{_controls(result)}."
+
+
+def _opening(result: EvalResult) -> str:
+    on = join([printable(name) for name in result.train.generators]) or "nothing"
+    features = " + ".join(printable(name) for name in result.features)
+    return f"Trained on {on}, the probe on {features}"
+
+
+def _trained(result: EvalResult) -> str:
+    tested = [name for name in result.train.generators if name in result.generators]
+    if not tested:
+        return ""
+    if len(tested) == 1:
+        ap = _estimate(result.generators[tested[0]])
+        return f"reaches AP {ap} on {printable(tested[0])}"
+    mean = fmean(result.generators[name].ap for name in tested)
+    return f"reaches AP {fraction(mean)} on average over these {len(tested)} generators"
+
+
+def _unseen(result: EvalResult) -> str:
+    trained = set(result.train.generators)
+    tested = {name: found for name, found in result.generators.items() if name not in trained}
+    verb = "" if trained & set(result.generators) else "reaches AP "
+    if not tested:
+        return ""
+    if len(tested) == 1:
+        ((name, found),) = tested.items()
+        return f"{verb}{_estimate(found)} on the unseen {printable(name)}"
+    mean = fmean(found.ap for found in tested.values())
+    return (
+        f"{verb}{fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
+    )
+
+
+def _lowest(tested: dict[str, GeneratorResult]) -> str:
+    name = min(tested, key=lambda name: (tested[name].ap, name))
+    return f"(lowest: {printable(name)}, {fraction(tested[name].ap)})"
+
+
+def _controls(result: EvalResult) -> str:
+    names = sorted(result.controls, key=lambda name: (-result.controls[name].ap, name))
+    aps = [fraction(result.controls[name].ap) for name in names]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"; the control {_bare(names[0])}, which no generator made, reaches {aps[0]}"
+    if len(names) > _MOST_NAMES:
+        return f"; {len(names)} controls, which no generator made, reach {aps[-1]} to {aps[0]}"
+    return f"; the controls {_named(names, aps)}"
+
+
+def _named(names: Sequence[str], aps: Sequence[str]) -> str:
+    each = [f"{_bare(name)} ({ap})" for name, ap in zip(names, aps, strict=True)]
+    return f"{join(each)} were made by no generator"
+
+
+def _bare(name: str) -> str:
+    # "the control control-bicubic" says it twice.
+    return printable(name.removeprefix(CONTROL_PREFIX))
+
+
+def _estimate(found: GeneratorResult) -> str:
+    return Estimate.of(found.ap, found.ap_ci).fraction

@@ -1,0 +1,170 @@
+"""An evaluation as the plain rows and sentences that the reports show; no markup.
+
+Rendering computes nothing: what a report says is decided here, once for the terminal and the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from featcache.evaluate import EvalResult, GeneratorResult, Scores
+from featcache.reports.finding import finding
+from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
+from featcache.reports.words import Estimate, printable
+
+Kind = Literal["trained", "unseen", "control"]
+"""What a test set is to the probe: a generator of its training set, another one, or a control."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One test set of the table.
+
+    ``key`` is its name in the result, ``name`` the same fit for printing; ``chance`` is the AP of
+    random scores, the share of fakes.
+    """
+
+    key: str
+    name: str
+    kind: Kind
+    group: str
+    n_real: int
+    n_fake: int
+    n_sources: int
+    chance: float
+    ap: Estimate
+    auroc: Estimate
+    acc: Estimate
+    r_acc: Estimate
+    f_acc: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanRow:
+    """The unweighted means over all generators, controls left out."""
+
+    n_generators: int
+    ap: Estimate
+    acc: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRow:
+    """The unweighted means over the generators of one family."""
+
+    name: str
+    generators: tuple[str, ...]
+    ap: Estimate
+    auroc: Estimate
+    acc: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All that a report shows, in the order in which it shows it.
+
+    ``histograms`` and ``mistakes`` follow the order of ``rows`` and then ``controls``; test sets
+    without a mistake have no entry in ``mistakes``.
+    """
+
+    finding: str
+    threshold: float
+    rows: tuple[Row, ...]
+    controls: tuple[Row, ...]
+    mean: MeanRow
+    groups: tuple[GroupRow, ...]
+    histograms: tuple[Histogram, ...]
+    mistakes: tuple[Mistakes, ...]
+    notes: tuple[str, ...]
+
+
+def summarize(result: EvalResult, scores: Scores) -> Summary:
+    """Return what a report on a probe run shows.
+
+    Parameters
+    ----------
+    result : EvalResult
+    scores : Scores
+        The scores that ``result`` was computed from.
+
+    Returns
+    -------
+    Summary
+    """
+    rows, controls = generator_rows(result), control_rows(result)
+    tests = [(row.key, row.kind) for row in (*rows, *controls)]
+    return Summary(
+        finding=finding(result),
+        threshold=result.threshold,
+        rows=rows,
+        controls=controls,
+        mean=mean_row(result),
+        groups=tuple(_group_rows(result)),
+        histograms=tuple(histogram(scores, key) for key, _ in tests),
+        mistakes=find_mistakes(scores, tests, result.threshold),
+        notes=tuple(map(printable, result.notes)),
+    )
+
+
+def generator_rows(result: EvalResult) -> tuple[Row, ...]:
+    """Return the rows of the generators: those trained on first, then by AP, the best first."""
+    trained = set(result.train.generators)
+    rows = (
+        _row(key, found, "trained" if key in trained else "unseen")
+        for key, found in result.generators.items()
+    )
+    return tuple(sorted(rows, key=_order))
+
+
+def control_rows(result: EvalResult) -> tuple[Row, ...]:
+    """Return the rows of the controls, the highest AP (the most suspicious) first."""
+    rows = (_row(key, found, "control") for key, found in result.controls.items())
+    return tuple(sorted(rows, key=_order))
+
+
+def mean_row(result: EvalResult) -> MeanRow:
+    """Return the means over all generators as the result has them."""
+    return MeanRow(
+        n_generators=len(result.generators),
+        ap=Estimate.of(result.mAP, result.mAP_ci),
+        acc=Estimate.of(result.mean_acc, result.mean_acc_ci),
+    )
+
+
+def _row(key: str, found: GeneratorResult, kind: Kind) -> Row:
+    n = found.n_real + found.n_fake
+    return Row(
+        key=key,
+        name=printable(key),
+        kind=kind,
+        group=printable(found.group),
+        n_real=found.n_real,
+        n_fake=found.n_fake,
+        n_sources=found.n_sources,
+        chance=found.n_fake / n if n else math.nan,
+        ap=Estimate.of(found.ap, found.ap_ci),
+        auroc=Estimate.of(found.auroc, found.auroc_ci),
+        acc=Estimate.of(found.acc, found.acc_ci),
+        r_acc=Estimate.of(found.r_acc, found.r_acc_ci),
+        f_acc=Estimate.of(found.f_acc, found.f_acc_ci),
+    )
+
+
+def _order(row: Row) -> tuple[bool, float, str]:
+    # A NaN compares false with everything and would leave the order to chance.
+    ap = -math.inf if math.isnan(row.ap.value) else row.ap.value
+    return row.kind != "trained", -ap, row.key
+
+
+def _group_rows(result: EvalResult) -> Iterator[GroupRow]:
+    for name, group in result.groups.items():
+        yield GroupRow(
+            name=printable(name),
+            generators=tuple(map(printable, group.generators)),
+            ap=Estimate(group.mAP),
+            auroc=Estimate(group.mean_auroc),
+            acc=Estimate(group.mean_acc),
+        )

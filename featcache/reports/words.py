@@ -1,0 +1,109 @@
+"""Numbers and names as a reader sees them, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featcache.evaluate import Interval
+
+UNKNOWN = "n/a"
+"""Stands where a number does not exist, such as the accuracy on no samples."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % interval, as fractions; ``low`` is NaN where there is no interval."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, value: float, interval: Interval) -> Estimate:
+        """Return the estimate for a value and its (low, high)."""
+        return cls(value, *interval)
+
+    @property
+    def short(self) -> str:
+        """The value in points: ``"97.3"``."""
+        return points(self.value)
+
+    @property
+    def interval(self) -> str:
+        """The interval in points: ``"[94.1, 99.6]"``; empty where there is none."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return ""
+        return f"[{points(self.low)}, {points(self.high)}]"
+
+    @property
+    def full(self) -> str:
+        """Value and interval in points: ``"97.3 [94.1, 99.6]"``."""
+        return f"{self.short} {self.interval}".rstrip()
+
+    @property
+    def fraction(self) -> str:
+        """Value and interval as fractions, for sentences: ``"0.97 [0.94, 1.00]"``."""
+        if not self.interval:
+            return fraction(self.value)
+        return f"{fraction(self.value)} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def points(value: float) -> str:
+    """Return a fraction as percentage points with one decimal.
+
+    Examples
+    --------
+    >>> points(0.9734), points(float("nan"))
+    ('97.3', 'n/a')
+    """
+    return f"{100 * value:.1f}" if math.isfinite(value) else UNKNOWN
+
+
+def fraction(value: float) -> str:
+    """Return a fraction with two decimals."""
+    return f"{value:.2f}" if math.isfinite(value) else UNKNOWN
+
+
+def printable(text: str) -> str:
+    r"""Return a text that every terminal, page and encoding can show.
+
+    Surrogates (from file names that are not UTF-8), control characters and line ends become
+    backslash escapes.
+
+    Examples
+    --------
+    >>> printable("caf\udce9\n")
+    'caf\\udce9\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def join(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them.
+
+    Examples
+    --------
+    >>> join(["a"]), join(["a", "b"]), join(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text of at most ``width`` characters, its middle left out where it is longer.
+
+    Examples
+    --------
+    >>> shorten("stable_diffusion_v_1_4", 12)
+    'stable…n_1_4'
+    """
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"

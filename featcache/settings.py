@@ -1,0 +1,181 @@
+"""The one settings object: flags, then ``FEATCACHE_*``, then ``featcache.toml``, then defaults.
+
+The file is looked for in the working directory and upwards, as git looks for its own; relative paths
+in it are relative to it. A key that does not exist is an error that names the near ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from featcache.errors import SettingsError
+
+FILE_NAME = "featcache.toml"
+PATH_KEYS = ("cache", "data")
+"""Keys whose relative paths are meant relative to the file that they stand in."""
+
+
+def split_names(value: Any) -> Any:
+    """Turn ``"a,b"`` into ``["a", "b"]``, as flags and variables write lists.
+
+    Examples
+    --------
+    >>> split_names("clip, synclr")
+    ['clip', 'synclr']
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(split_names)]
+Paths = Annotated[list[Path], NoDecode, BeforeValidator(split_names)]
+
+
+class Settings(BaseSettings):
+    """Everything that a command may be told.
+
+    Parameters
+    ----------
+    cache : Path
+        The store.
+    data : list of Path
+        Roots of the images.
+    backbone, features, train : list of str
+        Names; empty means "not said".
+    preset : str
+        Preprocessing preset.
+    precision : {"fp32", "bf16", "fp16"}
+        Numeric precision of the forward pass.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    batch_size : int
+        Images per forward pass.
+    workers : int
+        Decoding threads; 0 means one per core.
+    shard_rows : int in [1, 4096]
+        Images per shard: what a killed run may lose.
+    C : float > 0
+        Inverse strength of the probe's penalty.
+    source_pattern : str
+        Regular expression whose first group is the photograph that a file comes from.
+    test_fraction : float in (0, 1)
+        Share of the photographs held out where a tree has no train and test folders.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FEATCACHE_", extra="forbid", env_ignore_empty=True, validate_default=True
+    )
+
+    cache: Path = Path("features")
+    data: Paths = []
+    backbone: Names = []
+    features: Names = []
+    train: Names = []
+    preset: str = "univfd"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = "auto"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    workers: Annotated[int, Field(ge=0)] = 0
+    shard_rows: Annotated[int, Field(ge=1, le=4096)] = 1024
+    C: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    source_pattern: str = ""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Rank the sources: flags, then the environment, then the file."""
+        in_file = InitSettingsSource(settings_cls, init_kwargs=read_file(find_file(Path.cwd())))
+        return init_settings, env_settings, in_file
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Return the settings that hold here and now.
+
+    Parameters
+    ----------
+    **flags
+        What the command line said; ``None`` and empty lists mean "not said".
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    SettingsError
+        Naming the setting, its value and what is allowed.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value not in (None, [])})
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def find_file(folder: Path) -> Path | None:
+    """Return the nearest ``featcache.toml`` in ``folder`` or above it."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE_NAME).is_file():
+            return candidate / FILE_NAME
+    return None
+
+
+def read_file(path: Path | None) -> dict[str, Any]:
+    """Return the settings in a ``featcache.toml``, its relative paths made absolute.
+
+    Raises
+    ------
+    SettingsError
+        If the file is no TOML or holds a key that does not exist.
+    """
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.") from error
+    for key in values:
+        if key not in Settings.model_fields:
+            raise SettingsError(f"{path} sets {key!r}, which does not exist.{_near(key)}")
+    for key in PATH_KEYS:
+        if key in values:
+            values[key] = _anchored(values[key], path.parent)
+    return values
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    if isinstance(value, str):
+        return str(folder / value)
+    return [str(folder / item) for item in value] if isinstance(value, list) else value
+
+
+def _near(key: str) -> str:
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(Settings.model_fields)}."
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        lines.append(f"{name} = {problem['input']!r} is not allowed: {problem['msg']}.")
+    return " ".join(lines)
