@@ -160,7 +160,7 @@ def _run(
     threads = options.workers or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool, progress(spec.name, work.n_missing) as advance:
         for job in work.jobs:
-            shard = _ShardWork(job, options, summary, passing)
+            shard = _ShardWork(job, spec.n_features, options, summary, passing)
             rows = shard.run(forward, preprocessing, pool, advance)
             if rows.ids or rows.rejects:
                 store.write(key, job.name, rows, writer)
@@ -173,6 +173,7 @@ class _ShardWork:
     """One shard in the making."""
 
     job: ShardJob
+    n_features: int
     options: ExtractOptions
     summary: ExtractSummary
     passing: dict[str, str]
@@ -193,9 +194,8 @@ class _ShardWork:
             if good:
                 self._keep(good, forward(np.stack([item.pixels for item in good])))
             advance(len(batch))
-        width = self.blocks[0].shape[1] if self.blocks else 0
-        features = np.concatenate(self.blocks) if self.blocks else np.empty((0, width), np.float32)
-        return Rows(self.ids, features, self.rejects)
+        empty = np.empty((0, self.n_features), np.float32)
+        return Rows(self.ids, np.concatenate([empty, *self.blocks]), self.rejects)
 
     def _batches(self) -> Iterator[tuple[tuple[str, str], ...]]:
         """Cut the job at fixed places, so that a resumed run repeats the same batches."""
