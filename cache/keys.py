@@ -10,7 +10,16 @@ from typing import Any
 from featcache.errors import StoreError
 from featcache.hashing import canonical_json, digest_json
 
-FIELDS = ("backbone", "architecture", "weights", "tap", "preprocessing", "precision", "dtype", "view")
+FIELDS = (
+    "backbone",
+    "architecture",
+    "weights",
+    "tap",
+    "preprocessing",
+    "precision",
+    "dtype",
+    "view",
+)
 """Every field of a key; one that cannot be determined means that the features cannot be kept."""
 
 
@@ -34,7 +43,9 @@ class FeatureKey:
     def __post_init__(self) -> None:
         for name in FIELDS:
             if self.fields.get(name) is None:
-                raise StoreError(f"The feature key has no {name!r}: features of unknown origin are not kept.")
+                raise StoreError(
+                    f"The feature key has no {name!r}: features of unknown origin are not kept."
+                )
         if extra := sorted(set(self.fields) - set(FIELDS)):
             raise StoreError(f"The feature key has unknown fields: {', '.join(extra)}.")
 

@@ -91,7 +91,9 @@ def read_shard(path: Path, key: FeatureKey) -> Rows:
     except ShardError:
         raise
     except FileNotFoundError as error:
-        raise ShardError(f"The shard {path} has vanished. Run 'featcache extract' again.") from error
+        raise ShardError(
+            f"The shard {path} has vanished. Run 'featcache extract' again."
+        ) from error
     except PermissionError as error:
         raise StoreError(f"The shard {path} cannot be read: permission denied.") from error
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:

@@ -49,7 +49,7 @@ class FeatureStore:
         self._rows: dict[Path, Rows] = {}
         self._check_format()
 
-    def keys(self) -> list[FeatureKey]:
+    def list_keys(self) -> list[FeatureKey]:
         """Return the keys in the store, sorted by name, then fingerprint."""
         files = (self.root / layout.KEYS_FOLDER).glob(f"*/{layout.KEY_FILE}")
         found = [_read_key(path) for path in files]
@@ -72,7 +72,7 @@ class FeatureStore:
         SettingsError
             If it has several kinds: says in which fields they differ.
         """
-        named = [key for key in self.keys() if key.name == name]
+        named = [key for key in self.list_keys() if key.name == name]
         found = [key for key in named if _fits(key, wanted)]
         if len(found) == 1:
             return found[0]
@@ -191,7 +191,9 @@ class FeatureStore:
         except OSError as error:
             raise store_error(error, marker) from error
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{marker} is damaged: {error}. Delete it; it is written anew.") from error
+            raise StoreError(
+                f"{marker} is damaged: {error}. Delete it; it is written anew."
+            ) from error
         if version != layout.FORMAT_VERSION:
             raise StoreError(
                 f"The store {self.root} has format {version}; this featcache reads "
@@ -204,7 +206,7 @@ class FeatureStore:
                 f"The store {self.root} has {name!r}, but not with these settings. "
                 f"It has: {'; '.join(sorted(map(describe, named)))}."
             )
-        known = {key.name for key in self.keys()}
+        known = {key.name for key in self.list_keys()}
         if not known:
             return MissingFeaturesError(
                 f"The store {self.root} has no features. "

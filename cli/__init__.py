@@ -1,1 +1,33 @@
-"""cli."""
+"""The command line: parse, call the library, print. No logic, and no heavy import before it is needed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    from typer.main import get_command
+
+    from featcache.cli import _errors
+    from featcache.cli.app import app
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = get_command(app).main(arguments, prog_name="featcache", standalone_mode=False)
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        return _errors.report(error, "--json" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    """Let SIGTERM end the work as Ctrl-C does: cleanly, with a word on how to go on."""
+    raise KeyboardInterrupt

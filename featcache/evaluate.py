@@ -1,15 +1,15 @@
 """The protocol: fit on the training samples, score every generator's test samples, report with intervals.
 
-One result, :class:`EvalResult`, is what the table, the JSON and the reports are made of; it is plain
-data, and nothing downstream computes a number.
+It ends in one :class:`~featcache.results.EvalResult`; nothing downstream computes a number.
 """
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,132 +19,28 @@ from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.groups import CONTROL
 from featcache.errors import DataError, MissingFeaturesError, SettingsError, unknown_name
+from featcache.files import printable, write_atomic
 from featcache.metrics import METRICS, Resamples, Sorted, bootstrap, compute_metrics, interval
 from featcache.probes import Head, fit_logistic
+from featcache.results import (
+    EvalResult,
+    GeneratorResult,
+    GroupResult,
+    Interval,
+    Scores,
+    TrainResult,
+)
 
-Interval = tuple[float, float]
-"""A 95 % bootstrap interval: (low, high), fractions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorResult:
-    """What a probe does on one generator's fakes against its reals; metrics are fractions.
-
-    ``acc``, ``r_acc`` and ``f_acc`` hold at the threshold of the :class:`EvalResult`: on all samples,
-    on the reals alone and on the fakes alone. ``n_sources`` is the number of independent photographs
-    behind the samples, the unit that the intervals resample.
-    """
-
-    group: str
-    ap: float
-    auroc: float
-    acc: float
-    r_acc: float
-    f_acc: float
-    n_real: int
-    n_fake: int
-    n_sources: int
-    ap_ci: Interval
-    auroc_ci: Interval
-    acc_ci: Interval
-    r_acc_ci: Interval
-    f_acc_ci: Interval
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """Unweighted means over the generators of one group, as fractions."""
-
-    mAP: float
-    mean_acc: float
-    mean_auroc: float
-    generators: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What the head was fitted on."""
-
-    generators: list[str]
-    datasets: list[str]
-    n_real: int
-    n_fake: int
-    n_sources: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalResult:
-    """All that one probe run found.
-
-    Parameters
-    ----------
-    features : list of str
-        Names of the features that were joined, in order.
-    n_features : int
-        Width of the joined feature.
-    train : TrainResult
-    C : float
-        Inverse strength of the ridge penalty, on standardised features.
-    threshold : float
-        The fake probability above which a sample is called fake.
-    mAP, mean_acc : float
-        Unweighted means over ``generators``, as fractions. Controls are not in them.
-    generators, controls : dict of str to GeneratorResult
-        Per generator; controls are processed photographs that no generator made.
-    keys : list of dict
-        The complete feature key of each feature.
-    notes : list of str
-        What a careful reader must know, one sentence each.
-    """
-
-    features: list[str]
-    n_features: int
-    train: TrainResult
-    C: float
-    threshold: float
-    mAP: float
-    mean_acc: float
-    mAP_ci: Interval
-    mean_acc_ci: Interval
-    groups: dict[str, GroupResult]
-    generators: dict[str, GeneratorResult]
-    controls: dict[str, GeneratorResult] = field(default_factory=dict)
-    keys: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """One row per test sample and generator; all arrays have shape (n_rows,).
-
-    A real that serves several generators has a row for each of them.
-
-    Parameters
-    ----------
-    generator, split, path, sample_id, source : ndarray of object (str)
-        ``generator`` is the test set that the row belongs to, also for reals. ``path`` may hold
-        surrogate escapes where a file name is not UTF-8.
-    label : ndarray of int
-        0 real, 1 fake.
-    score : ndarray of float64 in [0, 1]
-        Probability of fake.
-    logit : ndarray of float64
-        The head's output before the sigmoid.
-    """
-
-    generator: NDArray[np.object_]
-    split: NDArray[np.object_]
-    path: NDArray[np.object_]
-    sample_id: NDArray[np.object_]
-    source: NDArray[np.object_]
-    label: NDArray[np.int64]
-    score: NDArray[np.float64]
-    logit: NDArray[np.float64]
+__all__ = [
+    "EvalResult",
+    "GeneratorResult",
+    "GroupResult",
+    "ProbeOptions",
+    "Scores",
+    "TrainResult",
+    "evaluate",
+    "export_npz",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +146,9 @@ def _joinable(
     samples = [sample for sample in usable if sample.sample_id not in rejected]
     notes = []
     if n_bad := len(manifest) - len(samples):
-        notes.append(f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them).")
+        notes.append(
+            f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
+        )
     for key in keys:
         have = store.samples(key)
         lacking = [sample for sample in samples if sample.sample_id not in have]
@@ -434,4 +332,39 @@ def _leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
     if contents:
         return [f"Leak: {len(contents):,} test images are also in the training set."]
     units = {_unit(sample) for sample in train} & {_unit(sample) for sample in test}
-    return [f"Leak: {len(units):,} photographs are in the training and the test set."] if units else []
+    return (
+        [f"Leak: {len(units):,} photographs are in the training and the test set."] if units else []
+    )
+
+
+def export_npz(
+    manifest: Manifest, store: FeatureStore, key: FeatureKey, path: Path
+) -> tuple[int, int]:
+    """Write one feature and its samples as row-aligned arrays.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    store : FeatureStore
+    key : FeatureKey
+    path : Path
+        Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain strings ``sample_id``,
+        ``path``, ``generator``, ``split``, ``source``, ``serves`` (the generator whose set a real
+        belongs to). One row per file that has a feature.
+
+    Returns
+    -------
+    (int, int)
+        Rows and features.
+    """
+    have = store.samples(key)
+    samples = [sample for sample in manifest if sample.sample_id in have]
+    if not samples:
+        raise MissingFeaturesError(f"No image of the manifests has the feature {key.name!r}.")
+    features = store.read(key, [sample.sample_id for sample in samples])
+    names = ("sample_id", "path", "generator", "split", "source", "serves")
+    texts = {name: np.array([printable(getattr(s, name)) for s in samples]) for name in names}
+    buffer = io.BytesIO()
+    np.savez(buffer, features=features, label=_labels(samples), **texts)
+    write_atomic(path, buffer.getvalue())
+    return features.shape[0], features.shape[1]

@@ -50,6 +50,17 @@ def write_atomic(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def printable(text: str) -> str:
+    """Return a text in which bytes of a file name that are no UTF-8 show as escapes.
+
+    Examples
+    --------
+    >>> print(printable("a\\udcff.png"))
+    a\\udcff.png
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def store_error(error: OSError, path: Path, n_bytes: int = 0) -> StoreError:
     """Return the error that says in a user's words why ``path`` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -179,3 +179,14 @@ def _explain(error: ValidationError) -> str:
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
         lines.append(f"{name} = {problem['input']!r} is not allowed: {problem['msg']}.")
     return " ".join(lines)
+
+
+def split_all(values: list[str] | None) -> list[str]:
+    """Return the names in repeated flags, each of which may hold several.
+
+    Examples
+    --------
+    >>> split_all(["clip,synclr", "dinov2"])
+    ['clip', 'synclr', 'dinov2']
+    """
+    return [name for value in values or () for name in split_names(value)]

@@ -1,10 +1,38 @@
 """Frozen networks by name, with their weights, taps and preprocessing."""
 
+from typing import Any
+
 from featcache.backbones.base import BackboneSpec
 from featcache.backbones.preprocess import Preprocessing, choose_preset
+from featcache.errors import WeightsError
 from featcache.registry import Registry
 
 BACKBONES: Registry[BackboneSpec] = Registry("backbone", "featcache.backbones", BackboneSpec)
 """All backbones: the entry points of the group ``featcache.backbones``, ours and others'."""
 
-__all__ = ["BACKBONES", "BackboneSpec", "Preprocessing", "choose_preset"]
+
+def describe_all() -> list[dict[str, Any]]:
+    """Return one row per backbone: name, architecture, width, weights (found or missing), licence."""
+    return [
+        {
+            "name": name,
+            "architecture": spec.architecture,
+            "n_features": spec.n_features,
+            "weights": _weights_state(spec),
+            "licence": spec.licence,
+            "page": spec.page,
+            "summary": spec.summary,
+        }
+        for name, spec in BACKBONES.all().items()
+    ]
+
+
+def _weights_state(spec: BackboneSpec) -> str:
+    try:
+        spec.find_weights()
+    except WeightsError:
+        return "missing"
+    return "found"
+
+
+__all__ = ["BACKBONES", "BackboneSpec", "Preprocessing", "choose_preset", "describe_all"]

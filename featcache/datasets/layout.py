@@ -17,12 +17,34 @@ from pathlib import Path
 from featcache.errors import DataError
 
 CLASS_FOLDERS = {"0_real": 0, "1_fake": 1, "real": 0, "fake": 1, "nature": 0, "ai": 1}
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 EXPECTED = "<root>/{train,test}/<generator>/[<category>/]{0_real,1_fake}/*"
 
 IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .webp .bmp .tif .tiff .gif .ppm .pgm .jp2 .avif .tga".split()
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".jp2",
+        ".avif",
+        ".tga",
+    ]
 )
 
 
@@ -81,7 +103,9 @@ def read_place(parts: tuple[str, ...], root_name: str) -> Place | None:
     if depth is None:
         return None
     above = list(parts[:depth])
-    split = next((SPLIT_FOLDERS[part.lower()] for part in above if part.lower() in SPLIT_FOLDERS), "")
+    split = next(
+        (SPLIT_FOLDERS[part.lower()] for part in above if part.lower() in SPLIT_FOLDERS), ""
+    )
     names = [part for part in above if part.lower() not in SPLIT_FOLDERS]
     generator = names[0] if names else root_name
     label = CLASS_FOLDERS[parts[depth].lower()]

@@ -188,5 +188,7 @@ def _parse(row: dict[str, str], path: Path, line: int) -> Sample:
         if values["label"] not in (0, 1):
             raise ValueError(f"label {values['label']!r} is neither 0 nor 1")
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}, line {line}: {error}. Run 'featcache datasets scan' again.") from error
+        raise DataError(
+            f"{path}, line {line}: {error}. Run 'featcache datasets scan' again."
+        ) from error
     return Sample(**values)  # type: ignore[arg-type]

@@ -113,7 +113,9 @@ def compile_source_pattern(pattern: str) -> Callable[[str], str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise SettingsError(f"--source-pattern {pattern!r} is no regular expression: {error}.") from error
+        raise SettingsError(
+            f"--source-pattern {pattern!r} is no regular expression: {error}."
+        ) from error
 
     def source_of(path: str) -> str:
         match = expression.search(path)
@@ -231,5 +233,7 @@ def _notes(kept: list[Found], samples: list[Sample], options: ScanOptions) -> li
             f"{options.test_fraction:.0%} for testing."
         )
     if bad := sum(bool(sample.problem) for sample in samples):
-        notes.append(f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason.")
+        notes.append(
+            f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."
+        )
     return notes

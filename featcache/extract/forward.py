@@ -33,7 +33,9 @@ class Forward:
         import torch
 
         self.device = choose_device(device)
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            precision
+        ]
         self.model = spec.build(spec.find_weights()).eval().requires_grad_(False).to(self.device)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(preprocessing.mean, device=self.device).reshape(shape)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def extract(
     key = feature_key(spec, options)
     if options.strict:
         _refuse_problems(manifest)
-    work = plan(manifest, store.samples(key) | set(store.rejects(key)), options.shard_rows)
+    work = _plan(manifest, key, store, options)
     summary = ExtractSummary(
         backbone=spec.name,
         key=key,
@@ -140,6 +141,29 @@ def extract(
     if options.strict and summary.rejects:
         raise _refusal(summary.rejects[0])
     return summary
+
+
+def forecast(
+    manifest: Manifest, spec: BackboneSpec, store: FeatureStore, options: ExtractOptions
+) -> dict[str, Any]:
+    """Return what :func:`extract` would do: counts, shards and bytes; nothing is done."""
+    key = feature_key(spec, options)
+    work = _plan(manifest, key, store, options)
+    return {
+        "backbone": spec.name,
+        "key": key.fingerprint,
+        "n_samples": work.n_samples,
+        "n_cached": work.n_cached,
+        "n_missing": work.n_missing,
+        "n_shards": len(work.jobs),
+        "n_bytes": work.n_missing * (4 * spec.n_features + 32),
+    }
+
+
+def _plan(
+    manifest: Manifest, key: FeatureKey, store: FeatureStore, options: ExtractOptions
+) -> Plan:
+    return plan(manifest, store.samples(key) | set(store.rejects(key)), options.shard_rows)
 
 
 def _run(
@@ -225,9 +249,7 @@ class _ShardWork:
         (self.rejects if lasting else self.passing)[item.sample_id] = reason
 
 
-def _rejects(
-    manifest: Manifest, lasting: dict[str, str], passing: dict[str, str]
-) -> list[Reject]:
+def _rejects(manifest: Manifest, lasting: dict[str, str], passing: dict[str, str]) -> list[Reject]:
     """Return every file of the manifest that has no feature, also copies, in the manifest's order."""
     reasons = lasting | passing
     rejects = []

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#8C8C8C"
 
 _BAR_STYLE: dict[str, dict[str, Any]] = {
-    "trained": {"color": GREEN, "label": "in the training set"},
-    "unseen": {"color": BLUE, "label": "unseen generator"},
+    "trained": {"color": GREEN, "label": "trained on"},
+    "unseen": {"color": BLUE, "label": "unseen"},
     "control": {
         "facecolor": "none",
         "edgecolor": GREY,
         "hatch": "/////",
-        "label": "control (no generator)",
+        "label": "control",
     },
 }
 _POINTS_PER_INCH = 72
-_WIDTH = 400 / _POINTS_PER_INCH
+_WIDTH = 370 / _POINTS_PER_INCH
 _ROW_HEIGHT = 19 / _POINTS_PER_INCH
 _MARGINS = 62 / _POINTS_PER_INCH
 _PANEL_SIZE = (172 / _POINTS_PER_INCH, 104 / _POINTS_PER_INCH)
@@ -114,7 +114,13 @@ def _bar(axes: Axes, place: int, row: Row) -> None:
         100 * row.chance, place - 0.5, place + 0.5, colors=VERMILION, linewidth=1.1, zorder=3
     )
     axes.annotate(
-        row.ap.short, (1.1, place), xycoords=("axes fraction", "data"), ha="right", va="center"
+        row.ap.short,
+        (1, place),
+        (32, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center_baseline",
     )
 
 
@@ -140,7 +146,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
         loc="outside upper left",
         ncols=4,
         frameon=False,
-        fontsize=7.5,
+        fontsize=8.5,
         handlelength=1.3,
         handletextpad=0.5,
         columnspacing=1.2,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import fmean
 
 from featcache.datasets.groups import CONTROL_PREFIX
-from featcache.evaluate import EvalResult, GeneratorResult
-from featcache.reports.words import Estimate, fraction, join, printable
+from featcache.reports.words import Estimate, fraction, join, visible
+from featcache.results import EvalResult, GeneratorResult
 
 _MOST_NAMES = 3
 """More controls than this are given as a range, so that the sentence stays one."""
@@ -31,8 +30,8 @@ def finding(result: EvalResult) -> str:
 
 
 def _opening(result: EvalResult) -> str:
-    on = join([printable(name) for name in result.train.generators]) or "nothing"
-    features = " + ".join(printable(name) for name in result.features)
+    on = join([visible(name) for name in result.train.generators]) or "nothing"
+    features = " + ".join(visible(name) for name in result.features)
     return f"Trained on {on}, the probe on {features}"
 
 
@@ -42,7 +41,7 @@ def _trained(result: EvalResult) -> str:
         return ""
     if len(tested) == 1:
         ap = _estimate(result.generators[tested[0]])
-        return f"reaches AP {ap} on {printable(tested[0])}"
+        return f"reaches AP {ap} on {visible(tested[0])}"
     mean = fmean(result.generators[name].ap for name in tested)
     return f"reaches AP {fraction(mean)} on average over these {len(tested)} generators"
 
@@ -55,7 +54,7 @@ def _unseen(result: EvalResult) -> str:
         return ""
     if len(tested) == 1:
         ((name, found),) = tested.items()
-        return f"{verb}{_estimate(found)} on the unseen {printable(name)}"
+        return f"{verb}{_estimate(found)} on the unseen {visible(name)}"
     mean = fmean(found.ap for found in tested.values())
     return (
         f"{verb}{fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
@@ -64,7 +63,7 @@ def _unseen(result: EvalResult) -> str:
 
 def _lowest(tested: dict[str, GeneratorResult]) -> str:
     name = min(tested, key=lambda name: (tested[name].ap, name))
-    return f"(lowest: {printable(name)}, {fraction(tested[name].ap)})"
+    return f"(lowest: {visible(name)}, {fraction(tested[name].ap)})"
 
 
 def _controls(result: EvalResult) -> str:
@@ -73,20 +72,16 @@ def _controls(result: EvalResult) -> str:
     if not names:
         return ""
     if len(names) == 1:
-        return f"; the control {_bare(names[0])}, which no generator made, reaches {aps[0]}"
+        return f"; on the control {_bare(names[0])}, which no generator made, {aps[0]}"
     if len(names) > _MOST_NAMES:
-        return f"; {len(names)} controls, which no generator made, reach {aps[-1]} to {aps[0]}"
-    return f"; the controls {_named(names, aps)}"
-
-
-def _named(names: Sequence[str], aps: Sequence[str]) -> str:
-    each = [f"{_bare(name)} ({ap})" for name, ap in zip(names, aps, strict=True)]
-    return f"{join(each)} were made by no generator"
+        return f"; on {len(names)} controls, which no generator made, {aps[-1]} to {aps[0]}"
+    each = [f"{ap} ({_bare(name)})" for name, ap in zip(names, aps, strict=True)]
+    return f"; on the controls, which no generator made, {join(each)}"
 
 
 def _bare(name: str) -> str:
     # "the control control-bicubic" says it twice.
-    return printable(name.removeprefix(CONTROL_PREFIX))
+    return visible(name.removeprefix(CONTROL_PREFIX))
 
 
 def _estimate(found: GeneratorResult) -> str:

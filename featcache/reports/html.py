@@ -9,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from featcache.evaluate import EvalResult, Scores
 from featcache.files import write_atomic
 from featcache.reports.extras import require_viz
 from featcache.reports.pictures import Thumbnail, thumbnail
 from featcache.reports.samples import Mistake, Mistakes
 from featcache.reports.summarize import Summary, summarize
-from featcache.reports.words import join, printable
+from featcache.reports.words import join, visible
+from featcache.results import EvalResult, Scores
 
 _FOLDER = "featcache.reports"
 
@@ -27,6 +27,7 @@ class _Card:
     mistake: Mistake
     picture: Thumbnail
     file: str
+    path: str
 
 
 def write_report(
@@ -72,7 +73,7 @@ def _render(result: EvalResult, summary: Summary, title: str, command: str) -> s
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_text("report.html.jinja")).render(
-        title=printable(title),
+        title=visible(title),
         summary=summary,
         cards=[(mistakes.name, _cards(mistakes)) for mistakes in summary.mistakes],
         facts=_facts(result),
@@ -103,7 +104,12 @@ def _text(name: str) -> str:
 
 def _cards(mistakes: Mistakes) -> list[_Card]:
     return [
-        _Card(sample, thumbnail(sample.path), printable(Path(sample.path).name))
+        _Card(
+            sample,
+            thumbnail(sample.path),
+            visible(Path(sample.path).name),
+            visible(sample.path),
+        )
         for sample in mistakes.samples
     ]
 
@@ -121,4 +127,4 @@ def _facts(result: EvalResult) -> list[tuple[str, str]]:
         ("Threshold", f"{result.threshold:g}"),
         ("Versions", versions),
     ]
-    return [(name, printable(value)) for name, value in facts if value]
+    return [(name, visible(value)) for name, value in facts if value]

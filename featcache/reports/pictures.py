@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.images import decode
-from featcache.reports.words import printable
+from featcache.reports.words import visible
 
 MAX_SIDE = 160
 """Pixels; larger pictures are scaled down to it, smaller ones are kept as they are."""
@@ -42,9 +42,9 @@ def thumbnail(path: str) -> Thumbnail:
     try:
         image = decode(Path(path).read_bytes())
     except OSError as error:
-        return Thumbnail(reason=printable(error.strerror or str(error)))
+        return Thumbnail(reason=visible(error.strerror or str(error)))
     except ValueError as error:
-        return Thumbnail(reason=printable(str(error)))
+        return Thumbnail(reason=visible(str(error)))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.evaluate import Scores
-from featcache.reports.words import printable
+from featcache.reports.words import visible
+from featcache.results import Scores
 
 N_BINS = 20
 """Twenty bins put an edge on the usual threshold, 0.5."""
@@ -73,7 +73,7 @@ def histogram(scores: Scores, key: str) -> Histogram:
     edges = np.linspace(0, 1, N_BINS + 1)
     return Histogram(
         key=key,
-        name=printable(key),
+        name=visible(key),
         edges=tuple(edges.tolist()),
         real=_shares(real, edges),
         fake=_shares(fake, edges),
@@ -105,10 +105,10 @@ def find_mistakes(
     for key, kind in tests:
         for mistake in _worst(scores, key, kind, threshold):
             home, known = shown.get(mistake.sample_id, (key, mistake))
-            also = (*known.also, printable(key)) if home != key else known.also
+            also = (*known.also, visible(key)) if home != key else known.also
             shown[mistake.sample_id] = home, replace(known, also=also)
     grouped = {key: tuple(m for home, m in shown.values() if home == key) for key, _ in tests}
-    return tuple(Mistakes(name=printable(key), samples=m) for key, m in grouped.items() if m)
+    return tuple(Mistakes(name=visible(key), samples=m) for key, m in grouped.items() if m)
 
 
 def _worst(scores: Scores, key: str, kind: str, threshold: float) -> list[Mistake]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from featcache.evaluate import EvalResult, GeneratorResult, Scores
 from featcache.reports.finding import finding
 from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
-from featcache.reports.words import Estimate, printable
+from featcache.reports.words import Estimate, visible
+from featcache.results import EvalResult, GeneratorResult, Scores
 
 Kind = Literal["trained", "unseen", "control"]
 """What a test set is to the probe: a generator of its training set, another one, or a control."""
@@ -105,7 +105,7 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
         groups=tuple(_group_rows(result)),
         histograms=tuple(histogram(scores, key) for key, _ in tests),
         mistakes=find_mistakes(scores, tests, result.threshold),
-        notes=tuple(map(printable, result.notes)),
+        notes=tuple(map(visible, result.notes)),
     )
 
 
@@ -138,9 +138,9 @@ def _row(key: str, found: GeneratorResult, kind: Kind) -> Row:
     n = found.n_real + found.n_fake
     return Row(
         key=key,
-        name=printable(key),
+        name=visible(key),
         kind=kind,
-        group=printable(found.group),
+        group=visible(found.group),
         n_real=found.n_real,
         n_fake=found.n_fake,
         n_sources=found.n_sources,
@@ -162,8 +162,8 @@ def _order(row: Row) -> tuple[bool, float, str]:
 def _group_rows(result: EvalResult) -> Iterator[GroupRow]:
     for name, group in result.groups.items():
         yield GroupRow(
-            name=printable(name),
-            generators=tuple(map(printable, group.generators)),
+            name=visible(name),
+            generators=tuple(map(visible, group.generators)),
             ap=Estimate(group.mAP),
             auroc=Estimate(group.mean_auroc),
             acc=Estimate(group.mean_acc),

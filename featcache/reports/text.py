@@ -12,14 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from featcache.evaluate import EvalResult
 from featcache.reports.summarize import MeanRow, Row, control_rows, generator_rows, mean_row
-from featcache.reports.words import Estimate, printable
+from featcache.reports.words import Estimate, visible
+from featcache.results import EvalResult
 
 _TRAINED_MARK = "*"
 _METRICS = ("ap", "auroc", "acc", "r_acc", "f_acc")
-# The first layout that fits is taken: which metrics show their interval.
-_LAYOUTS = (_METRICS, ("ap", "auroc", "acc"), ("ap",))
+# The first layout that fits is taken: which metrics show their interval, and the gap between columns.
+_LAYOUTS = ((_METRICS, 2), (("ap", "auroc", "acc"), 2), (("ap",), 2), (("ap",), 1))
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class ResultsTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, its legend and the notes."""
         yield _fitting_table(self.result, console, options)
+        yield ""
         yield from _legend(self.result)
         for note in self.result.notes:
-            yield _bullet(printable(note))
+            yield _bullet(visible(note))
 
 
 def results_table(result: EvalResult) -> ResultsTable:
@@ -52,7 +53,7 @@ def results_table(result: EvalResult) -> ResultsTable:
 
 
 def _fitting_table(result: EvalResult, console: Console, options: ConsoleOptions) -> Table:
-    tables = [_table(result, wide) for wide in _LAYOUTS]
+    tables = [_table(result, wide, gap) for wide, gap in _LAYOUTS]
     unbounded = options.update(width=10_000)
     fits = (t for t in tables if _width(t, console, unbounded) <= options.max_width)
     return next(fits, tables[-1])
@@ -62,8 +63,8 @@ def _width(table: Table, console: Console, options: ConsoleOptions) -> int:
     return Measurement.get(console, options, table).maximum
 
 
-def _table(result: EvalResult, wide: tuple[str, ...]) -> Table:
-    table = _empty_table(result.threshold)
+def _table(result: EvalResult, wide: tuple[str, ...], gap: int) -> Table:
+    table = _empty_table(result.threshold, gap)
     for row in generator_rows(result):
         table.add_row(*_cells(row, wide))
     table.add_section()
@@ -75,9 +76,11 @@ def _table(result: EvalResult, wide: tuple[str, ...]) -> Table:
     return table
 
 
-def _empty_table(threshold: float) -> Table:
-    table = Table(box=box.HORIZONTALS, padding=(0, 1), pad_edge=False, header_style="bold")
-    table.add_column("generator", overflow="fold", min_width=9)
+def _empty_table(threshold: float, gap: int) -> Table:
+    # The box puts one blank between columns; the padding makes up the rest.
+    padding = (0, gap - 1, 0, 0)
+    table = Table(box=box.HORIZONTALS, padding=padding, show_edge=False, header_style="bold")
+    table.add_column("generator", overflow="fold", min_width=8)
     table.add_column("group", overflow="fold", min_width=6)
     for header in ("n\nreal", "n\nfake"):
         table.add_column(header, justify="right", no_wrap=True)

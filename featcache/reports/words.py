@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featcache.evaluate import Interval
+from featcache.results import Interval
 
 UNKNOWN = "n/a"
 """Stands where a number does not exist, such as the accuracy on no samples."""
@@ -66,7 +66,7 @@ def fraction(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else UNKNOWN
 
 
-def printable(text: str) -> str:
+def visible(text: str) -> str:
     r"""Return a text that every terminal, page and encoding can show.
 
     Surrogates (from file names that are not UTF-8), control characters and line ends become
@@ -74,7 +74,7 @@ def printable(text: str) -> str:
 
     Examples
     --------
-    >>> printable("caf\udce9\n")
+    >>> visible("caf\udce9\n")
     'caf\\udce9\\n'
     """
     if text.isprintable():
@@ -101,7 +101,7 @@ def shorten(text: str, width: int) -> str:
     Examples
     --------
     >>> shorten("stable_diffusion_v_1_4", 12)
-    'stable…n_1_4'
+    'stable…v_1_4'
     """
     if len(text) <= width:
         return text

@@ -1,0 +1,43 @@
+"""The flags that commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Cache = Annotated[
+    Path | None, typer.Option("--cache", metavar="DIR", help="The store. [default: features/]")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; talk goes to stderr.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="ROOT", help="Root of an image tree; may be repeated."),
+]
+Roots = Annotated[
+    list[Path] | None, typer.Argument(metavar="[ROOT]...", help="Roots of image trees.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="Preprocessing: univfd, native or resize. [default: univfd]"),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="Of the forward pass: fp32, bf16 or fp16. [default: fp32]"),
+]
+SourcePattern = Annotated[
+    str | None,
+    typer.Option(
+        "--source-pattern",
+        metavar="REGEX",
+        help="Its first group, searched in the path below ROOT, names the photograph a file comes from.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Decoding threads. [default: cores]")
+]

@@ -1,0 +1,77 @@
+"""Standard output is data, standard error is talk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from featcache.files import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def start(verbose: bool, quiet: bool) -> None:
+    """Set how much is said on standard error, and show our warnings there in one line each."""
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logger = logging.getLogger("featcache")
+    logger.setLevel(level)
+    logger.handlers[:] = [_handler()]
+    logger.propagate = False
+    warnings.showwarning = _show_warning
+
+
+def say(text: str) -> None:
+    """Say something on standard error, unless ``-q`` was given."""
+    logging.getLogger("featcache").info(text)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document: ASCII only, so that any file name survives; NaN becomes null."""
+    sys.stdout.write(json.dumps(_plain(document), indent=2, allow_nan=False) + "\n")
+
+
+def print_rich(*renderables: RenderableType) -> None:
+    """Print tables and text, as wide as the terminal."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def print_table(columns: list[str], rows: list[list[str]], right: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Print a plain table; ``right`` names the columns of numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    print_rich(table)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
+
+
+def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+    logging.getLogger("featcache").warning("Warning: %s", printable(str(message)))

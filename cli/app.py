@@ -1,0 +1,43 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featcache._version import __version__
+from featcache.cli import backbones, cache, datasets, demo, doctor, extract, probe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Run frozen vision backbones once over real and generated images; probe their features in seconds.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"featcache {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+app.command("demo")(demo.demo)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(backbones.app, name="backbones")
+app.command("extract")(extract.extract)
+app.command("probe")(probe.probe)
+app.add_typer(cache.app, name="cache")
+app.command("doctor")(doctor.doctor)

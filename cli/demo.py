@@ -1,0 +1,50 @@
+"""``featcache demo``: the whole pipeline on real photographs and real fakes, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcache.cli import _options as opt
+from featcache.cli import _output as out
+
+
+def demo(
+    target: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where everything is put.")
+    ] = Path("featcache-demo"),
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", metavar="DIR", help="Make the fakes from your own photographs."),
+    ] = None,
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Make fakes with real generators, extract, probe, and write a report."""
+    from featcache.cli._errors import REJECTS
+    from featcache.demo.run import run_demo
+    from featcache.reports import results_table
+
+    out.start(verbose, quiet)
+    run = run_demo(target, photos=photos, cache=cache)
+    if json:
+        out.print_json(
+            {
+                **run.result.to_dict(),
+                "data": str(run.tree.root),
+                "cache": str(run.cache),
+                "report": str(run.report),
+                "scores": str(run.scores),
+                "n_forwarded": run.extraction.n_forwarded,
+            }
+        )
+    else:
+        out.print_rich(results_table(run.result))
+        out.print_rich(
+            f"Images   {run.tree.root}", f"Scores   {run.scores}", f"Report   {run.report}"
+        )
+    return REJECTS if run.extraction.rejects else 0

@@ -1,0 +1,145 @@
+"""Is this machine fit for the work? Each finding comes with what mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from featcache.backbones import BACKBONES
+from featcache.cache import FeatureStore
+from featcache.errors import FeatcacheError
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "h5py",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+)
+EXTRAS = {"viz": ("jinja2", "matplotlib"), "demo": ("ncnn", "onnxruntime", "scikit-image")}
+LOW_DISK = 2 * 1024**3
+"""Bytes free below which a large extraction is likely to fail."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    topic : str
+    state : {"ok", "warning", "problem"}
+    detail : str
+        What was found.
+    fix : str
+        What mends it; empty where nothing is to be mended.
+    """
+
+    topic: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def examine(cache: Path) -> list[Finding]:
+    """Look at devices, packages, weights, disk and store.
+
+    Parameters
+    ----------
+    cache : Path
+        The store that would be used.
+
+    Returns
+    -------
+    list of Finding
+    """
+    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _packages,
+        _extras,
+        _device,
+        _weights,
+        lambda: _disk(cache),
+        lambda: _store(cache),
+    )
+    return [finding for look in looks for finding in look()]
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding("package", "ok", f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding("package", "problem", f"{name} is missing", f"pip install {name}")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, names in EXTRAS.items():
+        missing = [name for name in names if not _installed(name)]
+        if missing:
+            fix = f"pip install 'featcache[{extra}]'"
+            yield Finding("extra", "warning", f"{extra}: lacks {', '.join(missing)}", fix)
+        else:
+            yield Finding("extra", "ok", extra)
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield Finding("device", "ok", f"GPU {torch.cuda.get_device_name(0)}")
+    elif torch.version.cuda:
+        yield Finding(
+            "device",
+            "warning",
+            f"CPU, {os.cpu_count()} cores: this torch is built for CUDA {torch.version.cuda} "
+            "but sees no GPU",
+            "run nvidia-smi; without a GPU this is as it should be, only slow",
+        )
+    else:
+        yield Finding("device", "ok", f"CPU, {os.cpu_count()} cores")
+
+
+def _weights() -> Iterator[Finding]:
+    for name, spec in BACKBONES.all().items():
+        try:
+            spec.find_weights()
+            yield Finding("weights", "ok", name)
+        except FeatcacheError as error:
+            yield Finding(
+                "weights", "warning", f"{name}: {error}", f"featcache backbones show {name}"
+            )
+
+
+def _disk(cache: Path) -> Iterator[Finding]:
+    folder = next(path for path in (cache.absolute(), *cache.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1024**3:.1f} GiB free for {cache}"
+    if free < LOW_DISK:
+        yield Finding("disk", "warning", detail, "free some space or choose another --cache")
+    else:
+        yield Finding("disk", "ok", detail)
+    if not os.access(folder, os.W_OK):
+        yield Finding("disk", "problem", f"{folder} is read-only", "choose another --cache")
+
+
+def _store(cache: Path) -> Iterator[Finding]:
+    try:
+        keys = FeatureStore(cache).list_keys()
+        yield Finding("store", "ok", f"{cache}: {len(keys)} kinds of features")
+    except FeatcacheError as error:
+        yield Finding("store", "problem", str(error), "featcache cache ls")
