@@ -1,0 +1,196 @@
+"""The demo's images: an ordinary tree of reals and fakes, made once, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from featcache.demo.crops import Crop, cut, plan_crops, test_photos
+from featcache.demo.generators import GENERATORS, Pixels, make_fakes
+from featcache.demo.photographs import SIZE, Photo, load_folder, load_packaged
+from featcache.errors import DataError
+from featcache.files import TEMPORARY_PREFIX, store_error
+from featcache.progress import progress
+
+VERSION = 1
+"""Of the recipe; a tree of another recipe is made anew."""
+
+QUALITY = 92
+"""JPEG quality of everything, real and fake: one codec, or the probe learns the codec."""
+
+RECORD = "demo.json"
+N_REALS = 224
+
+
+@dataclass(frozen=True)
+class DemoTree:
+    """A finished tree of the demo.
+
+    Parameters
+    ----------
+    root : Path
+        ``<out>/data``.
+    n_photos, n_reals : int
+        Photographs, and distinct crops of them.
+    generators : list of str
+    built : bool
+        Whether it was made just now.
+    """
+
+    root: Path
+    n_photos: int
+    n_reals: int
+    generators: list[str]
+    built: bool
+
+
+def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS) -> DemoTree:
+    """Make ``<out>/data/{train,test}/<generator>/{0_real,1_fake}/<photo>__<crop>.jpg``.
+
+    Parameters
+    ----------
+    out : Path
+    photos : Path, optional
+        The user's own photographs; those that packages carry by default.
+    n_reals : int
+        Distinct crops at least.
+
+    Returns
+    -------
+    DemoTree
+
+    Raises
+    ------
+    DataError
+        If ``<out>/data`` is something else, or the photographs are too few.
+    """
+    root = out / "data"
+    record = _read_record(root)
+    if record is not None and photos is None and record["recipe"] == _recipe("packaged", n_reals):
+        return _tree(root, record, built=False)
+    loaded = load_folder(photos) if photos else load_packaged()
+    recipe = _recipe([photo.digest for photo in loaded] if photos else "packaged", n_reals)
+    if record is not None and record["recipe"] == recipe:
+        return _tree(root, record, built=False)
+    crops = plan_crops({photo.name: photo.image.size for photo in loaded}, n_reals)
+    record = {
+        "recipe": recipe,
+        "n_crops": len(crops),
+        "photos": [_credit(photo) for photo in loaded],
+    }
+    _write_whole(root, {photo.name: photo for photo in loaded}, crops, record)
+    return _tree(root, record, built=True)
+
+
+def _recipe(photos: Any, n_reals: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "photos": photos,
+        "n_reals": n_reals,
+        "size": SIZE,
+        "quality": QUALITY,
+        "generators": list(GENERATORS),
+    }
+
+
+def _read_record(root: Path) -> dict[str, Any] | None:
+    """Return what an earlier run noted, or None where there is nothing yet.
+
+    Raises
+    ------
+    DataError
+        If the folder is not the demo's: it is not overwritten.
+    """
+    if not root.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{root} exists and was not made by the demo, so it is left alone. Choose another --out."
+        ) from error
+    return record
+
+
+def _tree(root: Path, record: dict[str, Any], built: bool) -> DemoTree:
+    return DemoTree(root, len(record["photos"]), record["n_crops"], list(GENERATORS), built)
+
+
+def _credit(photo: Photo) -> dict[str, str]:
+    return {name: getattr(photo, name) for name in ("name", "digest", "credit", "licence")}
+
+
+def _write_whole(
+    root: Path, photos: dict[str, Photo], crops: list[Crop], record: dict[str, Any]
+) -> None:
+    """Make the tree in a temporary folder beside its place, then put it there."""
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _drop_leftovers(root.parent)
+        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root.parent))
+        try:
+            _write_images(folder, photos, crops)
+            (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+            folder.chmod(0o755)
+            shutil.rmtree(root, ignore_errors=True)
+            os.replace(folder, root)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if type(error).__module__ == "builtins":
+            raise store_error(error, root) from error
+        raise
+
+
+def _drop_leftovers(folder: Path) -> None:
+    """Remove what an earlier run left when it was killed."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> None:
+    held_out = test_photos(sorted(photos))
+    with progress("fakes", len(crops) * len(GENERATORS)) as advance:
+        for split in ("train", "test"):
+            mine = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
+            reals = [cut(photos[crop.photo], crop) for crop in mine]
+            # The style of a crop comes from another photograph of the same split, never across it.
+            styles = reals[len(reals) // 2 :] + reals[: len(reals) // 2]
+            _write_reals(folder / split, mine, reals)
+            for name in GENERATORS:
+                fakes = make_fakes(name, reals, styles, advance)
+                _write_set(folder / split / name / "1_fake", mine, fakes)
+
+
+def _write_reals(folder: Path, crops: list[Crop], reals: list[Pixels]) -> None:
+    """Write the reals once; every generator's folder has them as links to the same bytes."""
+    first, *others = GENERATORS
+    _write_set(folder / first / "0_real", crops, reals)
+    for name in others:
+        target = folder / name / "0_real"
+        target.mkdir(parents=True)
+        for path in sorted((folder / first / "0_real").iterdir()):
+            _link(path, target / path.name)
+
+
+def _write_set(folder: Path, crops: list[Crop], images: list[Pixels]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for crop, image in zip(crops, images, strict=True):
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
+        (folder / f"{crop.name}.jpg").write_bytes(buffer.getvalue())
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, target)
