@@ -25,6 +25,8 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, SystemExit):
             raise
         return _errors.report(error, "--json" in arguments)
+    if code == _errors.INTERRUPTED:  # Typer has turned the interrupt into its exit code
+        return _errors.report(KeyboardInterrupt(), "--json" in arguments)
     return code if isinstance(code, int) else 0
 
 

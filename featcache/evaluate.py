@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,15 +268,19 @@ def _judge(
     values = bootstrap(ranked, {name: unit_of[at] for name, at in rows.items()}, resamples)
     results = {}
     for name, at in rows.items():
-        points = compute_metrics(scores.label[at], scores.score[at], options.threshold)
-        intervals = {f"{metric}_ci": interval(values[name][metric]) for metric in METRICS}
+        points: dict[str, Any] = compute_metrics(
+            scores.label[at], scores.score[at], options.threshold
+        )
+        intervals: dict[str, Any] = {
+            f"{metric}_ci": interval(values[name][metric]) for metric in METRICS
+        }
         results[name] = GeneratorResult(
             group=tests[name][0].group,
             n_real=int((scores.label[at] == 0).sum()),
             n_fake=int((scores.label[at] == 1).sum()),
             n_sources=len(np.unique(unit_of[at])),
             **points,
-            **intervals,  # type: ignore[arg-type]
+            **intervals,
         )
     return results, values
 
@@ -365,6 +370,7 @@ def export_npz(
     names = ("sample_id", "path", "generator", "split", "source", "serves")
     texts = {name: np.array([printable(getattr(s, name)) for s in samples]) for name in names}
     buffer = io.BytesIO()
-    np.savez(buffer, features=features, label=_labels(samples), **texts)
+    arrays: dict[str, Any] = {"features": features, "label": _labels(samples), **texts}
+    np.savez(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
     return features.shape[0], features.shape[1]

@@ -54,7 +54,13 @@ def _names(root: Path, split: str, generator: str, kind: str) -> list[str]:
 
 
 def _pixels(path: Path) -> Pixels:
-    return np.asarray(Image.open(path))
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def _tables(path: Path) -> str:
+    with Image.open(path) as image:
+        return json.dumps(getattr(image, "quantization"))  # noqa: B009 - only JPEG images have it
 
 
 def test_layout(tmp_path: Path, photos: Path) -> None:
@@ -88,7 +94,7 @@ def test_reals_and_fakes_leave_through_one_codec_at_one_size(tmp_path: Path, pho
     (only,) = facts
     assert (only.format, only.mode, only.width, only.height) == ("JPEG", "RGB", SIZE, SIZE)
     assert only.jpeg_quality == build.QUALITY
-    tables = {json.dumps(Image.open(path).quantization) for path in root.rglob("*.jpg")}  # type: ignore[attr-defined]
+    tables = {_tables(path) for path in root.rglob("*.jpg")}
     assert len(tables) == 1
 
 

@@ -16,7 +16,8 @@ from featcache.demo import crops
 from featcache.demo.photographs import SIZE, Photo
 from featcache.errors import DataError
 
-SIDES = st.integers(SIZE + 8, 4 * SIZE)
+# Of two scales at least, so that each holds the three crops that are asked for.
+SIDES = st.integers(SIZE * 3 // 2, 4 * SIZE)
 SIZES = st.lists(st.tuples(SIDES, SIDES), min_size=4, max_size=12).map(
     lambda sizes: {f"photo-{i}": size for i, size in enumerate(sizes)}
 )

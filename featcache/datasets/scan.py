@@ -89,8 +89,10 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
     if not kept:
         raise DataError(f"{root} holds no images. Passed over: {dict(skipped) or 'nothing'}.")
     remembered = {sample.path: sample for sample in known or ()}
-    samples = _read_all(kept, root, remembered, options)
-    samples = [_assign(sample, found, source_of, options) for sample, found in samples]
+    samples = [
+        _assign(sample, found, source_of, options)
+        for sample, found in _read_all(kept, root, remembered, options)
+    ]
     return Scan(Manifest(tuple(samples)), dict(skipped), _notes(kept, samples, options))
 
 

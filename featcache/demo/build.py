@@ -27,7 +27,7 @@ QUALITY = 92
 """JPEG quality of everything, real and fake: one codec, or the probe learns the codec."""
 
 RECORD = "demo.json"
-N_REALS = 224
+N_REALS = 200
 
 
 @dataclass(frozen=True)

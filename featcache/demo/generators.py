@@ -191,7 +191,7 @@ def unpack_ncnn(name: str) -> Path:
 
 
 def _unit(pixels: Pixels) -> NDArray[np.float32]:
-    return pixels.astype(np.float32) / 255
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def _resize(pixels: Pixels, side: int) -> Pixels:

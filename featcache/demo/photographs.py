@@ -106,7 +106,8 @@ def _read_installed(row: dict[str, Any]) -> bytes:
     path = Path(spec.origin).parent / row["file"]
     if not path.is_file():
         raise ResourceError(f"{path} is missing. Run: pip install --upgrade 'featcache[demo]'")
-    return path.read_bytes()
+    data: bytes = path.read_bytes()
+    return data
 
 
 def _own(path: Path, folder: Path) -> Photo:

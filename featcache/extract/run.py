@@ -215,8 +215,9 @@ class _ShardWork:
         """Return the rows of the shard."""
         for batch in load_batches(self._batches(), preprocessing, pool):
             good = [item for item in batch if self._usable(item)]
-            if good:
-                self._keep(good, forward(np.stack([item.pixels for item in good])))
+            pixels = [item.pixels for item in good if item.pixels is not None]
+            if pixels:
+                self._keep(good, forward(np.stack(pixels)))
             advance(len(batch))
         empty = np.empty((0, self.n_features), np.float32)
         return Rows(self.ids, np.concatenate([empty, *self.blocks]), self.rejects)

@@ -1,0 +1,88 @@
+"""Pixels against Pillow and torchvision; facts against the encoder that wrote them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms
+
+from featcache.backbones.efficientnet_lite import EFFICIENTNET_LITE0
+from featcache.backbones.preprocess import center_crop, choose_preset, resize_shorter_side
+from featcache.errors import ImageError, UnknownNameError
+from featcache.images import decode, read_facts
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    rng = np.random.default_rng(width * 1000 + height)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK"])
+def test_decoding_is_pillows_convert(mode: str) -> None:
+    data = encoded(noise(31, 17, mode), "TIFF" if mode == "CMYK" else "PNG")
+    expected = Image.open(io.BytesIO(data)).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(expected))
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    pixels = np.asarray(decode(encoded(Image.fromarray(deep), "PNG")))
+    assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_floats_are_refused() -> None:
+    with pytest.raises(ImageError, match="no known range"):
+        decode(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=200)
+def test_damaged_bytes_give_an_image_or_a_reason(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+    data = bytearray(encoded(noise(20, 20), str(kind)))
+    for position in rng.integers(0, len(data), 5):
+        data[position] = rng.integers(256)
+    try:
+        assert decode(bytes(data)).mode == "RGB"
+    except ImageError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("quality", [5, 30, 49, 50, 75, 90, 95, 100])
+def test_jpeg_quality_is_read_from_the_tables(quality: int) -> None:
+    facts = read_facts(encoded(noise(40, 30), "JPEG", quality=quality))
+    assert (facts.format, facts.mode, facts.width, facts.height) == ("JPEG", "RGB", 40, 30)
+    assert facts.jpeg_quality == quality
+
+
+@given(width=st.integers(1, 400), height=st.integers(1, 400))
+@settings(deadline=None, max_examples=40)
+def test_crop_and_resize_equal_torchvisions(width: int, height: int) -> None:
+    image = noise(width, height)
+    crop = transforms.CenterCrop(224)(image)
+    np.testing.assert_array_equal(np.asarray(center_crop(image, 224)), np.asarray(crop))
+    if max(width, height) / min(width, height) < 20:
+        bicubic = transforms.InterpolationMode.BICUBIC
+        resized = transforms.Resize(64, bicubic, antialias=True)(image)
+        mine = resize_shorter_side(image, 64, "bicubic")
+        np.testing.assert_array_equal(np.asarray(mine), np.asarray(resized))
+
+
+def test_presets_differ_in_the_key() -> None:
+    native = EFFICIENTNET_LITE0.native
+    keys = {str(choose_preset(name, native).to_key()) for name in ("univfd", "native", "resize")}
+    assert len(keys) == 3
+    with pytest.raises(UnknownNameError, match="Known: native, resize, univfd"):
+        choose_preset("other", native)

@@ -1,0 +1,44 @@
+"""What ships is what lies in the tree, under the names it is meant to have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {"featcache": "featcache", "featcache.cache": "cache", "featcache.cli": "cli"}
+
+
+def packages_on_disk() -> set[str]:
+    found = set()
+    for package, folder in SOURCES.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            parts = init.parent.relative_to(ROOT / folder).parts
+            found.add(".".join((package, *parts)))
+    return found
+
+
+def test_every_package_on_disk_is_listed_in_pyproject() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(packages_on_disk())
+
+
+def test_top_level_cache_and_cli_do_not_ship() -> None:
+    files = metadata.files("featcache") or []
+    assert not [f for f in files if f.parts[0] in {"cache", "cli", "tests"}]
+
+
+@pytest.mark.parametrize("module", ["featcache.cache", "featcache.cli"])
+def test_imports_under_its_installed_name_only(module: str) -> None:
+    code = f"import sys, {module}; sys.exit({{'cache', 'cli'}} & set(sys.modules) != set())"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_gitignore_does_not_hide_the_package_cache() -> None:
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    assert not [line for line in lines if line.strip() in {"cache", "cache/", "cache*", "/cache/"}]
