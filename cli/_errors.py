@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 
-import click
-
 from featcache.cli._output import print_json
 from featcache.errors import FeatcacheError
 from featcache.files import printable
@@ -40,8 +38,8 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the words for an exception."""
     if isinstance(error, FeatcacheError):
         return error.exit_code, str(error)
-    if isinstance(error, click.ClickException):
-        return USAGE, error.format_message()
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    if hasattr(error, "format_message"):  # click's usage errors; Typer may carry a click of its own
+        return USAGE, str(error.format_message())
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED, "Interrupted. What was finished is kept; run the same command to go on."
     return BUG, f"This is a bug in featcache, not your mistake: {error!r}. Please report it."

@@ -7,7 +7,8 @@ import logging
 import math
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal
 
 from featcache.files import printable
 
@@ -44,14 +45,15 @@ def print_rich(*renderables: RenderableType) -> None:
         console.print(renderable)
 
 
-def print_table(columns: list[str], rows: list[list[str]], right: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def print_table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:
     """Print a plain table; ``right`` names the columns of numbers."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for i, name in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=i == 0 or name in right)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     print_rich(table)

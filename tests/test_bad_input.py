@@ -96,7 +96,7 @@ def test_odd_files_give_a_feature_or_a_reason(featcache: Call, odd: Path, tmp_pa
     for name, reason in REJECTED.items():
         assert rejects[name].startswith(reason), rejects[name]
     (summary,) = ran.json["backbones"]
-    assert summary["n_forwarded"] == 8 + 10
+    assert summary["n_forwarded"] == 8 + 11
     assert summary["n_padded"] == summary["n_forwarded"]  # all smaller than 224: said, not silent
     rows = (store / "rejects.csv").read_bytes()
     assert all(os.fsencode(name) in rows for name in REJECTED)
@@ -105,7 +105,7 @@ def test_odd_files_give_a_feature_or_a_reason(featcache: Call, odd: Path, tmp_pa
     assert again.json["rejects"] == ran.json["rejects"]
     probed = featcache("probe", "--features", NAME, "--cache", store, "--json")
     assert probed.code == 0
-    assert probed.json["generators"]["progan"]["n_fake"] == 2 + 10
+    assert probed.json["generators"]["progan"]["n_fake"] == 2 + 11
     assert "gave no feature" in probed.json["notes"][0]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-# Whole, and not its names: pytest would take `crops.test_photos` for a test of this module.
+# Whole, and not its names: pytest would take `crops.held_out_photos` for a test of this module.
 from featcache.demo import crops
 from featcache.demo.photographs import SIZE, Photo
 from featcache.errors import DataError
@@ -78,11 +78,11 @@ def test_no_photographs_are_said() -> None:
 @given(NAMES, st.randoms())
 def test_half_is_for_testing_whatever_the_order(names: set[str], chance: random.Random) -> None:
     order = sorted(names)
-    held_out = crops.test_photos(order)
+    held_out = crops.held_out_photos(order)
     assert held_out < names
     assert len(held_out) == len(names) // 2
     chance.shuffle(order)
-    assert crops.test_photos(order) == held_out
+    assert crops.held_out_photos(order) == held_out
 
 
 def test_cut_gives_the_square_itself_where_nothing_is_scaled() -> None:

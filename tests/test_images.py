@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import numpy as np
@@ -54,10 +55,8 @@ def test_damaged_bytes_give_an_image_or_a_reason(seed: int) -> None:
     data = bytearray(encoded(noise(20, 20), str(kind)))
     for position in rng.integers(0, len(data), 5):
         data[position] = rng.integers(256)
-    try:
+    with contextlib.suppress(ImageError):  # a reason is as good; any other exception fails the test
         assert decode(bytes(data)).mode == "RGB"
-    except ImageError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("quality", [5, 30, 49, 50, 75, 90, 95, 100])

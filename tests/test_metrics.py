@@ -24,7 +24,7 @@ from featcache.metrics import (
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels with both classes, scores with many ties, integer weights that leave both classes."""
     n = draw(st.integers(2, 40))
-    y = np.array([0, 1] + draw(st.lists(st.integers(0, 1), min_size=n - 2, max_size=n - 2)))
+    y = np.array([0, 1, *draw(st.lists(st.integers(0, 1), min_size=n - 2, max_size=n - 2))])
     score = np.array(draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))) / 8
     extra = draw(st.lists(st.integers(0, 3), min_size=n - 2, max_size=n - 2))
     return y, score, np.array([1, 1, *extra], dtype=float)

@@ -193,4 +193,4 @@ def test_report_is_written(featcache: Call, extracted: tuple[Path, Path], tmp_pa
     probe(featcache, extracted[1], "--report", tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
     assert "progan" in text
-    assert "data:image/jpeg;base64" in text or "no mistake" in text.lower()
+    assert "<svg" in text

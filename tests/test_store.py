@@ -93,7 +93,7 @@ def test_a_truncated_or_foreign_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="another feature key"):
         read_shard(path, make_key(precision="bf16"))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ShardError, match="is damaged.*only its images are redone"):
+    with pytest.raises(ShardError, match=r"is damaged.*only its images are redone"):
         FeatureStore(tmp_path).samples(key)
 
 

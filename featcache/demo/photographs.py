@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -22,6 +23,13 @@ SIZE = 256
 
 MIN_PHOTOS = 4
 """Fewer cannot be split into training and test photographs that say anything."""
+
+
+MAX_PHOTOS = 200
+"""More would only make the demo slow."""
+
+MAX_NAME = 60
+"""Characters of a photograph's name that are kept in file names."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,10 @@ def load_folder(folder: Path) -> list[Photo]:
         raise DataError(f"{folder} is no folder. Give the folder of your photographs: --photos DIR")
     photos: dict[str, Photo] = {}
     passed_over = []
-    for path in sorted(folder.rglob("*")):
+    # An order by name digest, so that the first photographs are a fair sample of a large folder.
+    for path in sorted(folder.rglob("*"), key=lambda path: digest_bytes(os.fsencode(path.name))):
+        if len(photos) == MAX_PHOTOS:
+            break
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             try:
                 photo = _own(path, folder)
@@ -84,7 +95,7 @@ def load_folder(folder: Path) -> list[Photo]:
             f"{folder} holds {len(photos)} usable photographs of at least {SIZE} x {SIZE} pixels; "
             f"{MIN_PHOTOS} are needed.{why}"
         )
-    return list(photos.values())
+    return sorted(photos.values(), key=lambda photo: photo.name)
 
 
 def _packaged(row: dict[str, Any]) -> Photo:
@@ -117,4 +128,4 @@ def _own(path: Path, folder: Path) -> Photo:
         raise ImageError(f"only {image.width} x {image.height}")
     digest = digest_bytes(data)
     stem = "".join(c if c.isalnum() else "-" for c in path.relative_to(folder).with_suffix("").name)
-    return Photo(f"{stem}-{digest[:6]}", digest, image)
+    return Photo(f"{stem[:MAX_NAME]}-{digest[:6]}", digest, image)
