@@ -14,6 +14,7 @@ from featcache.files import printable
 
 if TYPE_CHECKING:
     from featcache.extract import ExtractSummary
+    from featcache.settings import Settings
 
 Backbones = Annotated[
     list[str] | None,
@@ -41,21 +42,13 @@ def extract(
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing else.")
+        bool, typer.Option("--dry-run", help="Scan, say what would be done, and run nothing.")
     ] = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Run backbones over images and keep the features; what is there already is not done again."""
-    from featcache.backbones import BACKBONES
-    from featcache.cache import FeatureStore
-    from featcache.cli._data import scan_roots
-    from featcache.cli._errors import REJECTS
-    from featcache.datasets import merge
-    from featcache.errors import SettingsError
-    from featcache.extract import ExtractOptions, forecast, write_rejects
-    from featcache.extract import extract as run
+    """Run backbones over images and keep the features; what is there is not done again."""
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
@@ -70,6 +63,20 @@ def extract(
         workers=workers,
         source_pattern=source_pattern,
     )
+    return _run(settings, strict, dry_run, json)
+
+
+def _run(settings: Settings, strict: bool, dry_run: bool, json: bool) -> int:
+    """Extract what the settings name, or forecast it, and print."""
+    from featcache.backbones import BACKBONES
+    from featcache.cache import FeatureStore
+    from featcache.cli._data import scan_roots
+    from featcache.cli._errors import REJECTS
+    from featcache.datasets import merge
+    from featcache.errors import SettingsError
+    from featcache.extract import ExtractOptions, forecast, write_rejects
+    from featcache.extract import extract as run
+
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
     specs = [BACKBONES.get(name) for name in settings.backbone]
@@ -81,8 +88,7 @@ def extract(
         _show_forecast([forecast(manifest, spec, store, options) for spec in specs], json)
         return 0
     summaries = [run(manifest, spec, store, options) for spec in specs]
-    rejects_file = write_rejects(settings.cache, summaries)
-    _show(summaries, rejects_file, json)
+    _show(summaries, write_rejects(settings.cache, summaries), json)
     return REJECTS if any(summary.rejects for summary in summaries) else 0
 
 

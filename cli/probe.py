@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+
+if TYPE_CHECKING:
+    from featcache.evaluate import ProbeOptions
+    from featcache.results import EvalResult
+    from featcache.settings import Settings
 
 
 def probe(
@@ -45,21 +50,13 @@ def probe(
     quiet: opt.Quiet = False,
 ) -> None:
     """Fit a linear head on cached features and report AP and accuracy per generator."""
-    from featcache.cache import FeatureStore
-    from featcache.datasets import load_manifests
-    from featcache.datasets.scan import dataset_name
-    from featcache.evaluate import ProbeOptions, evaluate
-    from featcache.reports import results_table, write_report
-    from featcache.reports.scores import write_scores
+    from featcache.evaluate import ProbeOptions
+    from featcache.reports import results_table
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
     settings = load_settings(
-        cache=cache,
-        data=data,
-        features=split_all(features),
-        train=split_all(train),
-        C=C,
+        cache=cache, data=data, features=split_all(features), train=split_all(train), C=C
     )
     wanted = {"preset": preset, "precision": precision}
     options = ProbeOptions(
@@ -69,6 +66,24 @@ def probe(
         intersection=intersection,
         wanted={name: value for name, value in wanted.items() if value},
     )
+    result = _run(settings, options, scores, report)
+    if json:
+        out.print_json(result.to_dict())
+    else:
+        out.print_rich(results_table(result))
+
+
+def _run(
+    settings: Settings, options: ProbeOptions, scores: Path | None, report: Path | None
+) -> EvalResult:
+    """Evaluate, and write the files that were asked for."""
+    from featcache.cache import FeatureStore
+    from featcache.datasets import load_manifests
+    from featcache.datasets.scan import dataset_name
+    from featcache.evaluate import evaluate
+    from featcache.reports import write_report
+    from featcache.reports.scores import write_scores
+
     names = [dataset_name(root.resolve()) for root in settings.data]
     manifest = load_manifests(settings.cache, names or None)
     result, per_sample = evaluate(manifest, FeatureStore(settings.cache), options)
@@ -78,7 +93,4 @@ def probe(
         command = " ".join(["featcache", *sys.argv[1:]])
         title = f"Probe on {' + '.join(options.features)}"
         out.say(f"Report: {write_report(result, per_sample, report, title=title, command=command)}")
-    if json:
-        out.print_json(result.to_dict())
-    else:
-        out.print_rich(results_table(result))
+    return result

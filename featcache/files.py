@@ -66,13 +66,13 @@ def store_error(error: OSError, path: Path, n_bytes: int = 0) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             f"The disk is full: writing {path} needs {n_bytes:,} bytes and {_free(path):,} are free. "
-            "What was finished before is kept; free some space or choose another --cache, "
+            "What was finished before is kept; free some space or choose another folder, "
             "then run the same command again."
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StoreError(
             f"{path} cannot be written: {error.strerror}. "
-            "Make the folder writable or choose another one with --cache."
+            "Make the folder writable or choose another one (--cache, --out)."
         )
     return StoreError(f"{path} cannot be written: {error.strerror or error}.")
 

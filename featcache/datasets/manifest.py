@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from featcache.errors import DataError
@@ -103,14 +103,6 @@ class Manifest:
         """Return the samples whose bytes could be read."""
         return self.where(lambda sample: not sample.problem)
 
-    def generators(self) -> list[str]:
-        """Return the generators that any sample serves, sorted."""
-        return sorted({sample.serves for sample in self.samples})
-
-    def datasets(self) -> list[str]:
-        """Return the names of the datasets, sorted."""
-        return sorted({sample.dataset for sample in self.samples})
-
     def write(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all."""
         text = io.StringIO(newline="")
@@ -158,11 +150,6 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
         samples.extend(fresh)
     _check_labels(samples)
     return Manifest(tuple(samples))
-
-
-def relabel_sources(manifest: Manifest, source_of: Callable[[Sample], str]) -> Manifest:
-    """Return the table with the source of every sample set by ``source_of``."""
-    return Manifest(tuple(replace(sample, source=source_of(sample)) for sample in manifest))
 
 
 def _role(sample: Sample) -> tuple[str, ...]:
