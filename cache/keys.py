@@ -54,6 +54,13 @@ class FeatureKey:
         """Name of the feature as the user types it (``"clip"``)."""
         return str(self.fields["backbone"])
 
+    @property
+    def settings(self) -> str:
+        """Preset, precision and view in a few words for a person (``"univfd fp32 clean"``)."""
+        preset = self.fields["preprocessing"].get("preset", "?")
+        view = self.fields["view"].get("name", "?")
+        return f"{preset} {self.fields['precision']} {view}"
+
     @cached_property
     def json(self) -> str:
         """The key as canonical JSON."""

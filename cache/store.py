@@ -218,10 +218,7 @@ class FeatureStore:
 
 def describe(key: FeatureKey) -> str:
     """Return a key in one line for a person."""
-    fields = key.fields
-    view = fields["view"].get("name", "?") if isinstance(fields["view"], dict) else fields["view"]
-    preset = fields["preprocessing"].get("preset", "?")
-    return f"{key.name} preset={preset} precision={fields['precision']} view={view} ({key.fingerprint[:8]})"
+    return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
 
 
 def _read_key(path: Path) -> FeatureKey:

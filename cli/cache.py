@@ -43,24 +43,11 @@ def ls(
     if not summaries:
         out.say(f"The store {root} has no features.")
         return
-    columns = [
-        "feature",
-        "preset",
-        "precision",
-        "view",
-        "samples",
-        "rejected",
-        "D",
-        "shards",
-        "MB",
-        "key",
-    ]
+    columns = ["feature", "made with", "samples", "rejected", "D", "shards", "MB", "key"]
     table = [
         [
             summary.key.name,
-            summary.key.fields["preprocessing"]["preset"],
-            summary.key.fields["precision"],
-            summary.key.fields["view"]["name"],
+            summary.key.settings,
             f"{summary.n_samples:,}",
             f"{summary.n_rejected:,}",
             str(summary.n_features),

@@ -24,7 +24,7 @@ OPTIONS = ScanOptions()
     [
         ("train/progan/0_real", Place("train", "progan", "", 0)),
         ("test/stylegan/cat/1_fake", Place("test", "stylegan", "cat", 1)),
-        ("progan/val/car/1_fake", Place("val", "progan", "car", 1)),
+        ("data/val/progan/car/1_fake", Place("val", "progan", "car", 1)),
         ("Midjourney/train/ai", Place("train", "Midjourney", "", 1)),
         ("mine/real", Place("", "mine", "", 0)),
         ("fake", Place("", "root", "", 1)),

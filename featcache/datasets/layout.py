@@ -102,14 +102,22 @@ def read_place(parts: tuple[str, ...], root_name: str) -> Place | None:
     depth = next((i for i, part in enumerate(parts) if part.lower() in CLASS_FOLDERS), None)
     if depth is None:
         return None
-    above = list(parts[:depth])
-    split = next(
-        (SPLIT_FOLDERS[part.lower()] for part in above if part.lower() in SPLIT_FOLDERS), ""
-    )
-    names = [part for part in above if part.lower() not in SPLIT_FOLDERS]
-    generator = names[0] if names else root_name
     label = CLASS_FOLDERS[parts[depth].lower()]
-    return Place(split or SPLIT_FOLDERS.get(root_name, ""), generator, "/".join(names[1:]), label)
+    split, names = _split_and_names(parts[:depth])
+    generator, *categories = names or (root_name,)
+    return Place(split or SPLIT_FOLDERS.get(root_name, ""), generator, "/".join(categories), label)
+
+
+def _split_and_names(above: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the split and the names from the generator down.
+
+    Below a split folder the generator comes first (``data/train/progan/cat``: what stands above the split
+    only leads to the tree); where nothing is below it, the generator stands above (``sdv5/train``).
+    """
+    for i, part in enumerate(above):
+        if part.lower() in SPLIT_FOLDERS:
+            return SPLIT_FOLDERS[part.lower()], above[i + 1 :] or above[:i]
+    return "", above
 
 
 def _walk(root: Path) -> Iterator[Path]:
