@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
+import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -148,7 +151,6 @@ def test_no_data(
 def test_one_class_only(
     featcache: Call, tree: Path, tmp_path: Path, missing: str, word: str
 ) -> None:
-    import shutil
 
     for folder in list(tree.rglob(missing)):
         shutil.rmtree(folder)
@@ -185,7 +187,6 @@ def test_usage_errors(featcache: Call) -> None:
 def test_missing_samples_are_named_with_the_command(
     featcache: Call, extracted: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    import shutil
 
     store = shutil.copytree(extracted[1], tmp_path / "store")
     make_tree(tmp_path / "more", generators=["stargan"], n=3, size=80)
@@ -241,3 +242,37 @@ def test_a_disk_that_is_really_full(featcache: Call, tree: Path, tmp_path: Path)
         assert not list(small.rglob("*.h5")) + list(small.rglob(".tmp-*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def without_root_powers() -> list[str]:
+    """Return the command prefix under which file permissions hold for root too; skip where there is none."""
+    powers = "-dac_override,-dac_read_search"
+    prefix = (
+        ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
+    )
+    if prefix and (
+        not shutil.which("setpriv") or subprocess.run([*prefix, "true"], check=False).returncode
+    ):
+        pytest.skip("root cannot give up its powers here (no setpriv)")
+    return prefix
+
+
+def test_files_and_stores_without_permission(tree: Path, tmp_path: Path) -> None:
+    locked = tree / "test" / "progan" / "1_fake" / "000.png"
+    locked.chmod(0)
+    read_only = tmp_path / "read-only"
+    read_only.mkdir(mode=0o555)
+    command = [*without_root_powers(), sys.executable, "-P", "-m", "featcache.cli", "extract", "-q"]
+    command += ["--backbone", NAME, "--data", str(tree), "--json", "--cache"]
+    ran = subprocess.run(
+        [*command, str(tmp_path / "s")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 6, ran.stderr
+    (reject,) = json.loads(ran.stdout)["rejects"]
+    assert (reject["path"], reject["reason"]) == (str(locked), "cannot be read: Permission denied")
+    ran = subprocess.run(
+        [*command, str(read_only / "s")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 4
+    assert "Make the folder writable" in ran.stderr
+    assert not list(read_only.iterdir())
