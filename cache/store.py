@@ -55,15 +55,15 @@ class FeatureStore:
         found = [_read_key(path) for path in files]
         return sorted(found, key=lambda key: (key.name, key.fingerprint))
 
-    def find(self, name: str, **wanted: str) -> FeatureKey:
+    def find(self, name: str, **wanted: str | None) -> FeatureKey:
         """Return the one key of a feature name.
 
         Parameters
         ----------
         name : str
             Feature name as the user types it.
-        **wanted : str
-            Further leaves of the key that must have this value (``precision="fp32"``).
+        **wanted : str or None
+            Further leaves of the key that must have this value (``precision="fp32"``); None means any.
 
         Raises
         ------
@@ -231,13 +231,13 @@ def _read_key(path: Path) -> FeatureKey:
     return key
 
 
-def _fits(key: FeatureKey, wanted: dict[str, str]) -> bool:
+def _fits(key: FeatureKey, wanted: dict[str, str | None]) -> bool:
     fields: dict[str, Any] = {
         **key.fields,
         "preset": key.fields["preprocessing"].get("preset"),
         "view": key.fields["view"].get("name"),
     }
-    return all(fields.get(name) == value for name, value in wanted.items())
+    return all(value is None or fields.get(name) == value for name, value in wanted.items())
 
 
 def _ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:

@@ -81,9 +81,13 @@ def export(
 
     out.start(verbose, quiet)
     root = load_settings(cache=cache).cache
-    wanted = {name: v for name, v in {"preset": preset, "precision": precision}.items() if v}
     store = FeatureStore(root)
-    shape = export_npz(load_manifests(root), store, store.find(features, **wanted), target)
+    shape = export_npz(
+        load_manifests(root),
+        store,
+        store.find(features, preset=preset, precision=precision),
+        target,
+    )
     if json:
         out.print_json({"out": str(target.resolve()), "n_rows": shape[0], "n_features": shape[1]})
     else:

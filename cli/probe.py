@@ -58,13 +58,12 @@ def probe(
     settings = load_settings(
         cache=cache, data=data, features=split_all(features), train=split_all(train), C=C
     )
-    wanted = {"preset": preset, "precision": precision}
     options = ProbeOptions(
         features=settings.features or settings.backbone,
         train=settings.train,
         C=settings.C,
         intersection=intersection,
-        wanted={name: value for name, value in wanted.items() if value},
+        wanted={"preset": preset, "precision": precision},
     )
     result = _run(settings, options, scores, report)
     if json:

@@ -1,13 +1,13 @@
 """The protocol: fit on the training samples, score every generator's test samples, report with intervals.
 
-It ends in one :class:`~featcache.results.EvalResult`; nothing downstream computes a number.
+It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
 """
 
 from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from featcache.datasets import Manifest, Sample
 from featcache.datasets.groups import CONTROL
 from featcache.errors import DataError, MissingFeaturesError, SettingsError, unknown_name
 from featcache.files import printable, write_atomic
-from featcache.metrics import METRICS, Resamples, Sorted, bootstrap, compute_metrics, interval
+from featcache.metrics import METRICS, Resamples, Sorted, bootstrap, interval, point_metrics
 from featcache.probes import Head, fit_logistic
 from featcache.results import (
     EvalResult,
@@ -60,8 +60,8 @@ class ProbeOptions:
         Fake probability above which a sample is called fake.
     intersection : bool
         Leave out samples that lack one of the features, instead of an error.
-    wanted : dict of str to str
-        Further leaves of the feature keys, where the store has several kinds.
+    wanted : dict of str to str or None
+        Further leaves of the feature keys, where the store has several kinds; None means any.
     n_resamples, seed : int
         Of the bootstrap.
     """
@@ -71,7 +71,7 @@ class ProbeOptions:
     C: float = 1.0
     threshold: float = 0.5
     intersection: bool = False
-    wanted: dict[str, str] = field(default_factory=dict)
+    wanted: Mapping[str, str | None] = field(default_factory=dict)
     n_resamples: int = 1000
     seed: int = 0
 
@@ -268,9 +268,7 @@ def _judge(
     values = bootstrap(ranked, {name: unit_of[at] for name, at in rows.items()}, resamples)
     results = {}
     for name, at in rows.items():
-        points: dict[str, Any] = compute_metrics(
-            scores.label[at], scores.score[at], options.threshold
-        )
+        points: dict[str, Any] = point_metrics(ranked[name])
         intervals: dict[str, Any] = {
             f"{metric}_ci": interval(values[name][metric]) for metric in METRICS
         }

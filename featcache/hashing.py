@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,13 @@ def digest_json(value: Any) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a file's bytes, read in blocks."""
+    """Return the digest of a file's bytes; a file of unchanged size and time is not read again."""
+    status = path.stat()
+    return _digest_file(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache
+def _digest_file(path: Path, size: int, mtime_ns: int) -> str:
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):

@@ -89,7 +89,12 @@ def compute_metrics(y: NDArray[np.int64], score: Float, threshold: float) -> dic
     >>> round(compute_metrics(y, score, 0.5)["ap"], 4)
     0.5833
     """
-    values = weighted_metrics(Sorted.of(y, score, threshold), np.ones((1, len(y))))
+    return point_metrics(Sorted.of(y, score, threshold))
+
+
+def point_metrics(ranked: Sorted) -> dict[str, float]:
+    """Return every metric of scores that are sorted already, each sample counted once."""
+    values = weighted_metrics(ranked, np.ones((1, len(ranked.order))))
     return {name: float(column[0]) for name, column in values.items()}
 
 
@@ -131,7 +136,8 @@ def _average_precision(hits: Float, alarms: Float) -> Float:
     steps = np.diff(hits, axis=1, prepend=0.0)
     total = hits + alarms
     precision = np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
-    return np.asarray((steps * precision).sum(axis=1) / hits[:, -1] + 0.0 * alarms[:, -1])
+    areas = (steps * precision).sum(axis=1) / hits[:, -1]
+    return np.where(alarms[:, -1] > 0, areas, np.nan)
 
 
 def _auroc(hits: Float, alarms: Float) -> Float:

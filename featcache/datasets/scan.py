@@ -154,7 +154,7 @@ def _why_skipped(entry: Found) -> str:
     suffix = entry.path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or entry.is_folder:
         return ""
-    if _looks_like_image(entry.path) or not suffix:
+    if not suffix or _looks_like_image(entry.path):
         return ""
     return f"no image ({suffix})"
 

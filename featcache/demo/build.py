@@ -17,7 +17,7 @@ from PIL import Image
 from featcache.demo.crops import Crop, cut, held_out_photos, plan_crops
 from featcache.demo.generators import GENERATORS, Pixels, make_fakes
 from featcache.demo.photographs import SIZE, Photo, load_folder, load_packaged
-from featcache.errors import DataError
+from featcache.errors import DataError, FeatcacheError
 from featcache.files import TEMPORARY_PREFIX, store_error
 from featcache.progress import progress
 
@@ -157,10 +157,10 @@ def _write_whole(
             _replace(folder, root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        if type(error).__module__ == "builtins":
-            raise store_error(error, root) from error
+    except FeatcacheError:  # some of them are OSErrors too, and say what is wrong already
         raise
+    except OSError as error:
+        raise store_error(error, root) from error
 
 
 def _replace(folder: Path, root: Path) -> None:
