@@ -108,3 +108,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listing = ", ".join(names) if names else "none"
     return UnknownNameError(f"No {kind} is called {name!r}.{hint} Known: {listing}.")
+
+
+def near_words(key: str, known: Iterable[str]) -> str:
+    """Return the end of a message about a key that does not exist: the nearest one, or all of them.
+
+    Examples
+    --------
+    >>> near_words("backbons", ["backbones", "views"])
+    " Did you mean 'backbones'?"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(key, names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."

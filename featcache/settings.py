@@ -6,7 +6,6 @@ in it are relative to it. A key that does not exist is an error that names the n
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from featcache.errors import SettingsError
+from featcache.errors import SettingsError, near_words
 
 FILE_NAME = "featcache.toml"
 PATH_KEYS = ("cache", "data")
@@ -155,7 +154,9 @@ def read_file(path: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
     for key in values:
         if key not in Settings.model_fields:
-            raise SettingsError(f"{path} sets {key!r}, which does not exist.{_near(key)}")
+            raise SettingsError(
+                f"{path} sets {key!r}, which does not exist.{near_words(key, Settings.model_fields)}"
+            )
     for key in PATH_KEYS:
         if key in values:
             values[key] = _anchored(values[key], path.parent)
@@ -166,11 +167,6 @@ def _anchored(value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return str(folder / value)
     return [str(folder / item) for item in value] if isinstance(value, list) else value
-
-
-def _near(key: str) -> str:
-    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(Settings.model_fields)}."
 
 
 def _explain(error: ValidationError) -> str:
