@@ -30,6 +30,10 @@ def extract(
     cache: opt.Cache = None,
     preset: opt.Preset = None,
     precision: opt.Precision = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option("--view", metavar="A[,B...]", help="Views of each image. [default: clean]"),
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
     ] = None,
@@ -37,6 +41,10 @@ def extract(
         int | None, typer.Option("--batch-size", help="Images per forward pass. [default: 32]")
     ] = None,
     workers: opt.Workers = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="i/n", help="Do the i-th of n parts: for job arrays."),
+    ] = None,
     source_pattern: opt.SourcePattern = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
@@ -58,15 +66,16 @@ def extract(
         backbone=split_all(backbone),
         preset=preset,
         precision=precision,
+        view=split_all(view),
         device=device,
         batch_size=batch_size,
         workers=workers,
         source_pattern=source_pattern,
     )
-    return _run(settings, strict, dry_run, json)
+    return _run(settings, shard or "1/1", strict, dry_run, json)
 
 
-def _run(settings: Settings, strict: bool, dry_run: bool, json: bool) -> int:
+def _run(settings: Settings, shard: str, strict: bool, dry_run: bool, json: bool) -> int:
     """Extract what the settings name, or forecast it, and print."""
     from featcache.backbones import BACKBONES
     from featcache.cache import FeatureStore
@@ -74,20 +83,22 @@ def _run(settings: Settings, strict: bool, dry_run: bool, json: bool) -> int:
     from featcache.cli._errors import REJECTS
     from featcache.datasets import merge
     from featcache.errors import SettingsError
-    from featcache.extract import ExtractOptions, forecast, write_rejects
+    from featcache.extract import ExtractOptions, forecast, parse_part, write_rejects
     from featcache.extract import extract as run
 
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
+    part = parse_part(shard)
     specs = [BACKBONES.get(name) for name in settings.backbone]
     store = FeatureStore(settings.cache)
     manifest = merge(scan.manifest for scan in scan_roots(settings))
     names = ("preset", "precision", "device", "batch_size", "shard_rows", "workers")
-    options = ExtractOptions(strict=strict, **{name: getattr(settings, name) for name in names})
+    chosen: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    options = ExtractOptions(strict=strict, part=part, views=tuple(settings.view), **chosen)
     if dry_run:
-        _show_forecast([forecast(manifest, spec, store, options) for spec in specs], json)
+        _show_forecast(forecast(manifest, specs, store, options), json)
         return 0
-    summaries = [run(manifest, spec, store, options) for spec in specs]
+    summaries = run(manifest, specs, store, options)
     _show(summaries, write_rejects(settings.cache, summaries), json)
     return REJECTS if any(summary.rejects for summary in summaries) else 0
 
@@ -98,7 +109,7 @@ def _show_forecast(plans: list[dict[str, Any]], json: bool) -> None:
         return
     for plan in plans:
         out.print_rich(
-            f"{plan['backbone']}: {plan['n_samples']:,} images, {plan['n_cached']:,} in the store, "
+            f"{_title(plan['backbone'], plan['view'])}: {plan['n_samples']:,} images, {plan['n_cached']:,} in the store, "
             f"{plan['n_missing']:,} forward passes to do in {plan['n_shards']:,} shards, "
             f"about {plan['n_bytes'] / 1e6:,.1f} MB"
         )
@@ -133,15 +144,20 @@ def _summary(summary: ExtractSummary) -> dict[str, Any]:
     }
 
 
+def _title(backbone: str, view: str) -> str:
+    return backbone if view == "clean" else f"{backbone} {view}"
+
+
 def _sentence(summary: ExtractSummary) -> str:
     cached = f"{summary.n_cached:,} of {summary.n_samples:,} images were in the store"
+    title = _title(summary.backbone, summary.view)
     if not summary.n_forwarded:
-        return f"{summary.backbone}: {cached}; no forward pass"
+        return f"{title}: {cached}; no forward pass"
     rate = summary.n_forwarded / summary.seconds
     padded = (
         f"; {summary.n_padded:,} small images were padded with black" if summary.n_padded else ""
     )
     return (
-        f"{summary.backbone}: {cached}; {summary.n_forwarded:,} forward passes in "
+        f"{title}: {cached}; {summary.n_forwarded:,} forward passes in "
         f"{summary.seconds:.1f} s ({rate:.1f} images/s, {summary.device}, {summary.precision}){padded}"
     )

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
         Preprocessing preset.
     precision : {"fp32", "bf16", "fp16"}
         Numeric precision of the forward pass.
+    view : list of str
+        What is done to the images before the backbone.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     batch_size : int
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     train: Names = []
     preset: str = "univfd"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    view: Names = ["clean"]
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] = 32
     workers: Annotated[int, Field(ge=0)] = 0

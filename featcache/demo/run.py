@@ -60,7 +60,7 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     scan_into(store_path, tree.root, ScanOptions(source_pattern=SOURCE_PATTERN))
     manifest = load_manifests(store_path, [dataset_name(tree.root.resolve())])
     store = FeatureStore(store_path)
-    extraction = extract(manifest, BACKBONES.get(BACKBONE), store, ExtractOptions())
+    (extraction,) = extract(manifest, [BACKBONES.get(BACKBONE)], store, ExtractOptions())
     options = ProbeOptions(features=[BACKBONE], train=[TRAIN], wanted={"preset": "univfd"})
     result, scores = evaluate(manifest, store, options)
     return DemoRun(

@@ -1,25 +1,25 @@
-"""Make features: plan what is missing, run the backbone once per image, write shards."""
+"""Make features: plan what is missing, run each backbone once per image, write shards."""
 
-from featcache.extract.plan import Plan, ShardJob, plan
+from featcache.extract.options import ExtractOptions, parse_part
+from featcache.extract.plan import Plan, ShardJob, WorkItem, group, plan
 from featcache.extract.rejects import write_rejects
-from featcache.extract.run import (
-    ExtractOptions,
-    ExtractSummary,
-    Reject,
-    extract,
-    feature_key,
-    forecast,
-)
+from featcache.extract.requests import Request, make_requests
+from featcache.extract.run import extract, forecast
+from featcache.extract.summary import ExtractSummary, Reject
 
 __all__ = [
     "ExtractOptions",
     "ExtractSummary",
     "Plan",
     "Reject",
+    "Request",
     "ShardJob",
+    "WorkItem",
     "extract",
-    "feature_key",
     "forecast",
+    "group",
+    "make_requests",
+    "parse_part",
     "plan",
     "write_rejects",
 ]

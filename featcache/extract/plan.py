@@ -1,8 +1,12 @@
-"""What is to be done, as plain data: which samples still lack features, in which shards they will lie."""
+"""What is to be done, as plain data: which samples lack which features, in which shards they will lie.
+
+Each key is planned alone, so that its shards do not depend on what runs beside it; then jobs of several
+keys that are about the same samples become one work item, in which each file is read and decoded once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from featcache.datasets import Manifest
@@ -19,10 +23,14 @@ class ShardJob:
         Digest of the planned sample ids.
     samples : tuple of (str, str)
         Sample id and a path where its bytes lie, sorted by id.
+    number : int
+        Place of its first sample among all samples of the data, in shards: the same for every run over
+        the same data, however much of it is done.
     """
 
     name: str
     samples: tuple[tuple[str, str], ...]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,24 @@ class Plan:
         return sum(len(job.samples) for job in self.jobs)
 
 
-def plan(manifest: Manifest, known: Iterable[str], shard_rows: int) -> Plan:
+@dataclass(frozen=True)
+class WorkItem:
+    """One shard's samples and every request that lacks them.
+
+    Parameters
+    ----------
+    job : ShardJob
+    requests : tuple of str
+        Their ids, in the order asked for.
+    """
+
+    job: ShardJob
+    requests: tuple[str, ...]
+
+
+def plan(
+    manifest: Manifest, known: Iterable[str], shard_rows: int, part: tuple[int, int] = (1, 1)
+) -> Plan:
     """Return the shards that are missing.
 
     Parameters
@@ -59,6 +84,8 @@ def plan(manifest: Manifest, known: Iterable[str], shard_rows: int) -> Plan:
         Ids that the store has features or a reason for rejection of.
     shard_rows : int
         Rows per shard at the most.
+    part : tuple of int
+        (i, n): only the i-th of n parts of the shards, counted from 1.
 
     Returns
     -------
@@ -67,15 +94,43 @@ def plan(manifest: Manifest, known: Iterable[str], shard_rows: int) -> Plan:
     Notes
     -----
     Samples are taken in the order of their ids and cut into full shards. A run that was interrupted
-    after any number of shards is therefore resumed with the same cuts as if it had not been.
+    after any number of shards is therefore resumed with the same cuts as if it had not been. The parts
+    are dealt out by :attr:`ShardJob.number`, which does not change while other parts are being done.
     """
     paths = {s.sample_id: s.path for s in reversed(manifest.usable().samples)}
+    rank = {name: i for i, name in enumerate(sorted(paths))}
     known = set(known)
-    missing = [(name, paths[name]) for name in sorted(paths) if name not in known]
+    missing = [(name, paths[name]) for name in rank if name not in known]
     cuts = range(0, len(missing), shard_rows)
-    jobs = tuple(_job(missing[start : start + shard_rows]) for start in cuts)
-    return Plan(jobs, len(paths), len(paths) - len(missing))
+    jobs = (_job(missing[start : start + shard_rows], rank, shard_rows) for start in cuts)
+    i, n = part
+    mine = tuple(job for job in jobs if job.number % n == i - 1)
+    return Plan(mine, len(paths), len(paths) - len(missing))
 
 
-def _job(samples: list[tuple[str, str]]) -> ShardJob:
-    return ShardJob(digest_json([name for name, _ in samples]), tuple(samples))
+def group(plans: Mapping[str, Plan]) -> list[WorkItem]:
+    """Return the work of several plans, jobs about the same samples together.
+
+    Parameters
+    ----------
+    plans : mapping of str to Plan
+        By the id of the request.
+
+    Returns
+    -------
+    list of WorkItem
+        In the order of the data.
+    """
+    jobs: dict[str, ShardJob] = {}
+    wanted: dict[str, list[str]] = {}
+    for request, work in plans.items():
+        for job in work.jobs:
+            jobs.setdefault(job.name, job)
+            wanted.setdefault(job.name, []).append(request)
+    ordered = sorted(jobs.values(), key=lambda job: job.samples)
+    return [WorkItem(job, tuple(wanted[job.name])) for job in ordered]
+
+
+def _job(samples: list[tuple[str, str]], rank: Mapping[str, int], shard_rows: int) -> ShardJob:
+    number = rank[samples[0][0]] // shard_rows
+    return ShardJob(digest_json([name for name, _ in samples]), tuple(samples), number)
