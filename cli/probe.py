@@ -45,6 +45,10 @@ def probe(
         Path | None,
         typer.Option("--report", metavar="F.html", help="Write a self-contained report."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="F.safetensors", help="Write the head, for 'score'."),
+    ] = None,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
@@ -65,7 +69,7 @@ def probe(
         intersection=intersection,
         wanted={"preset": preset, "precision": precision},
     )
-    result = _run(settings, options, scores, report)
+    result = _run(settings, options, scores, report, save)
     if json:
         out.print_json(result.to_dict())
     else:
@@ -73,23 +77,33 @@ def probe(
 
 
 def _run(
-    settings: Settings, options: ProbeOptions, scores: Path | None, report: Path | None
+    settings: Settings,
+    options: ProbeOptions,
+    scores: Path | None,
+    report: Path | None,
+    save: Path | None,
 ) -> EvalResult:
-    """Evaluate, and write the files that were asked for."""
+    """Evaluate, keep the result, and write the files that were asked for."""
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
     from featcache.datasets.scan import dataset_name
-    from featcache.evaluate import evaluate
+    from featcache.evaluate import run_probe, save_result
     from featcache.reports import write_report
     from featcache.reports.scores import write_scores
 
     names = [dataset_name(root.resolve()) for root in settings.data]
     manifest = load_manifests(settings.cache, names or None)
-    result, per_sample = evaluate(manifest, FeatureStore(settings.cache), options)
+    probed = run_probe(manifest, FeatureStore(settings.cache), options)
+    result = probed.result
+    kept = save_result(settings.cache, result, probed.scores, probed.head)
+    out.say(f"Result: {kept}")
+    if save:
+        out.say(f"Head: {probed.head.save(save)}")
     if scores:
-        out.say(f"Scores: {write_scores(per_sample, scores)}")
+        out.say(f"Scores: {write_scores(probed.scores, scores)}")
     if report:
         command = " ".join(["featcache", *sys.argv[1:]])
         title = f"Probe on {' + '.join(options.features)}"
-        out.say(f"Report: {write_report(result, per_sample, report, title=title, command=command)}")
+        page = write_report(result, probed.scores, report, title=title, command=command)
+        out.say(f"Report: {page}")
     return result

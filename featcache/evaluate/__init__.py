@@ -1,0 +1,27 @@
+"""The protocol: fit on the training samples, score every generator's test samples, report with intervals.
+
+It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
+"""
+
+from featcache.evaluate.export import export_npz
+from featcache.evaluate.options import ProbeOptions
+from featcache.evaluate.protocol import Probed, evaluate, run_probe
+from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
+from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores, TrainResult
+
+__all__ = [
+    "EvalResult",
+    "GeneratorResult",
+    "GroupResult",
+    "ProbeOptions",
+    "Probed",
+    "Scores",
+    "TrainResult",
+    "evaluate",
+    "export_npz",
+    "load_result",
+    "load_scores",
+    "result_folder",
+    "run_probe",
+    "save_result",
+]

@@ -1,0 +1,135 @@
+"""Which samples a probe is fitted and tested on, and their features joined by sample id."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import FeatureKey, FeatureStore
+from featcache.datasets import Manifest, Sample
+from featcache.datasets.groups import CONTROL
+from featcache.errors import DataError, MissingFeaturesError, SettingsError, unknown_name
+from featcache.evaluate.options import ProbeOptions
+from featcache.results import TrainResult
+
+
+def find_keys(store: FeatureStore, options: ProbeOptions) -> list[FeatureKey]:
+    """Return the one key of each feature that was named."""
+    if not options.features:
+        raise SettingsError("No feature was named. Say which: featcache probe --features NAME")
+    if len(set(options.features)) < len(options.features):
+        raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
+    return [store.find(name, **options.wanted) for name in options.features]
+
+
+def joinable(
+    manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
+) -> tuple[list[Sample], list[str]]:
+    """Return the samples that have every feature, and notes about those that were left out."""
+    usable = manifest.usable()
+    rejected = {name for key in keys for name in store.rejects(key)}
+    samples = [sample for sample in usable if sample.sample_id not in rejected]
+    notes = []
+    if n_bad := len(manifest) - len(samples):
+        notes.append(
+            f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
+        )
+    for key in keys:
+        have = store.samples(key)
+        lacking = [sample for sample in samples if sample.sample_id not in have]
+        if lacking and not options.intersection:
+            raise _lacking(key, lacking, len(samples))
+        if lacking:
+            notes.append(f"{len(lacking):,} samples without {key.name!r} are left out.")
+            samples = [sample for sample in samples if sample.sample_id in have]
+    return samples, notes
+
+
+def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeaturesError:
+    return MissingFeaturesError(
+        f"{len(lacking):,} of {n_all:,} samples have no feature {key.name!r} "
+        f"(first: {lacking[0].path!r}). Run 'featcache extract --backbone {key.name}' on the same data, "
+        "or leave these samples out with --intersection."
+    )
+
+
+def training_set(samples: list[Sample], wanted: list[str]) -> list[Sample]:
+    """Return the training samples of the wanted generators, each content once."""
+    rows = [sample for sample in samples if sample.split == "train" and sample.group != CONTROL]
+    if not rows:
+        raise DataError(
+            "There are no training samples: no image lies under a folder named train. "
+            "Add one, e.g. <root>/train/<generator>/{0_real,1_fake}."
+        )
+    known = sorted({sample.serves for sample in rows})
+    for name in wanted:
+        if name not in known:
+            raise unknown_name("generator with training samples", name, known)
+    chosen = [sample for sample in rows if sample.serves in (wanted or known)]
+    return list({sample.sample_id: sample for sample in reversed(chosen)}.values())[::-1]
+
+
+def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]]:
+    """Return the test samples of every generator that has both classes, sorted by name."""
+    sets: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.split == "test":
+            sets[sample.serves].append(sample)
+    complete = {}
+    for name in sorted(sets):
+        classes = {sample.label for sample in sets[name]}
+        if classes == {0, 1}:
+            complete[name] = sets[name]
+        else:
+            lacks = "fakes" if classes == {0} else "reals"
+            notes.append(f"{name!r} has no {lacks} to test on and is left out.")
+    if not complete:
+        why = " ".join(notes) or "No image lies under a folder named test."
+        raise DataError(f"There is no test set with reals and fakes. {why}")
+    return complete
+
+
+def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the labels of samples: 0 real, 1 fake."""
+    return np.array([sample.label for sample in samples], dtype=np.int64)
+
+
+def join(
+    store: FeatureStore, keys: list[FeatureKey], samples: Sequence[Sample]
+) -> NDArray[np.float32]:
+    """Return the features of the samples side by side, joined by sample id."""
+    ids = [sample.sample_id for sample in samples]
+    return np.concatenate([store.read(key, ids) for key in keys], axis=1)
+
+
+def unit(sample: Sample) -> str:
+    """Return the unit of independence; names captured from paths hold within their dataset only."""
+    if sample.source == sample.sample_id:
+        return sample.source
+    return f"{sample.dataset}/{sample.source}"
+
+
+def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
+    """Say where the test set is not independent of the training set."""
+    contents = {sample.sample_id for sample in train} & {sample.sample_id for sample in test}
+    if contents:
+        return [f"Leak: {len(contents):,} test images are also in the training set."]
+    units = {unit(sample) for sample in train} & {unit(sample) for sample in test}
+    return (
+        [f"Leak: {len(units):,} photographs are in the training and the test set."] if units else []
+    )
+
+
+def describe_training(train: list[Sample]) -> TrainResult:
+    """Return what a head was fitted on."""
+    label = labels(train)
+    return TrainResult(
+        generators=sorted({sample.serves for sample in train}),
+        datasets=sorted({sample.dataset for sample in train}),
+        n_real=int((label == 0).sum()),
+        n_fake=int((label == 1).sum()),
+        n_sources=len({unit(sample) for sample in train}),
+    )
