@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.errors import unknown_name
+from featcache.geometry import center_crop, resize_shorter_side
 from featcache.images import DECODING
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,12 +22,6 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Channel statistics of OpenAI's CLIP, which UnivFD and the paper use for every backbone."""
 
 PRESETS = ("univfd", "native", "resize")
-
-_FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,27 +103,3 @@ def choose_preset(name: str, native: Preprocessing) -> Preprocessing:
     if name == "univfd":
         return replace(native, preset="univfd", resize=None, mean=CLIP_MEAN, std=CLIP_STD)
     raise unknown_name("preprocessing preset", name, PRESETS)
-
-
-def resize_shorter_side(image: Image.Image, size: int, interpolation: str) -> Image.Image:
-    """Resize so that the shorter side is ``size``; the longer is truncated to whole pixels."""
-    width, height = image.size
-    short, long = sorted(image.size)
-    if short == size:
-        return image
-    new_long = max(int(size * long / short), 1)
-    new = (size, new_long) if width <= height else (new_long, size)
-    return image.resize(new, _FILTERS[interpolation])
-
-
-def center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Cut the central square; what lies outside the image is black."""
-    width, height = image.size
-    left = _offset(width, size)
-    top = _offset(height, size)
-    return image.crop((left, top, left + size, top + size))
-
-
-def _offset(length: int, size: int) -> int:
-    """Return where the crop begins, with torchvision's rounding for cutting and for padding."""
-    return round((length - size) / 2.0) if length >= size else -((size - length) // 2)

@@ -4,6 +4,7 @@ from featcache.datasets.counts import count_rows
 from featcache.datasets.library import load_manifests, scan_into
 from featcache.datasets.manifest import Manifest, Sample, merge
 from featcache.datasets.scan import Scan, ScanOptions, scan
+from featcache.datasets.select import select
 
 __all__ = [
     "Manifest",
@@ -15,4 +16,5 @@ __all__ = [
     "merge",
     "scan",
     "scan_into",
+    "select",
 ]

@@ -1,0 +1,193 @@
+"""What a view is: a chain of steps, each a pure function with its parameters.
+
+A view is a function of the image, the sample's id and its own description, and of nothing else: not of
+the order of the images, the number of workers, or the library's global random state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from featcache.errors import ImageError
+from featcache.hashing import digest_bytes
+from featcache.registry import Registry
+
+Number: TypeAlias = int | float
+Params: TypeAlias = Mapping[str, Number]
+Apply: TypeAlias = Callable[[Image.Image, Params, np.random.RandomState], Image.Image]
+
+
+@dataclass(frozen=True)
+class Arg:
+    """A number that a step takes, as it stands after the colon.
+
+    Parameters
+    ----------
+    name : str
+        As it stands in the feature key.
+    low, high : int or float
+        What is allowed, both included. Whole numbers mean that only whole numbers are allowed.
+    default : int or float, optional
+        Where the user says none.
+    """
+
+    name: str
+    low: Number
+    high: Number
+    default: Number | None = None
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """A step that a user can name.
+
+    Parameters
+    ----------
+    name : str
+        Its name in a view: lower-case letters, digits and ``-``.
+    apply : callable
+        From the RGB image, the parameters by name (also ``draw``, where there is one) and a random
+        state of its own to the RGB image. Pure; a module-level function, so that it can be pickled.
+    args : tuple of Arg
+    summary : str
+        One line for the list of steps.
+    facts : mapping
+        What else fixes the result, written into the feature key: filter, padding, codec.
+    random : bool
+        Whether it draws random numbers; the key then holds seed and draw.
+    draws : {"one", "counted"} or int
+        ``"counted"``: its first argument says into how many draws the name expands; an int: it always
+        expands into so many.
+    codec : (str, str), optional
+        Pillow's name of the format and the name of the parameter that is its quality, where the step
+        leaves the image as such a file.
+    """
+
+    name: str
+    apply: Apply
+    args: tuple[Arg, ...] = ()
+    summary: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False
+    draws: str | int = "one"
+    codec: tuple[str, str] | None = None
+
+
+STEPS: Registry[StepKind] = Registry("view step", "featcache.views", StepKind)
+"""All steps by name; plug-ins add theirs through the entry-point group ``featcache.views``."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step with its numbers.
+
+    Parameters
+    ----------
+    kind : StepKind
+    params : tuple of (str, int or float)
+    draw, seed : int
+        Which of its random results; only used where the kind has several.
+    """
+
+    kind: StepKind
+    params: tuple[tuple[str, Number], ...] = ()
+    draw: int = 0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The step as a user writes it: ``jpeg:90``, ``univfd-train#3``."""
+        arguments = "-".join(format_number(value) for _, value in self.params)
+        name = f"{self.kind.name}:{arguments}" if arguments else self.kind.name
+        return f"{name}#{self.draw}" if self.draw or self.kind.draws != "one" else name
+
+    def to_key(self) -> dict[str, Any]:
+        """Return all that fixes the result, as it stands in a feature key."""
+        key = {"step": self.kind.name, **dict(self.params), **self.kind.facts}
+        if self.kind.random or self.kind.draws != "one":
+            key["draw"] = self.draw
+        return key | {"seed": self.seed} if self.kind.random else key
+
+    def __call__(self, image: Image.Image, sample_id: str, position: int) -> Image.Image:
+        """Return the changed image; ``position`` in the chain makes equal steps independent."""
+        label = f"{self.seed}/{sample_id}/{self.draw}/{position}".encode("utf-8", "surrogateescape")
+        words = np.frombuffer(bytes.fromhex(digest_bytes(label)), dtype="<u4")
+        # RandomState, because numpy has promised never to change its streams.
+        state = np.random.RandomState(words)
+        return self.kind.apply(image, dict(self.params) | {"draw": self.draw}, state)
+
+
+@dataclass(frozen=True)
+class View:
+    """A named chain of steps; the empty one is ``clean``.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+    """
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The view as a user writes it: ``clean``, ``jpeg:90``, ``blur:1+jpeg:90``."""
+        return "+".join(step.name for step in self.steps) or "clean"
+
+    @property
+    def codec(self) -> tuple[str, int] | None:
+        """Format and quality of the last file that the image was in, None where no step encodes."""
+        for step in reversed(self.steps):
+            if step.kind.codec:
+                file_format, quality = step.kind.codec
+                return file_format, int(dict(step.params)[quality])
+        return None
+
+    def to_key(self) -> dict[str, Any]:
+        """Return the view as it stands in a feature key."""
+        return {"name": self.name, "steps": [step.to_key() for step in self.steps]}
+
+    def __call__(self, image: Image.Image, sample_id: str) -> Image.Image:
+        """Return the image as the backbone's preprocessing gets it.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            Mode ``"RGB"``; not changed.
+        sample_id : str
+            Seeds the random steps, together with each step's seed and draw.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Mode ``"RGB"``.
+
+        Raises
+        ------
+        ImageError
+            If a step cannot be done on this image (too large for the codec); names the step.
+        """
+        for position, step in enumerate(self.steps):
+            try:
+                image = step(image, sample_id, position)
+            except (OSError, ValueError, MemoryError, OverflowError) as error:
+                raise ImageError(f"the view {step.name} cannot be made: {error}") from error
+        return image
+
+
+CLEAN = View()
+
+
+def format_number(value: Number) -> str:
+    """Return a number the one way it stands in a name.
+
+    Examples
+    --------
+    >>> format_number(90), format_number(1.0), format_number(0.25)
+    ('90', '1', '0.25')
+    """
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -1,0 +1,68 @@
+"""Parts of a manifest: what is asked for, and a sample of it that no file system decides."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from featcache.datasets import Manifest, Sample, ScanOptions, scan, select
+from featcache.errors import SettingsError, UnknownNameError
+
+
+def sample(name: str, serves: str = "progan", **more: object) -> Sample:
+    values: dict[str, object] = {"label": 1, "generator": serves, "group": "GAN", "split": "test"}
+    return Sample(
+        dataset="d", root="/d", path=f"/d/{name}", serves=serves, sample_id=name, **values | more
+    )  # type: ignore[arg-type]
+
+
+MANIFEST = Manifest(
+    tuple(
+        sample(f"{generator}{label}{i}", generator, label=label, group=group, category=category)
+        for generator, group in (("progan", "GAN"), ("guided", "diffusion"))
+        for label in (0, 1)
+        for i, category in enumerate(["cat", "dog", ""] * 10)
+    )
+)
+
+
+def test_filters() -> None:
+    assert select(MANIFEST) == MANIFEST
+    assert {s.serves for s in select(MANIFEST, generators=["guided"])} == {"guided"}
+    assert {s.serves for s in select(MANIFEST, groups=["gan"])} == {"progan"}
+    assert {s.category for s in select(MANIFEST, categories=["cat"])} == {"cat", ""}
+    assert len(select(MANIFEST, datasets=["d"], groups=["diffusion"], categories=["dog"])) == 40
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'guided'"):
+        select(MANIFEST, generators=["guidet"])
+    with pytest.raises(UnknownNameError, match="No category"):
+        select(MANIFEST, categories=["horse"])
+    with pytest.raises(SettingsError, match="must be positive"):
+        select(MANIFEST, max_per_class=0)
+
+
+def test_a_sample_depends_on_content_only_and_is_nested() -> None:
+    shuffled = list(MANIFEST)
+    random.Random(5).shuffle(shuffled)
+    ten = {s.sample_id for s in select(MANIFEST, max_per_class=10)}
+    again = {s.sample_id for s in select(Manifest(tuple(shuffled)), max_per_class=10)}
+    assert ten == again
+    counts = Counter((s.serves, s.label) for s in select(MANIFEST, max_per_class=10))
+    assert set(counts.values()) == {10}
+    assert {s.sample_id for s in select(MANIFEST, max_per_class=4)} < ten
+    assert {s.sample_id for s in select(MANIFEST, max_per_class=10, seed=1)} != ten
+
+
+def test_a_copied_tree_gives_the_same_sample(tree: Path) -> None:
+    manifest = scan(tree, ScanOptions()).manifest
+    (tree / "test" / "progan" / "1_fake" / "000.png").rename(
+        tree / "test" / "progan" / "1_fake" / "zzz.png"
+    )
+    renamed = scan(tree, ScanOptions()).manifest
+    picked = [{s.sample_id for s in select(m, max_per_class=3)} for m in (manifest, renamed)]
+    assert picked[0] == picked[1]
