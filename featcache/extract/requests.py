@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
 from featcache.backbones import BackboneSpec, Preprocessing, choose_preset
 from featcache.cache import FeatureKey
-from featcache.errors import unknown_name
 from featcache.extract.options import ExtractOptions
 from featcache.hashing import canonical_json, digest_file
-
-
-class View(Protocol):
-    """A named chain of changes to an image: pure, the same for the same sample."""
-
-    @property
-    def name(self) -> str:
-        """What the user types."""
-
-    def to_key(self) -> dict[str, Any]:
-        """Return all that determines it."""
-
-    def __call__(self, image: Image.Image, sample_id: str, /) -> Image.Image:
-        """Return the changed image, RGB."""
-
-
-@dataclass(frozen=True)
-class Clean:
-    """The view that changes nothing."""
-
-    name: str = "clean"
-
-    def to_key(self) -> dict[str, Any]:
-        """Return its fixed entry in the key."""
-        return {"name": "clean", "steps": []}
-
-    def __call__(self, image: Image.Image, sample_id: str, /) -> Image.Image:
-        """Return the image as it is."""
-        return image
+from featcache.views import View, parse_views
 
 
 @dataclass(frozen=True)
@@ -104,14 +75,6 @@ def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> lis
     views = parse_views(options.views)
     made = (_request(spec, view, options) for spec in specs for view in views)
     return list({request.id: request for request in made}.values())
-
-
-def parse_views(names: Sequence[str]) -> list[View]:
-    """Return the views of these names."""
-    for name in names:
-        if name != "clean":
-            raise unknown_name("view", name, ["clean"])
-    return [Clean()]
 
 
 def _request(spec: BackboneSpec, view: View, options: ExtractOptions) -> Request:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from itertools import product
 
-from featcache.errors import SettingsError, unknown_name
+from featcache.errors import SettingsError
 from featcache.views.view import CLEAN, STEPS, Arg, Number, Step, StepKind, View
 
 MAX_DRAWS = 1000
@@ -68,8 +68,6 @@ def _parse_step(text: str, view: str, seed: int) -> list[Step]:
     """Return the step, or all its draws where the name stands for several."""
     head, _, draw_text = text.partition("#")
     name, colon, argument_text = head.partition(":")
-    if name not in STEPS.names():
-        raise unknown_name("view step", name, ["clean", *STEPS.names()])
     kind = STEPS.get(name)
     texts = argument_text.split("-") if colon else []
     if kind.draws == "counted":
