@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check lint types layers wheel format clean
+.PHONY: help install demo test slow check lint types layers wheel test-oldest release-check docs format clean
 
 help: ## Say what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(VENV)/installed ## Make .venv and install featcache with all that the demo and the tests need
 
@@ -43,9 +43,24 @@ layers: install
 wheel: install ## Build the wheel, install it into an environment of its own and test what was installed
 	sh .ci/wheel.sh $(BIN)/python
 
+test-oldest: ## The default suite on the oldest dependencies that pyproject.toml allows, in .venv-oldest
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) .ci/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[viz,dev]'
+	PYTHONSAFEPATH=1 .venv-oldest/bin/python -m pytest -m "not slow and not gpu"
+
+release-check: wheel ## Wheel and sdist, each installed and tested; the steps of the Dockerfile
+	sh .ci/sdist.sh $(BIN)/python
+	sh .ci/docker-steps.sh
+
+docs: install ## Build the site into build/site; a warning is an error
+	sh .ci/overlay.sh
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
+
 format: install ## Put the code into its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove what was built (not the demo, not the store)
-	rm -rf build dist *.egg-info $(VENV)
+	rm -rf build dist *.egg-info $(VENV) .venv-oldest
