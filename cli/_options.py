@@ -28,7 +28,10 @@ Preset = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="Of the forward pass: fp32, bf16 or fp16. [default: fp32]"),
+    typer.Option(
+        "--precision",
+        help="Of the forward pass: fp32, bf16, fp16, or auto (bf16 where native). [default: fp32]",
+    ),
 ]
 SourcePattern = Annotated[
     str | None,

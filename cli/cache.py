@@ -74,6 +74,7 @@ def export(
     quiet: opt.Quiet = False,
 ) -> None:
     """Write one feature with its samples as row-aligned arrays, for notebooks."""
+    from featcache.backbones import canonical
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
     from featcache.evaluate import export_npz
@@ -85,7 +86,7 @@ def export(
     shape = export_npz(
         load_manifests(root),
         store,
-        store.find(features, preset=preset, precision=precision),
+        store.find(canonical(features), preset=preset, precision=precision),
         target,
     )
     if json:

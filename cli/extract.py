@@ -77,7 +77,7 @@ def extract(
 
 def _run(settings: Settings, shard: str, strict: bool, dry_run: bool, json: bool) -> int:
     """Extract what the settings name, or forecast it, and print."""
-    from featcache.backbones import BACKBONES
+    from featcache.backbones import resolve
     from featcache.cache import FeatureStore
     from featcache.cli._data import scan_roots
     from featcache.cli._errors import REJECTS
@@ -89,7 +89,7 @@ def _run(settings: Settings, shard: str, strict: bool, dry_run: bool, json: bool
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
     part = parse_part(shard)
-    specs = [BACKBONES.get(name) for name in settings.backbone]
+    specs = [resolve(name) for name in settings.backbone]
     store = FeatureStore(settings.cache)
     manifest = merge(scan.manifest for scan in scan_roots(settings))
     names = ("preset", "precision", "device", "batch_size", "shard_rows", "workers")

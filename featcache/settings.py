@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         Names; empty means "not said".
     preset : str
         Preprocessing preset.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"fp32", "bf16", "fp16", "auto"}
         Numeric precision of the forward pass.
     view : list of str
         What is done to the images before the backbone.
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     features: Names = []
     train: Names = []
     preset: str = "univfd"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     view: Names = ["clean"]
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] = 32

@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from featcache.backbones.base import BackboneSpec
+from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.names import canonical
+from featcache.backbones.precision import choose_precision
 from featcache.backbones.preprocess import Preprocessing, choose_preset
+from featcache.backbones.resolve import (
+    BACKBONES,
+    build_network,
+    feature_fields,
+    preprocessing_of,
+    resolve,
+)
 from featcache.errors import WeightsError
-from featcache.registry import Registry
-
-BACKBONES: Registry[BackboneSpec] = Registry("backbone", "featcache.backbones", BackboneSpec)
-"""All backbones: the entry points of the group ``featcache.backbones``, ours and others'."""
 
 
 def describe_all() -> list[dict[str, Any]]:
@@ -35,4 +40,17 @@ def _weights_state(spec: BackboneSpec) -> str:
     return "found"
 
 
-__all__ = ["BACKBONES", "BackboneSpec", "Preprocessing", "choose_preset", "describe_all"]
+__all__ = [
+    "BACKBONES",
+    "BackboneSpec",
+    "Preprocessing",
+    "Taps",
+    "build_network",
+    "canonical",
+    "choose_precision",
+    "choose_preset",
+    "describe_all",
+    "feature_fields",
+    "preprocessing_of",
+    "resolve",
+]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.backbones.names import canonical
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.groups import CONTROL
@@ -20,9 +21,10 @@ def find_keys(store: FeatureStore, options: ProbeOptions) -> list[FeatureKey]:
     """Return the one key of each feature that was named."""
     if not options.features:
         raise SettingsError("No feature was named. Say which: featcache probe --features NAME")
-    if len(set(options.features)) < len(options.features):
+    names = [canonical(name) for name in options.features]
+    if len(set(names)) < len(names):
         raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
-    return [store.find(name, **options.wanted) for name in options.features]
+    return [store.find(name, **options.wanted) for name in names]
 
 
 def joinable(

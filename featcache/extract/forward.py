@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones import Preprocessing
+from featcache.backbones import Preprocessing, build_network
 from featcache.errors import SettingsError
 from featcache.extract.requests import Request
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 
 class Forward:
@@ -36,9 +35,7 @@ class Forward:
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             requests[0].precision
         ]
-        spec = next(iter(specs.values()))
-        model: nn.Module = spec.build(spec.find_weights())
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.model = build_network(list(specs.values())).to(device)
 
     def __call__(
         self, pixels: NDArray[np.uint8], preprocessing: Preprocessing
@@ -80,7 +77,7 @@ class Forward:
         narrow = dtype != torch.float32
         with torch.autocast(self.device.type, dtype=dtype, enabled=narrow):
             features = self.model(images)
-        return [part.float().cpu().numpy() for part in (features,)]
+        return [part.float().cpu().numpy() for part in features]
 
     def _mend(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
         """Compute the rows that are not finite again in fp32; the other rows stay as they are."""

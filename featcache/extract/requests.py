@@ -9,10 +9,16 @@ from typing import Any
 
 from PIL import Image
 
-from featcache.backbones import BackboneSpec, Preprocessing, choose_preset
+from featcache.backbones import (
+    BackboneSpec,
+    Preprocessing,
+    choose_precision,
+    feature_fields,
+    preprocessing_of,
+)
 from featcache.cache import FeatureKey
 from featcache.extract.options import ExtractOptions
-from featcache.hashing import canonical_json, digest_file
+from featcache.hashing import canonical_json
 from featcache.views import View, parse_views
 
 
@@ -53,8 +59,7 @@ class Request:
     @cached_property
     def network(self) -> str:
         """Name of the network that it runs; requests of one network share its weights."""
-        fields = self.key.fields
-        return canonical_json([fields["backbone"], fields["weights"], self.precision])
+        return canonical_json([self.spec.network, self.key.fields["weights"], self.precision])
 
     def prepare(self, image: Image.Image, sample_id: str) -> tuple[Any, bool]:
         """Return the pixels (size, size, 3) uint8, and whether the image was padded."""
@@ -78,15 +83,8 @@ def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> lis
 
 
 def _request(spec: BackboneSpec, view: View, options: ExtractOptions) -> Request:
-    preprocessing = choose_preset(options.preset, spec.native)
-    fields = {
-        "backbone": spec.name,
-        "architecture": spec.architecture,
-        "weights": f"blake2b:{digest_file(spec.find_weights())}",
-        "tap": spec.tap,
-        "preprocessing": preprocessing.to_key(),
-        "precision": options.precision,
-        "dtype": "float32",
-        "view": view.to_key(),
-    }
-    return Request(spec, preprocessing, options.precision, view, FeatureKey(fields))
+    precision = choose_precision(options.precision, options.device)
+    fields = feature_fields(spec, options.preset, precision)
+    fields |= {"dtype": "float32", "view": view.to_key()}
+    preprocessing = preprocessing_of(spec, options.preset)
+    return Request(spec, preprocessing, precision, view, FeatureKey(fields))

@@ -1,0 +1,144 @@
+"""From a feature name to a backbone that can be run, and to its part of the feature key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.backbones.base import BackboneSpec
+from featcache.backbones.names import ALIASES, FeatureName, Tap, canonical, parse_name
+from featcache.backbones.preprocess import Preprocessing, choose_preset
+from featcache.errors import SettingsError, unknown_name
+from featcache.hashing import digest_file
+from featcache.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BACKBONES: Registry[BackboneSpec] = Registry("backbone", "featcache.backbones", BackboneSpec)
+"""All backbones: the entry points of the group ``featcache.backbones``, ours and others'."""
+
+
+def resolve(
+    name: str, *, weights: Mapping[str, Path] | None = None, random_init: int | None = None
+) -> BackboneSpec:
+    """Return the backbone of a feature name; no torch is imported for the named ones.
+
+    Parameters
+    ----------
+    name : str
+        ``NAME[@TAP][#randomSEED]``, see :mod:`featcache.backbones.names`.
+    weights : mapping of str to Path, optional
+        Weights files by backbone name, before all other places.
+    random_init : int, optional
+        Random weights of this seed instead of a file; the name then says so.
+
+    Returns
+    -------
+    BackboneSpec
+        Its ``name`` is canonical.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such backbone: says the near ones.
+    SettingsError
+        If the backbone has no such tap.
+    """
+    asked = parse_name(name)
+    if random_init is not None:
+        asked = replace(asked, seed=random_init)
+    spec = _tapped(_find(asked.base), asked.tap)
+    spec = replace(spec, name=str(asked), network=asked.base, random_init=asked.seed)
+    files = {canonical(key): path for key, path in (weights or {}).items()}
+    if path := files.get(asked.base):
+        spec = replace(spec, find_weights=lambda: path)
+    return spec
+
+
+def _find(base: str) -> BackboneSpec:
+    known = BACKBONES.names()
+    if base not in known:
+        raise unknown_name("backbone", base, [*known, *ALIASES])
+    return BACKBONES.get(base)
+
+
+def _tapped(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
+    if tap == Tap():
+        return spec
+    raise SettingsError(f"{spec.name} has no tap {str(tap)!r}; it gives its final feature only.")
+
+
+def preprocessing_of(spec: BackboneSpec, preset: str) -> Preprocessing:
+    """Return the preprocessing that a preset means for a backbone."""
+    return choose_preset(preset, spec.native)
+
+
+def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str, Any]:
+    """Return the backbone's part of the feature key; ``dtype`` and ``view`` are the extraction's.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    preset : str
+    precision : {"fp32", "bf16", "fp16"}
+
+    Returns
+    -------
+    dict
+        ``backbone, architecture, weights, tap, preprocessing, precision``.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are missing: features of unknown origin have no key.
+    UnknownNameError
+        If there is no such preset.
+    """
+    return {
+        "backbone": canonical(spec.name),
+        "architecture": spec.architecture,
+        "weights": weights_id(spec),
+        "tap": spec.tap,
+        "preprocessing": preprocessing_of(spec, preset).to_key(),
+        "precision": precision,
+    }
+
+
+def weights_id(spec: BackboneSpec) -> str:
+    """Return what names the weights in a key: the digest of their file, or the seed of random ones."""
+    if spec.random_init is not None:
+        return f"random:{spec.random_init}"
+    return f"blake2b:{digest_file(spec.find_weights())}"
+
+
+def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
+    """Return one module that gives the features of all ``specs`` in one pass.
+
+    Parameters
+    ----------
+    specs : sequence of BackboneSpec
+        Of one network and the same weights, with other taps.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, without gradients. Maps normalised images (N, 3, S, S), float32, to a tuple
+        of one tensor (N, n_features) for each spec.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are missing or do not fit.
+    """
+    from featcache.backbones.network import FeatureNetwork, load_model
+
+    if len({(spec.network, spec.random_init) for spec in specs}) != 1:
+        raise ValueError(f"not one network: {', '.join(spec.name for spec in specs)}")
+    taps = [parse_name(spec.name).tap for spec in specs]
+    return FeatureNetwork(load_model(specs[0]), taps).eval().requires_grad_(False)
+
+
+__all__ = ["BACKBONES", "FeatureName", "build_network", "feature_fields", "resolve", "weights_id"]
