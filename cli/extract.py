@@ -21,6 +21,18 @@ Backbones = Annotated[
     typer.Option("--backbone", metavar="A[,B...]", help="Backbones; see 'featcache backbones ls'."),
 ]
 SHOWN_REJECTS = 10
+SETTINGS = (
+    "preset",
+    "precision",
+    "device",
+    "batch_size",
+    "shard_rows",
+    "workers",
+    "engine",
+    "address",
+    "processes",
+)
+"""Settings that go into the options under their own names."""
 
 
 def extract(
@@ -38,9 +50,27 @@ def extract(
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images per forward pass. [default: 32]")
+        int | None,
+        typer.Option("--batch-size", help="Images per forward pass. [default: what fits]"),
     ] = None,
     workers: opt.Workers = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", help="local, or ray for several GPUs or machines. [default: local]"
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Of a Ray cluster. [default: start one on this machine]"),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", help="Workers of Ray. [default: one per GPU, or the cores]"),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Use torch.compile: for long runs on GPUs.")
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="i/n", help="Do the i-th of n parts: for job arrays."),
@@ -57,6 +87,7 @@ def extract(
     quiet: opt.Quiet = False,
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
+    from featcache.extract.options import parse_part
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
@@ -70,12 +101,16 @@ def extract(
         device=device,
         batch_size=batch_size,
         workers=workers,
+        engine=engine,
+        address=address,
+        processes=processes,
         source_pattern=source_pattern,
     )
-    return _run(settings, shard or "1/1", strict, dry_run, json)
+    flags: dict[str, Any] = {"strict": strict, "compiled": compiled}
+    return _run(settings, {**flags, "part": parse_part(shard or "1/1")}, dry_run, json)
 
 
-def _run(settings: Settings, shard: str, strict: bool, dry_run: bool, json: bool) -> int:
+def _run(settings: Settings, flags: dict[str, Any], dry_run: bool, json: bool) -> int:
     """Extract what the settings name, or forecast it, and print."""
     from featcache.backbones import resolve
     from featcache.cache import FeatureStore
@@ -83,18 +118,16 @@ def _run(settings: Settings, shard: str, strict: bool, dry_run: bool, json: bool
     from featcache.cli._errors import REJECTS
     from featcache.datasets import merge
     from featcache.errors import SettingsError
-    from featcache.extract import ExtractOptions, forecast, parse_part, write_rejects
+    from featcache.extract import ExtractOptions, forecast, write_rejects
     from featcache.extract import extract as run
 
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
-    part = parse_part(shard)
     specs = [resolve(name) for name in settings.backbone]
     store = FeatureStore(settings.cache)
     manifest = merge(scan.manifest for scan in scan_roots(settings))
-    names = ("preset", "precision", "device", "batch_size", "shard_rows", "workers")
-    chosen: dict[str, Any] = {name: getattr(settings, name) for name in names}
-    options = ExtractOptions(strict=strict, part=part, views=tuple(settings.view), **chosen)
+    chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
+    options = ExtractOptions(views=tuple(settings.view), **chosen, **flags)
     if dry_run:
         _show_forecast(forecast(manifest, specs, store, options), json)
         return 0
@@ -116,10 +149,12 @@ def _show_forecast(plans: list[dict[str, Any]], json: bool) -> None:
 
 
 def _show(summaries: list[ExtractSummary], rejects_file: Path, json: bool) -> None:
+    run = summaries[0].run
     if json:
         out.print_json(
             {
                 "backbones": [_summary(summary) for summary in summaries],
+                "run": {**asdict(run), "images_per_s": run.images_per_s},
                 "rejects": [asdict(reject) for summary in summaries for reject in summary.rejects],
             }
         )
@@ -130,17 +165,21 @@ def _show(summaries: list[ExtractSummary], rejects_file: Path, json: bool) -> No
             out.say(printable(f"  rejected {reject.path}: {reject.reason}"))
         if summary.rejects:
             out.say(f"{len(summary.rejects):,} files gave no feature; all of them: {rejects_file}")
+    if run.n_images:
+        out.print_rich(run.sentence())
 
 
 def _summary(summary: ExtractSummary) -> dict[str, Any]:
-    values = {
-        name: value for name, value in vars(summary).items() if name not in ("key", "rejects")
-    }
+    left_out = ("key", "rejects", "run", "unread")
+    values = {name: value for name, value in vars(summary).items() if name not in left_out}
+    seconds = summary.seconds
     return {
         **values,
         "key": summary.key.fingerprint,
+        "seconds": seconds,
+        "device": summary.device,
         "n_rejected": len(summary.rejects),
-        "images_per_s": summary.n_forwarded / summary.seconds if summary.n_forwarded else 0.0,
+        "images_per_s": summary.n_forwarded / seconds if seconds else 0.0,
     }
 
 
@@ -153,11 +192,9 @@ def _sentence(summary: ExtractSummary) -> str:
     title = _title(summary.backbone, summary.view)
     if not summary.n_forwarded:
         return f"{title}: {cached}; no forward pass"
-    rate = summary.n_forwarded / summary.seconds
     padded = (
         f"; {summary.n_padded:,} small images were padded with black" if summary.n_padded else ""
     )
     return (
-        f"{title}: {cached}; {summary.n_forwarded:,} forward passes in "
-        f"{summary.seconds:.1f} s ({rate:.1f} images/s, {summary.device}, {summary.precision}){padded}"
+        f"{title}: {cached}; {summary.n_forwarded:,} forward passes in {summary.precision}{padded}"
     )

@@ -63,9 +63,15 @@ class Settings(BaseSettings):
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     batch_size : int
-        Images per forward pass.
+        Images per forward pass; 0 means what suits the device and fits into its memory.
     workers : int
-        Decoding threads; 0 means one per core.
+        Threads: forward passes at the same time on a CPU, decoding on a GPU; 0 means one per core.
+    engine : str
+        ``local`` or ``ray``.
+    address : str
+        Of a running Ray cluster; empty starts one on this machine.
+    processes : int
+        Worker processes of the Ray engine; 0 means one per GPU, or what fits the cores.
     shard_rows : int in [1, 4096]
         Images per shard: what a killed run may lose.
     C : float > 0
@@ -89,8 +95,11 @@ class Settings(BaseSettings):
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     view: Names = ["clean"]
     device: str = "auto"
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
+    engine: str = "local"
+    address: str = ""
+    processes: Annotated[int, Field(ge=0)] = 0
     shard_rows: Annotated[int, Field(ge=1, le=4096)] = 1024
     C: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     source_pattern: str = ""

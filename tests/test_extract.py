@@ -40,6 +40,7 @@ def tiny(name: str, folder: Path, n_features: int = 6) -> BackboneSpec:
     return replace(
         BACKBONES.get("efficientnet-lite0"),
         name=name,
+        network=name,
         architecture=f"test:{name}",
         n_features=n_features,
         find_weights=lambda: path,
@@ -155,5 +156,5 @@ def test_a_row_that_overflows_is_mended_without_touching_the_others(tmp_path: Pa
     forward = Forward([request], torch.device("cpu"))
     pixels = np.zeros((3, 8, 8, 3), np.uint8)
     pixels[1] = 255
-    features = forward(pixels, request.preprocessing)["hot"]
+    (features,), _ = forward(torch.from_numpy(pixels), request.preprocessing).result()
     np.testing.assert_array_equal(features, [[2], [7], [2]])

@@ -2,10 +2,11 @@
 
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, ShardJob, WorkItem, group, plan
-from featcache.extract.rejects import write_rejects
+from featcache.extract.rejects import Reject, write_rejects
+from featcache.extract.report import RunReport
 from featcache.extract.requests import Request, make_requests
 from featcache.extract.run import extract, forecast
-from featcache.extract.summary import ExtractSummary, Reject
+from featcache.extract.summary import ExtractSummary
 
 __all__ = [
     "ExtractOptions",
@@ -13,6 +14,7 @@ __all__ = [
     "Plan",
     "Reject",
     "Request",
+    "RunReport",
     "ShardJob",
     "WorkItem",
     "extract",

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbones import Preprocessing, build_network
-from featcache.errors import SettingsError
+from featcache.extract.device import bytes_of_forward
 from featcache.extract.requests import Request
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+
+@dataclass
+class Pending:
+    """Features that a device may still be computing.
+
+    Parameters
+    ----------
+    parts : list of torch.Tensor
+        On the host; valid once ``ready`` has returned.
+    ready : callable
+        Waits for the device and returns the seconds that it computed.
+    mend : callable
+        Repairs rows that are not finite, in place.
+    """
+
+    parts: list[torch.Tensor]
+    ready: Callable[[], float]
+    mend: Callable[[list[NDArray[np.float32]]], None]
+
+    def result(self) -> tuple[list[NDArray[np.float32]], float]:
+        """Return the features, one (N, D_i) array for each spec, and the seconds they took."""
+        seconds = self.ready()
+        features = [part.numpy() for part in self.parts]
+        self.mend(features)
+        return features, seconds
 
 
 class Forward:
-    """One network on a device, for all requests that run it.
+    """One network on a device, for all requests that run it; may be called from several threads.
 
     Parameters
     ----------
     requests : sequence of Request
         Of one network and precision.
     device : torch.device
+    compiled : bool
+        Whether the network goes through ``torch.compile``.
     """
 
-    def __init__(self, requests: Sequence[Request], device: torch.device) -> None:
+    def __init__(
+        self, requests: Sequence[Request], device: torch.device, compiled: bool = False
+    ) -> None:
         import torch
 
         specs = {request.key.name: request.spec for request in requests}
@@ -35,32 +69,50 @@ class Forward:
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             requests[0].precision
         ]
-        self.model = build_network(list(specs.values())).to(device)
+        # Convolutions read channels-last faster on CPUs, and in narrow precisions on GPUs.
+        last = device.type == "cpu" or self.dtype != torch.float32
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.model = self._place(build_network(list(specs.values())))
+        self._compiled: Any = torch.compile(self.model, dynamic=False) if compiled else None
+        self._full = 0
 
-    def __call__(
-        self, pixels: NDArray[np.uint8], preprocessing: Preprocessing
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return the features of a batch.
+    def __call__(self, pixels: torch.Tensor, preprocessing: Preprocessing) -> Pending:
+        """Start a batch.
 
         Parameters
         ----------
-        pixels : ndarray of shape (N, size, size, 3), uint8
+        pixels : torch.Tensor of shape (N, size, size, 3), uint8, on the device
         preprocessing : Preprocessing
             Only its mean and standard deviation are used here.
 
         Returns
         -------
-        dict of str to ndarray of shape (N, n_features), float32
-            By feature name. A row that overflowed in a narrow precision is computed again in fp32.
+        Pending
+            A row that overflows in fp16 is computed again in fp32, alone.
         """
         import torch
 
-        with torch.inference_mode():
-            images = self._normalise(torch.from_numpy(pixels).to(self.device), preprocessing)
-            features = self._run(images, self.dtype)
-            if self.dtype != torch.float32:
-                self._mend(features, images)
-        return dict(zip(self.names, features, strict=True))
+        with numerics(self.device):
+            start = _mark(self.device)
+            images = self._normalise(pixels, preprocessing)
+            features = self._run_full(images) if self._compiled else self._run(images, self.dtype)
+            parts = [self._to_host(part) for part in features]
+            end = _mark(self.device)
+        fragile = self.dtype == torch.float16
+        return Pending(
+            parts,
+            lambda: _seconds_between(start, end),
+            (lambda features: self._mend(features, images)) if fragile else _leave,
+        )
+
+    def _place(self, model: nn.Module) -> nn.Module:
+        """Return the network on the device, in the layout and precision that it computes in."""
+        import torch
+
+        model = model.eval().requires_grad_(False).to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
+        if self.dtype == torch.bfloat16:
+            _round_weights(model, self.dtype)
+        return model
 
     def _normalise(self, pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
         """Return (N, 3, size, size) float32 with the backbone's mean and deviation taken out."""
@@ -68,16 +120,40 @@ class Forward:
 
         mean = torch.tensor(preprocessing.mean, device=self.device).reshape(1, 3, 1, 1)
         std = torch.tensor(preprocessing.std, device=self.device).reshape(1, 3, 1, 1)
-        images = pixels.permute(0, 3, 1, 2).float().div(255)
-        return images.sub(mean).div(std).contiguous()
+        images = pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+        return images.contiguous(memory_format=self.layout)
 
-    def _run(self, images: torch.Tensor, dtype: torch.dtype) -> list[NDArray[np.float32]]:
+    def bytes_per_image(self, size: int) -> int:
+        """Return what an image of ``size`` pixels a side takes in a pass, by looking at one."""
+        import torch
+
+        with numerics(self.device):
+            image = torch.zeros((1, 3, size, size), device=self.device)
+            return bytes_of_forward(lambda: self._run(image, self.dtype))
+
+    def _run_full(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the compiled network on a full batch: another shape would be compiled anew."""
+        import torch
+
+        n = len(images)
+        self._full = max(self._full, n)
+        if n < self._full:
+            images = torch.cat([images, images[:1].expand(self._full - n, -1, -1, -1)])
+        return tuple(part[:n] for part in self._run(images, self.dtype, self._compiled))
+
+    def _run(
+        self, images: torch.Tensor, dtype: torch.dtype, network: Callable[..., Any] | None = None
+    ) -> tuple[torch.Tensor, ...]:
         import torch
 
         narrow = dtype != torch.float32
         with torch.autocast(self.device.type, dtype=dtype, enabled=narrow):
-            features = self.model(images)
-        return [part.float().cpu().numpy() for part in features]
+            features = (network or self.model)(images)
+        return tuple(part.float() for part in features)
+
+    def _to_host(self, part: torch.Tensor) -> torch.Tensor:
+        # Only CUDA has events that say when a copy has arrived.
+        return part.to("cpu", non_blocking=self.device.type == "cuda")
 
     def _mend(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
         """Compute the rows that are not finite again in fp32; the other rows stay as they are."""
@@ -86,9 +162,10 @@ class Forward:
         bad = [~finite_rows(part) for part in features]
         rows = np.logical_or.reduce(bad)
         if rows.any():
-            again = self._run(images[torch.from_numpy(rows).to(self.device)], torch.float32)
+            with numerics(self.device):
+                again = self._run(images[torch.from_numpy(rows).to(self.device)], torch.float32)
             for part, mine, whole in zip(features, bad, again, strict=True):
-                part[mine] = whole[mine[rows]]
+                part[mine] = whole.cpu().numpy()[mine[rows]]
 
 
 def finite_rows(features: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -96,25 +173,48 @@ def finite_rows(features: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(features).all(axis=1))
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the torch device of that name.
-
-    Raises
-    ------
-    SettingsError
-        If this machine has no such device; nothing falls back silently to another.
-    """
+@contextmanager
+def numerics(device: torch.device) -> Iterator[None]:
+    """Compute what the precision says, the same every time: no TF32 under the name of fp32."""
     import torch
 
-    has_gpu = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if has_gpu else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(
-            f"The device {name!r} cannot be used here: {reason}. Use --device cpu, or see 'featcache doctor'."
-        ) from error
-    return device
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        if (
+            device.type == "cuda"
+        ):  # a setting of the whole process: on CPUs several threads are here
+            exact = {"benchmark": False, "deterministic": True, "allow_tf32": False}
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, **exact))
+        yield
+
+
+def _round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Round the weights that autocast would round again for every batch; the results are the same bits."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.to(dtype)
+
+
+def _mark(device: torch.device) -> Any:
+    """Return this moment in the order of the device's work."""
+    import torch
+
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
+def _seconds_between(start: Any, end: Any) -> float:
+    """Wait for the second moment and return the seconds since the first."""
+    if isinstance(start, float):
+        return float(end - start)
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
+
+
+def _leave(features: list[NDArray[np.float32]]) -> None:
+    """Leave all rows as they are: bf16 has the range of fp32, so that nothing overflows in it alone."""

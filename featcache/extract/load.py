@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +11,9 @@ from numpy.typing import NDArray
 
 from featcache.errors import ImageError
 from featcache.extract.requests import Request
+from featcache.extract.stages import StageTimes
 from featcache.hashing import digest_bytes
 from featcache.images import decode
-
-AHEAD = 2
-"""Batches that are decoded while the backbone works on one."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +24,24 @@ class Loaded:
     ----------
     sample_id, path : str
     pixels : dict of str to ndarray of shape (size, size, 3), uint8
-        By stream; empty where the file cannot be used.
+        By stream; a stream that the image has no pixels for is missing.
     padded : set of str
         Streams for which the image was padded with black.
-    reason : str
-        Why there are no pixels.
-    lasting : bool
-        Whether the reason lies in the bytes, so that it will hold for ever, or in the disk.
+    refused : dict of str to str
+        Streams for which the bytes give no pixels, with the reason: it will hold for ever.
+    unread : str
+        Why the file could not be read this time; empty where it could.
     """
 
     sample_id: str
     path: str
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     padded: set[str] = field(default_factory=set)
-    reason: str = ""
-    lasting: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
+    unread: str = ""
 
 
-def load(sample: tuple[str, str], streams: Sequence[Request]) -> Loaded:
+def load(sample: tuple[str, str], streams: Sequence[Request], times: StageTimes) -> Loaded:
     """Read, check and decode one sample, once, and make its pixels for every stream.
 
     Parameters
@@ -54,40 +50,33 @@ def load(sample: tuple[str, str], streams: Sequence[Request]) -> Loaded:
         Sample id and path.
     streams : sequence of Request
         One request of each stream.
+    times : StageTimes
     """
     name, path = sample
     try:
-        data = Path(path).read_bytes()
+        with times("read"):
+            data = Path(path).read_bytes()
+            changed = digest_bytes(data) != name
     except OSError as error:
-        return Loaded(name, path, reason=f"cannot be read: {error.strerror or error}")
-    if digest_bytes(data) != name:
-        return Loaded(name, path, reason="the file changed while featcache was at work; run again")
+        return Loaded(name, path, unread=f"cannot be read: {error.strerror or error}")
+    if changed:
+        return Loaded(name, path, unread="the file changed while featcache was at work; run again")
     loaded = Loaded(name, path)
     try:
-        image = decode(data)
+        with times("decode"):
+            image = decode(data)
     except ImageError as error:
-        return Loaded(name, path, reason=str(error), lasting=True)
+        loaded.refused.update(dict.fromkeys((request.stream for request in streams), str(error)))
+        return loaded
     for request in streams:
-        loaded.pixels[request.stream], padded = request.prepare(image, name)
-        if padded:
-            loaded.padded.add(request.stream)
+        try:
+            with times("view"):
+                seen = request.view(image, name)
+        except ImageError as error:
+            loaded.refused[request.stream] = str(error)
+            continue
+        with times("preprocess"):
+            loaded.pixels[request.stream] = request.preprocessing(seen)
+            if request.preprocessing.pads(*seen.size):
+                loaded.padded.add(request.stream)
     return loaded
-
-
-def load_batches(
-    batches: Iterable[tuple[tuple[str, str], ...]],
-    streams: Sequence[Request],
-    pool: ThreadPoolExecutor,
-) -> Iterator[list[Loaded]]:
-    """Yield loaded batches in order, a few of them decoded ahead."""
-    waiting: deque[list[Future[Loaded]]] = deque()
-    for batch in batches:
-        waiting.append([pool.submit(load, sample, streams) for sample in batch])
-        if len(waiting) > AHEAD:
-            yield _wait(waiting.popleft())
-    while waiting:
-        yield _wait(waiting.popleft())
-
-
-def _wait(futures: list[Future[Loaded]]) -> list[Loaded]:
-    return [future.result() for future in futures]

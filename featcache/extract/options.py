@@ -17,9 +17,21 @@ class ExtractOptions:
     preset, precision, device : str
     views : tuple of str
         What is done to the images before the backbone; ``clean`` is nothing.
-    batch_size, shard_rows : int
+    batch_size : int
+        Images per forward pass; 0 means what suits the device and fits into its memory.
+    shard_rows : int
+        Rows per shard at the most.
     workers : int
-        Decoding threads; 0 means one per core.
+        On a CPU, forward passes at the same time, one thread each; on a GPU, decoding threads.
+        0 means one per core.
+    compiled : bool
+        Send the networks through ``torch.compile`` (GPUs, long runs).
+    engine : str
+        ``local`` or ``ray``.
+    processes : int
+        Worker processes of the Ray engine; 0 means one per GPU, or what fits the cores.
+    address : str
+        Of the Ray cluster; empty starts one on this machine.
     strict : bool
         Stop at the first image that cannot be used.
     part : tuple of int
@@ -30,9 +42,13 @@ class ExtractOptions:
     precision: str = "fp32"
     device: str = "auto"
     views: tuple[str, ...] = ("clean",)
-    batch_size: int = 32
+    batch_size: int = 0
     shard_rows: int = 1024
     workers: int = 0
+    compiled: bool = False
+    engine: str = "local"
+    processes: int = 0
+    address: str = ""
     strict: bool = False
     part: tuple[int, int] = (1, 1)
 

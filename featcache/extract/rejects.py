@@ -5,12 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from featcache.extract.summary import ExtractSummary
 from featcache.files import write_atomic
 
+if TYPE_CHECKING:
+    from featcache.extract.summary import ExtractSummary
+
 FILE_NAME = "rejects.csv"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An image that gives no feature, and why."""
+
+    path: str
+    sample_id: str
+    reason: str
 
 
 def write_rejects(store: Path, summaries: Iterable[ExtractSummary]) -> Path:

@@ -1,25 +1,30 @@
-"""Fill the store with what the data lack: plan, then item by item load, forward and write."""
+"""Fill the store with what the data lack: plan, hand the work to an engine, sum up what it did."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from featcache._version import __version__
 from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
+from featcache.engines import open_engine
 from featcache.extract.options import ExtractOptions
 from featcache.extract.plan import Plan, group, plan
+from featcache.extract.rejects import Reject
+from featcache.extract.report import ItemReport, RunReport
 from featcache.extract.requests import Request, make_requests
-from featcache.extract.summary import ExtractSummary, Reject
-from featcache.extract.work import Done, Worker, refusal
+from featcache.extract.rows import refusal
+from featcache.extract.summary import ExtractSummary
 from featcache.progress import progress
+
+if TYPE_CHECKING:
+    from featcache.extract.pipeline import Pipeline
+
+Plans = dict[str, Plan]
 
 
 def extract(
@@ -41,7 +46,8 @@ def extract(
     Returns
     -------
     list of ExtractSummary
-        One for each backbone and view, with every image of the manifest that has no feature.
+        One for each backbone and view, with every image of the manifest that has no feature; all
+        share one RunReport.
 
     Raises
     ------
@@ -54,14 +60,14 @@ def extract(
     if options.strict:
         _refuse_problems(manifest)
     plans = _plans(manifest, requests, store, options)
-    summaries = {request.id: _summary(request, plans[request.id]) for request in requests}
-    start = time.perf_counter()
-    passing = _run(plans, requests, store, options, summaries)
-    seconds = time.perf_counter() - start
-    for request in requests:
-        summary = summaries[request.id]
-        summary.seconds = seconds if summary.n_forwarded else 0.0
-        reasons = store.rejects(request.key) | passing.get(request.id, {})
+    run = RunReport(engine=options.engine)
+    summaries = {request.id: _summary(request, plans[request.id], run) for request in requests}
+    for report in _reports(requests, plans, store, options, run):
+        run.add(report)
+        for name in report.forwarded:
+            summaries[name].add(report)
+    for summary in summaries.values():
+        reasons = store.rejects(summary.key) | summary.unread
         summary.rejects = _rejects(manifest, reasons)
         if options.strict and summary.rejects:
             raise refusal(summary.rejects[0])
@@ -94,7 +100,7 @@ def forecast(
 
 def _plans(
     manifest: Manifest, requests: list[Request], store: FeatureStore, options: ExtractOptions
-) -> dict[str, Plan]:
+) -> Plans:
     """Return the plan of every request, by its id."""
     plans = {}
     for request in requests:
@@ -103,61 +109,70 @@ def _plans(
     return plans
 
 
-def _summary(request: Request, work: Plan) -> ExtractSummary:
+def _reports(
+    requests: list[Request],
+    plans: Plans,
+    store: FeatureStore,
+    options: ExtractOptions,
+    run: RunReport,
+) -> Iterator[ItemReport]:
+    """Do the work on the engine; yield a report of each item and close the report of the run."""
+    items = group(plans)
+    if not items:
+        return
+    needed = [request for request in requests if plans[request.id].jobs]
+    for request in needed:
+        store.prepare(request.key)
+    engine = open_engine(options.engine, workers=options.processes, address=options.address)
+    local = options.engine == "local"
+    start, on_cpu = time.perf_counter(), True
+    with progress(_title(needed), sum(len(item.job.samples) for item in items)) as advance:
+        # Other processes open the store for themselves and tell their progress item by item.
+        make = partial(
+            make_pipeline, needed, options, *((store, advance) if local else (store.root,))
+        )
+        for _, report in engine.run(make, items):
+            on_cpu = report.on_cpu
+            if not local:
+                advance(report.n_images)
+            yield report
+    run.workers = engine.n_workers
+    run.finish(time.perf_counter() - start, on_cpu)
+
+
+def make_pipeline(
+    requests: Sequence[Request],
+    options: ExtractOptions,
+    store: FeatureStore | Path,
+    advance: Callable[[int], object] = lambda n: None,
+) -> Pipeline:
+    """Load the networks in the process that is to compute."""
+    from featcache.extract.pipeline import Pipeline
+
+    opened = FeatureStore(store) if isinstance(store, Path) else store
+    return Pipeline(requests, opened, options, advance)
+
+
+def _title(requests: Sequence[Request]) -> str:
+    """Return what the progress line is about."""
+    names = dict.fromkeys(request.key.name for request in requests)
+    views = dict.fromkeys(request.view.name for request in requests)
+    many = f" x {len(views)} views" if len(views) > 1 else ""
+    return ", ".join(names) + many
+
+
+def _summary(request: Request, work: Plan, run: RunReport) -> ExtractSummary:
     return ExtractSummary(
         backbone=request.key.name,
         view=request.view.name,
         preset=request.preprocessing.preset,
         precision=request.precision,
         key=request.key,
+        run=run,
         n_samples=work.n_samples,
         n_cached=work.n_cached,
         n_missing=work.n_missing,
     )
-
-
-def _run(
-    plans: dict[str, Plan],
-    requests: list[Request],
-    store: FeatureStore,
-    options: ExtractOptions,
-    summaries: dict[str, ExtractSummary],
-) -> dict[str, dict[str, str]]:
-    """Do the work; return by request the samples that could not be read this time, and why."""
-    items = group(plans)
-    if not items:
-        return {}
-    needed = [request for request in requests if plans[request.id].jobs]
-    for request in needed:
-        store.prepare(request.key)
-    passing: dict[str, dict[str, str]] = {request.id: {} for request in needed}
-    title = needed[0].key.name if len(needed) == 1 else f"{len(needed)} features"
-    n_images = sum(len(item.job.samples) for item in items)
-    with (
-        ThreadPoolExecutor(options.workers or os.cpu_count() or 1) as pool,
-        progress(title, n_images) as advance,
-    ):
-        worker = Worker(needed, options, pool)
-        for item in items:
-            done = worker.run(item, advance)
-            _commit(done, store, summaries, str(worker.device))
-            for shard in done.shards:
-                passing[shard.request.id] |= done.passing
-    return passing
-
-
-def _commit(
-    done: Done, store: FeatureStore, summaries: dict[str, ExtractSummary], device: str
-) -> None:
-    """Write the shards of one item and count them."""
-    for shard in done.shards:
-        rows, summary = shard.rows(), summaries[shard.request.id]
-        if rows.ids or rows.rejects:
-            store.write(shard.request.key, done.item.job.name, rows, writer_versions())
-            summary.n_shards += 1
-        summary.n_forwarded += shard.n_forwarded
-        summary.n_padded += shard.n_padded
-        summary.device = device
 
 
 def _rejects(manifest: Manifest, reasons: dict[str, str]) -> list[Reject]:
@@ -174,18 +189,3 @@ def _refuse_problems(manifest: Manifest) -> None:
     for sample in manifest:
         if sample.problem:
             raise refusal(Reject(sample.path, "", sample.problem))
-
-
-def writer_versions() -> dict[str, str]:
-    """Return the versions of all that shapes a feature, to be kept beside it."""
-    import PIL
-    import timm
-    import torch
-
-    return {
-        "featcache": __version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "timm": timm.__version__,
-        "torch": torch.__version__,
-    }

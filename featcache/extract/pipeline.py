@@ -1,0 +1,231 @@
+"""The pipeline of one process: work items in, shards in the store out, all stages at the same time.
+
+On a CPU every core is a lane that takes a batch from file to features in one thread: no thread waits for
+another in the middle of an operation, and the features do not depend on the number of cores. On a GPU
+threads load samples, one thread keeps the device a batch ahead, and results are fetched a batch later.
+In both, batches follow each other across shards, and a thread of its own writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count, groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import FeatureStore
+from featcache.errors import ResourceError
+from featcache.extract import device as dev
+from featcache.extract.bounded import map_ahead
+from featcache.extract.load import Loaded, load
+from featcache.extract.networks import Networks, PendingBatch, group_by
+from featcache.extract.options import ExtractOptions
+from featcache.extract.plan import WorkItem
+from featcache.extract.report import ItemReport, writer_record
+from featcache.extract.requests import Request
+from featcache.extract.rows import ItemRows, ShardRows
+from featcache.extract.stages import StageTimes
+
+log = logging.getLogger("featcache")
+Features = dict[str, NDArray[np.float32]]
+
+AHEAD = 2
+"""Batches in the making for each lane, or behind a GPU."""
+
+
+@dataclass
+class Batch:
+    """A few samples of a work item; ``last`` closes it."""
+
+    number: int
+    rows: ItemRows
+    samples: tuple[tuple[str, str], ...]
+    last: bool
+    claims: ExitStack = field(repr=False)
+
+    @property
+    def requests(self) -> list[Request]:
+        """What is to be made of them."""
+        return [shard.request for shard in self.rows.shards]
+
+
+class Pipeline:
+    """Networks that stay loaded, and the threads around them.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        All that may be asked for.
+    store : FeatureStore
+    options : ExtractOptions
+    advance : callable, optional
+        Is told the number of images that have just been done.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        store: FeatureStore,
+        options: ExtractOptions,
+        advance: Callable[[int], object] = lambda n: None,
+    ) -> None:
+        self.store, self.options, self.advance = store, options, advance
+        self.device = dev.choose_device(options.device)
+        if warning := dev.idle_gpu_warning(self.device):
+            log.warning(warning)
+        self.threads = options.workers or dev.count_cores()
+        self.times = StageTimes()
+        self._requests = {request.id: request for request in requests}
+        self.networks = Networks(requests, self.device, options.compiled)
+        self.batch_size = options.batch_size or self._fit()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether every thread both loads and computes."""
+        return self.device.type == "cpu"
+
+    def __call__(self, items: Iterable[WorkItem]) -> Iterator[ItemReport]:
+        """Do work items; yield a report of each, in order, once its shards are in the store."""
+        left = deque(items)
+        while left:
+            try:
+                for report in self._stream(list(left)):
+                    left.popleft()
+                    yield report
+            except Exception as error:
+                if not dev.is_out_of_memory(error):
+                    raise
+                self._halve(error)
+
+    def _fit(self) -> int:
+        nominal = dev.BATCH.get(self.device.type, 32)
+        lanes = self.threads if self.on_cpu else 1
+        per_image = self.networks.bytes_per_image()
+        return dev.fit_batch(nominal, per_image, lanes, dev.free_memory(self.device))
+
+    def _halve(self, error: Exception) -> None:
+        """Go on with half the batch: unfinished shards begin anew, so that each has one batch size."""
+        if self.batch_size == 1:
+            raise ResourceError(
+                f"The memory of {self.device} is too small for one image: {error}. "
+                "Choose fewer backbones at once, --precision bf16, fewer --workers, or another --device."
+            ) from error
+        self.batch_size //= 2
+        log.warning(
+            "Out of memory on %s: going on with --batch-size %d.", self.device, self.batch_size
+        )
+
+    def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
+        """Let batches flow across items; write each item while the next one is computed."""
+        flow = self._through_lanes if self.on_cpu else self._through_device
+        with ExitStack() as stack:
+            claims = stack.enter_context(ExitStack())
+            writer = stack.enter_context(ThreadPoolExecutor(1, "featcache-write"))
+            writing = None
+            for batch, samples, features in flow(self._batches(items, claims)):
+                batch.rows.add(samples, features)
+                self.advance(len(samples))
+                if batch.last:
+                    if writing is not None:
+                        yield writing.result()
+                    writing = writer.submit(self._write, batch)
+            if writing is not None:
+                yield writing.result()
+
+    def _batches(self, items: list[WorkItem], claims: ExitStack) -> Iterator[Batch]:
+        """Cut the items at fixed places, so that a resumed run repeats the same batches."""
+        numbers = count()
+        for item in items:
+            own = claims.enter_context(ExitStack())
+            rows = ItemRows(item, [s for s in self._shards(item) if self._claim(s, item, own)])
+            samples = item.job.samples if rows.shards else ()
+            starts = range(0, max(len(samples), 1), self.batch_size)
+            for start in starts:
+                part = samples[start : start + self.batch_size]
+                yield Batch(next(numbers), rows, part, start == starts[-1], own)
+
+    def _shards(self, item: WorkItem) -> list[ShardRows]:
+        return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
+
+    def _claim(self, shard: ShardRows, item: WorkItem, claims: ExitStack) -> bool:
+        return True
+
+    def _through_lanes(
+        self, batches: Iterable[Batch]
+    ) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+        """Take each batch from files to features in one thread, as many at once as there are cores."""
+        import torch
+
+        def work(batch: Batch) -> tuple[Batch, list[Loaded], Features]:
+            samples = self._load_all(batch)
+            pending = self.networks.start(samples, batch.requests, self.times)
+            return batch, samples, pending.result(self.times)
+
+        with (
+            dev.single_threaded(),
+            ThreadPoolExecutor(self.threads, "lane", torch.set_num_threads, (1,)) as pool,
+        ):
+            yield from map_ahead(pool, work, batches, AHEAD * self.threads)
+
+    def _load_all(self, batch: Batch) -> list[Loaded]:
+        streams = _streams(batch)
+        return [load(sample, streams, self.times) for sample in batch.samples]
+
+    def _through_device(
+        self, batches: Iterable[Batch]
+    ) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+        """Load in threads; keep the device one batch ahead of the results that are fetched."""
+        running: tuple[Batch, PendingBatch] | None = None
+        with ThreadPoolExecutor(self.threads, "featcache-load") as pool:
+            for batch, samples in self._loaded(batches, pool):
+                started = self.networks.start(samples, batch.requests, self.times)
+                if running is not None:
+                    yield running[0], running[1].samples, running[1].result(self.times)
+                running = batch, started
+            if running is not None:
+                yield running[0], running[1].samples, running[1].result(self.times)
+
+    def _loaded(
+        self, batches: Iterable[Batch], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Batch, list[Loaded]]]:
+        """Yield batches with their samples, sample by sample loaded ahead."""
+
+        def work(task: tuple[Batch, tuple[str, str] | None]) -> tuple[Batch, Loaded | None]:
+            batch, sample = task
+            return batch, load(sample, _streams(batch), self.times) if sample else None
+
+        tasks = ((batch, sample) for batch in batches for sample in batch.samples or (None,))
+        results = map_ahead(pool, work, tasks, AHEAD * self.batch_size)
+        for _, group in groupby(results, lambda result: result[0].number):
+            with self.times("wait"):
+                found = list(group)
+            yield found[0][0], [loaded for _, loaded in found if loaded is not None]
+
+    def _write(self, batch: Batch) -> ItemReport:
+        """Put the shards of a finished item into the store; runs in the writing thread."""
+        job = batch.rows.item.job
+        report = ItemReport(n_images=len(job.samples))
+        record = writer_record(self.device.type, self.batch_size)
+        with batch.claims, self.times("write"):
+            for shard in batch.rows.shards:
+                rows = shard.rows()
+                filled = bool(rows.ids or rows.rejects)
+                if filled:
+                    self.store.write(shard.request.key, job.name, rows, record)
+                report.add(shard, filled)
+        report.seconds = self.times.take()
+        report.device = dev.describe_device(self.device)
+        report.batch_size, report.threads = self.batch_size, self.threads
+        report.on_cpu = self.on_cpu
+        return report
+
+
+def _streams(batch: Batch) -> list[Request]:
+    """Return one request of each stream of pixels."""
+    return [mine[0] for _, mine in group_by(batch.requests, lambda request: request.stream)]
