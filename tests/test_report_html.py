@@ -118,7 +118,8 @@ def test_page_asks_the_network_for_nothing(page):
     assert all(a.startswith("#") for a in re.findall(r"url\(([^)]*)\)", text))
     assert "@import" not in text
     assert set(re.findall(r"https?://[^\"' <]*", text)) == {"http://www.w3.org/2000/svg"}
-    assert not {"script", "iframe", "object", "embed"} & set(seen.tags)
+    assert not {"iframe", "object", "embed"} & set(seen.tags)
+    assert seen.tags.count("script") == 1
 
 
 def test_ids_are_unique_and_all_references_lead_to_one(page):
@@ -135,8 +136,9 @@ def test_every_number_of_the_table_is_the_one_of_the_result(page):
     text = page()
     result = evaluated(("cyclegan", "adm"), ("control-jpeg",))
     for name, row in {**result.generators, **result.controls}.items():
-        (line,) = re.findall(rf'<tr>\s*<th scope="row">{name}\b.*?</tr>', text, re.DOTALL)
-        cells = re.findall(r'class="(?:value|interval)">([^<]*)<', line)
+        line = re.search(rf'<th scope="row" class="name">{name}\b.*?</tr>', text, re.DOTALL)
+        assert line
+        cells = re.findall(r'class="(?:value|interval)">([^<]*)<', line[0])
         expected = []
         for metric in ("ap", "auroc", "acc", "r_acc", "f_acc"):
             low, high = getattr(row, f"{metric}_ci")
@@ -144,7 +146,7 @@ def test_every_number_of_the_table_is_the_one_of_the_result(page):
                 f"{100 * getattr(row, metric):.1f}",
                 f"[{100 * low:.1f}, {100 * high:.1f}]",
             ]
-        assert cells == expected
+        assert cells[2:] == expected
     assert "75.3</span>" in text
     assert "70.1</span>" in text
 
@@ -155,7 +157,7 @@ def test_names_and_notes_are_shown_as_text(page):
         title="<b>title",
         command="probe '<x>'",
     )
-    assert "script" not in References(text).tags
+    assert References(text).tags.count("script") == 1
     assert "<b>" not in text
     for shown in (
         "&lt;script&gt;alert(1)",
@@ -197,9 +199,10 @@ def test_user_settings_of_matplotlib_do_not_matter_and_stay(page):
 
 def test_text_of_figures_is_text_in_the_font_and_colour_of_the_page(page):
     charts = re.findall(r"<svg.*?</svg>", page(), re.DOTALL)
-    assert len(charts) == 4
+    assert len(charts) == 1 + 3 * 3 + 1
     assert ">cyclegan</text>" in charts[0]
     for chart in charts:
+        assert 'role="img"' in chart
         assert "currentColor" in chart
         assert not re.search(r"#000000|#010203|DejaVu|<style", chart)
 
@@ -313,5 +316,5 @@ def test_browser_shows_the_table_without_a_complaint(page, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert "CONSOLE" not in run.stderr
-    assert run.stdout.count('<th scope="row">') == len(summary.rows) + 1 + 1 + 2
+    assert run.stdout.count('<th scope="row">') == 2 * (len(summary.rows) + len(summary.controls))
     assert html.escape(summary.finding, quote=False) in run.stdout

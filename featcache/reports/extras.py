@@ -6,7 +6,7 @@ from importlib import import_module
 
 from featcache.errors import MissingExtraError
 
-_PACKAGES = ("jinja2", "matplotlib")
+_PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
 
 
 def require_viz() -> None:

@@ -33,11 +33,11 @@ _BAR_STYLE: dict[str, dict[str, Any]] = {
         "label": "control",
     },
 }
-_POINTS_PER_INCH = 72
-_WIDTH = 370 / _POINTS_PER_INCH
-_ROW_HEIGHT = 19 / _POINTS_PER_INCH
-_MARGINS = 62 / _POINTS_PER_INCH
-_PANEL_SIZE = (172 / _POINTS_PER_INCH, 104 / _POINTS_PER_INCH)
+POINTS_PER_INCH = 72
+_WIDTH = 370 / POINTS_PER_INCH
+_ROW_HEIGHT = 19 / POINTS_PER_INCH
+_MARGINS = 62 / POINTS_PER_INCH
+PANEL_SIZE = (172 / POINTS_PER_INCH, 104 / POINTS_PER_INCH)
 _LONGEST_NAME = 24
 
 
@@ -72,10 +72,15 @@ def ap_chart(rows: Sequence[Row], prefix: str = "ap") -> str:
             _bar(axes, place, row)
         _finish_bars(axes, rows)
         _legend(figure, axes)
-        return inline_svg(figure, prefix, "AP per generator with 95 % intervals; see the table")
+        tips = {f"bar{place}": f"{row.name}: AP {row.ap.full}" for place, row in enumerate(rows)}
+        return inline_svg(
+            figure, prefix, "AP per generator with 95 % intervals; see the table", tips
+        )
 
 
-def score_histograms(histograms: Sequence[Histogram], threshold: float) -> list[str]:
+def score_histograms(
+    histograms: Sequence[Histogram], threshold: float, prefix: str = "hist"
+) -> list[str]:
     """Draw one small histogram per test set, all on the same axes.
 
     Parameters
@@ -83,6 +88,8 @@ def score_histograms(histograms: Sequence[Histogram], threshold: float) -> list[
     histograms : sequence of Histogram
     threshold : float
         Marked in each; scores above it are called fake.
+    prefix : str
+        Starts every id in the SVGs.
 
     Returns
     -------
@@ -99,13 +106,14 @@ def score_histograms(histograms: Sequence[Histogram], threshold: float) -> list[
     highest = max((max(*h.real, *h.fake) for h in histograms), default=1.0)
     with drawing():
         return [
-            _panel(histogram, threshold, highest, f"hist{number}")
+            _panel(histogram, threshold, highest, f"{prefix}{number}")
             for number, histogram in enumerate(histograms)
         ]
 
 
 def _bar(axes: Axes, place: int, row: Row) -> None:
-    axes.barh(place, 100 * row.ap.value, height=0.62, zorder=2, **_BAR_STYLE[row.kind])
+    (bar,) = axes.barh(place, 100 * row.ap.value, height=0.62, zorder=2, **_BAR_STYLE[row.kind])
+    bar.set_gid(f"bar{place}")
     low, high = 100 * row.ap.low, 100 * row.ap.high
     axes.hlines(place, low, high, colors=INK, linewidth=1.1, zorder=4)
     axes.vlines((low, high), place - 0.16, place + 0.16, colors=INK, linewidth=1.1, zorder=4)
@@ -156,7 +164,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _panel(histogram: Histogram, threshold: float, highest: float, prefix: str) -> str:
     from matplotlib.figure import Figure
 
-    figure = Figure(_PANEL_SIZE, layout="constrained")
+    figure = Figure(PANEL_SIZE, layout="constrained")
     axes = figure.subplots()
     for shares, color in ((histogram.real, BLUE), (histogram.fake, VERMILION)):
         percent = [100 * share for share in shares]

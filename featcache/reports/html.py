@@ -1,21 +1,30 @@
-"""The report as one page that needs nothing else: no network, no script, no other file."""
+"""The report as one page that needs nothing else: no network, no other file, no script but its own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featcache.files import write_atomic
+from featcache.reports.cells import interval_text, sort_value, value_text
+from featcache.reports.curves import Confusion
 from featcache.reports.extras import require_viz
 from featcache.reports.pictures import Thumbnail, thumbnail
+from featcache.reports.report import Part, Report, ablation_part, probe_part
 from featcache.reports.samples import Mistake, Mistakes
-from featcache.reports.summarize import Summary, summarize
-from featcache.reports.words import join, visible
-from featcache.results import EvalResult, Scores
+from featcache.reports.tables import Cell, Exhibit
+from featcache.reports.words import visible
+from featcache.results import AblationResult, EvalResult, Scores
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _FOLDER = "featcache.reports"
 
@@ -30,8 +39,38 @@ class _Card:
     path: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    """The small figures of one test set."""
+
+    name: str
+    histogram: Markup
+    roc: Markup
+    pr: Markup
+    confusion: Confusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """The figures of a probe's part; ``views`` and ``path`` are empty where there are no data."""
+
+    chart: Markup
+    sets: tuple[_Set, ...]
+    reliability: Markup
+    views: Markup
+    path: Markup
+    cards: tuple[tuple[str, list[_Card]], ...]
+
+
 def write_report(
-    result: EvalResult, scores: Scores, path: Path, *, title: str, command: str = ""
+    result: EvalResult,
+    scores: Scores,
+    path: Path,
+    *,
+    title: str,
+    command: str = "",
+    ablation: AblationResult | None = None,
+    exhibits: Sequence[Exhibit] = (),
 ) -> Path:
     """Write what a probe run found as one self-contained HTML file.
 
@@ -46,6 +85,10 @@ def write_report(
     title : str
     command : str
         The command line that repeats the run.
+    ablation : AblationResult, optional
+        Shown below the probe.
+    exhibits : sequence of Exhibit
+        Pictures that other commands made.
 
     Returns
     -------
@@ -55,51 +98,129 @@ def write_report(
     Raises
     ------
     MissingExtraError
-        If Jinja2 or matplotlib is not installed.
+        If a package of the extra ``viz`` is not installed.
     StoreError
         If the file cannot be written.
     """
     require_viz()
-    page = _render(result, summarize(result, scores), title, command)
+    parts = [probe_part(result, scores)]
+    if ablation is not None:
+        parts.append(ablation_part(ablation))
+    report = Report(
+        title=visible(title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
+    )
+    return write_page(report, path)
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write a report as one HTML file; see :func:`write_report`."""
+    require_viz()
     # Whatever still is not Unicode (a title, a key) is shown by its escape rather than lost.
-    write_atomic(path, page.encode("utf-8", "backslashreplace"))
+    write_atomic(path, _render(report).encode("utf-8", "backslashreplace"))
     return path
 
 
-def _render(result: EvalResult, summary: Summary, title: str, command: str) -> str:
+def _render(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    script = _text("report.js")
     return environment.from_string(_text("report.html.jinja")).render(
-        title=visible(title),
-        summary=summary,
-        cards=[(mistakes.name, _cards(mistakes)) for mistakes in summary.mistakes],
-        facts=_facts(result),
-        keys=[json.dumps(key, indent=2, ensure_ascii=False, default=str) for key in result.keys],
-        command=command,
-        **_markup(summary),
+        report=report,
+        parts=[(part, _draw(part)) for part in report.parts],
+        exhibits=[_exhibit(exhibit) for exhibit in report.exhibits],
+        css=Markup(_text("report.css")),
+        script=Markup(script),
+        script_hash=Markup(_hash(script)),
+        show=value_text,
+        interval=interval_text,
+        number=_number,
+        shade=_shade,
     )
 
 
-def _markup(summary: Summary) -> Mapping[str, Any]:
-    """Return the parts that are markup already: the style sheet and the figures."""
+def _draw(part: Part) -> _Drawn | None:
     from markupsafe import Markup
 
-    from featcache.reports.figures import ap_chart, score_histograms
+    from featcache.reports import curve_figures as figures
+    from featcache.reports.figures import ap_chart
 
-    chart = ap_chart((*summary.rows, *summary.controls))
-    panels = score_histograms(summary.histograms, summary.threshold)
+    summary, at = part.summary, f"{part.anchor}-"
+    if summary is None:
+        return None
+    views = part.table("views")
+    metric = summary.path_metric
+    return _Drawn(
+        chart=Markup(ap_chart((*summary.rows, *summary.controls), f"{at}ap")),
+        sets=_sets(part),
+        reliability=Markup(figures.reliability_figure(summary.reliability, f"{at}rel")),
+        views=Markup(figures.view_figure(views, f"{at}views") if views else ""),
+        path=Markup(figures.path_figure(summary.path, metric, f"{at}c") if summary.path else ""),
+        cards=tuple((mistakes.name, _cards(mistakes)) for mistakes in summary.mistakes),
+    )
+
+
+def _sets(part: Part) -> tuple[_Set, ...]:
+    from markupsafe import Markup
+
+    from featcache.reports.curve_figures import curve_panels
+    from featcache.reports.figures import score_histograms
+
+    summary, at = part.summary, f"{part.anchor}-"
+    assert summary is not None
+    histograms = score_histograms(summary.histograms, summary.threshold, f"{at}hist")
+    panels = curve_panels(summary.curves, at)
+    return tuple(
+        _Set(
+            name=confusion.name,
+            histogram=Markup(histogram),
+            roc=Markup(roc),
+            pr=Markup(pr),
+            confusion=confusion,
+        )
+        for histogram, (roc, pr), confusion in zip(
+            histograms, panels, summary.confusions, strict=True
+        )
+    )
+
+
+def _exhibit(exhibit: Exhibit) -> dict[str, Any]:
+    from PIL import Image
+
+    pictures = []
+    for caption, data in exhibit.pictures:
+        width, height = Image.open(io.BytesIO(data)).size
+        uri = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+        pictures.append((caption, uri, width, height))
     return {
-        "css": Markup(_text("report.css")),
-        "chart": Markup(chart),
-        "panels": list(zip(summary.histograms, map(Markup, panels), strict=True)),
+        "title": exhibit.title,
+        "text": exhibit.text,
+        "pictures": pictures,
+        "tables": exhibit.tables,
     }
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _text(name: str) -> str:
     return files(_FOLDER).joinpath(name).read_text("utf-8")
+
+
+def _number(cell: Cell) -> str | None:
+    """Return every digit of the number that a cell sorts by."""
+    number = sort_value(cell)
+    return None if number is None or math.isnan(number) else repr(number)
+
+
+def _shade(cell: Cell) -> float:
+    """Return how deep a cell is shaded, in [0, 1]: nothing up to one half, which is chance."""
+    return min(max(2 * (sort_value(cell) or 0.0) - 1, 0.0), 1.0)
 
 
 def _cards(mistakes: Mistakes) -> list[_Card]:
@@ -112,19 +233,3 @@ def _cards(mistakes: Mistakes) -> list[_Card]:
         )
         for sample in mistakes.samples
     ]
-
-
-def _facts(result: EvalResult) -> list[tuple[str, str]]:
-    train = result.train
-    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    facts = [
-        ("Features", f"{' + '.join(result.features)} ({result.n_features:,} numbers per image)"),
-        ("Trained on", join(train.generators)),
-        ("Datasets", join(train.datasets)),
-        ("Training images", f"{train.n_real:,} real and {train.n_fake:,} fake"),
-        ("Training sources", f"{train.n_sources:,} independent photographs"),
-        ("C", f"{result.C:g}"),
-        ("Threshold", f"{result.threshold:g}"),
-        ("Versions", versions),
-    ]
-    return [(name, visible(value)) for name, value in facts if value]

@@ -10,8 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from featcache.reports.curves import (
+    Confusion,
+    Curves,
+    ReliabilityBin,
+    confusion,
+    curves,
+    reliability,
+)
 from featcache.reports.finding import finding
+from featcache.reports.generator_tables import ordered
+from featcache.reports.probe_tables import probe_tables
 from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
+from featcache.reports.tables import Table
 from featcache.reports.words import Estimate, visible
 from featcache.results import EvalResult, GeneratorResult, Scores
 
@@ -72,13 +83,30 @@ class Summary:
 
     finding: str
     threshold: float
+    tables: tuple[Table, ...]
     rows: tuple[Row, ...]
     controls: tuple[Row, ...]
     mean: MeanRow
     groups: tuple[GroupRow, ...]
     histograms: tuple[Histogram, ...]
+    curves: tuple[Curves, ...]
+    confusions: tuple[Confusion, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    path: tuple[PathPoint, ...]
+    path_metric: str
     mistakes: tuple[Mistakes, ...]
+    diagnosis: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathPoint:
+    """One C of the grid: its validation score with its standard error; ``chosen`` marks the one taken."""
+
+    C: float
+    score: float
+    standard_error: float
+    chosen: bool
 
 
 def summarize(result: EvalResult, scores: Scores) -> Summary:
@@ -96,15 +124,25 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
     """
     rows, controls = generator_rows(result), control_rows(result)
     tests = [(row.key, row.kind) for row in (*rows, *controls)]
+    keys = [key for key, _ in tests]
+    confusions = tuple(confusion(scores, key, result.threshold) for key in keys)
+    bins = reliability(scores, list(result.generators))
     return Summary(
         finding=finding(result),
         threshold=result.threshold,
+        tables=probe_tables(result, confusions, bins),
         rows=rows,
         controls=controls,
         mean=mean_row(result),
         groups=tuple(_group_rows(result)),
-        histograms=tuple(histogram(scores, key) for key, _ in tests),
+        histograms=tuple(histogram(scores, key) for key in keys),
+        curves=tuple(curves(scores, key) for key in keys),
+        confusions=confusions,
+        reliability=bins,
+        path=_path(result),
+        path_metric=result.selection.metric if result.selection else "",
         mistakes=find_mistakes(scores, tests, result.threshold),
+        diagnosis=tuple(visible(found.sentence) for found in result.diagnosis),
         notes=tuple(map(visible, result.notes)),
     )
 
@@ -112,17 +150,15 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
 def generator_rows(result: EvalResult) -> tuple[Row, ...]:
     """Return the rows of the generators: those trained on first, then by AP, the best first."""
     trained = set(result.train.generators)
-    rows = (
-        _row(key, found, "trained" if key in trained else "unseen")
-        for key, found in result.generators.items()
+    return tuple(
+        _row(key, result.generators[key], "trained" if key in trained else "unseen")
+        for key in ordered(result.generators, trained)
     )
-    return tuple(sorted(rows, key=_order))
 
 
 def control_rows(result: EvalResult) -> tuple[Row, ...]:
     """Return the rows of the controls, the highest AP (the most suspicious) first."""
-    rows = (_row(key, found, "control") for key, found in result.controls.items())
-    return tuple(sorted(rows, key=_order))
+    return tuple(_row(key, result.controls[key], "control") for key in ordered(result.controls, ()))
 
 
 def mean_row(result: EvalResult) -> MeanRow:
@@ -153,10 +189,18 @@ def _row(key: str, found: GeneratorResult, kind: Kind) -> Row:
     )
 
 
-def _order(row: Row) -> tuple[bool, float, str]:
-    # A NaN compares false with everything and would leave the order to chance.
-    ap = -math.inf if math.isnan(row.ap.value) else row.ap.value
-    return row.kind != "trained", -ap, row.key
+def _path(result: EvalResult) -> tuple[PathPoint, ...]:
+    if result.selection is None:
+        return ()
+    return tuple(
+        PathPoint(
+            C=point.C,
+            score=point.score,
+            standard_error=point.standard_error,
+            chosen=point.C == result.selection.C,
+        )
+        for point in result.selection.path
+    )
 
 
 def _group_rows(result: EvalResult) -> Iterator[GroupRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -58,7 +58,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def inline_svg(figure: Figure, prefix: str, description: str) -> str:
+def inline_svg(
+    figure: Figure, prefix: str, description: str, tips: Mapping[str, str] | None = None
+) -> str:
     """Return a figure as an ``<svg>`` element.
 
     Parameters
@@ -68,6 +70,8 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> str:
         Starts every id, so that several figures of one page do not share any.
     description : str
         What a reader who does not see the figure is told.
+    tips : mapping of str to str, optional
+        By the gid of an artist, what the page shows when the pointer is on it.
 
     Returns
     -------
@@ -81,6 +85,8 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> str:
         for child in [child for child in parent if _local(child.tag) in _DROPPED]:
             parent.remove(child)
     for element in root.iter():
+        if tip := (tips or {}).get(element.get("id", "")):
+            element.set("data-tip", tip)
         _rewrite(element, prefix)
     _describe(root, description)
     return ElementTree.tostring(root, encoding="unicode")

@@ -11,6 +11,9 @@ from featcache.results import Interval
 UNKNOWN = "n/a"
 """Stands where a number does not exist, such as the accuracy on no samples."""
 
+SIGNIFICANT = 0.05
+"""A difference counts where its corrected p-value is below this."""
+
 
 @dataclass(frozen=True)
 class Estimate:

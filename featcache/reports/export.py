@@ -1,0 +1,167 @@
+"""A report's tables as Markdown, CSV, LaTeX and JSON; the numbers are those of the page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.errors import SettingsError
+from featcache.files import write_atomic
+from featcache.reports.cells import full_text, interval_text, value_text
+from featcache.reports.extras import require_viz
+from featcache.reports.report import Report
+from featcache.reports.tables import Column, Table, TableRow
+from featcache.reports.words import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("html", "md", "csv", "json", "latex", "svg")
+
+
+def write_tables(report: Report, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the tables of a report.
+
+    Parameters
+    ----------
+    report : Report
+    folder : Path
+        Gets ``report.md``, ``report.json``, and a file per table in ``csv/`` and ``latex/``.
+    formats : sequence of {"md", "csv", "json", "latex"}
+
+    Returns
+    -------
+    list of Path
+        The files, in the order in which they were written.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such format.
+    MissingExtraError
+        If pandas is not installed.
+    """
+    writers: dict[str, Callable[[Report], dict[str, str]]] = {
+        "md": lambda report: {"report.md": markdown(report)},
+        "json": lambda report: {"report.json": to_json(report)},
+        "csv": _csv_files,
+        "latex": _latex_files,
+    }
+    if unknown := [name for name in formats if name not in writers]:
+        raise SettingsError(
+            f"There is no report format {unknown[0]!r}. Known: {', '.join(FORMATS)}."
+        )
+    require_viz()
+    written = []
+    for name in formats:
+        for file, text in writers[name](report).items():
+            write_atomic(folder / file, text.encode("utf-8", "backslashreplace"))
+            written.append(folder / file)
+    return written
+
+
+def to_json(report: Report) -> str:
+    """Return everything that the report shows as one JSON document, every digit kept."""
+    document = {
+        "format": "featcache-report-1",
+        "title": report.title,
+        "command": report.command,
+        "parts": [
+            {
+                "heading": part.heading,
+                "finding": part.finding,
+                "diagnosis": list(part.diagnosis),
+                "notes": list(part.notes),
+                "tables": [table.to_dict() for table in part.tables],
+                "curves": [asdict(c) for c in part.summary.curves] if part.summary else [],
+                "histograms": [asdict(h) for h in part.summary.histograms] if part.summary else [],
+                "mistakes": [asdict(m) for m in part.summary.mistakes] if part.summary else [],
+                "facts": dict(part.facts),
+                "keys": list(part.keys),
+            }
+            for part in report.parts
+        ],
+    }
+    return json.dumps(_json_ready(document), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+
+
+def markdown(report: Report) -> str:
+    """Return the report's sentences and tables as Markdown."""
+    lines = [f"# {report.title}", ""]
+    for part in report.parts:
+        lines += [f"## {part.heading}", "", part.finding, ""]
+        lines += [*(f"- {note}" for note in (*part.diagnosis, *part.notes)), ""]
+        for table in part.tables:
+            lines += [f"**{table.caption}**", "", _markdown_table(table), "", table.note, ""]
+        lines += [f"- {name}: {value}" for name, value in part.facts]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """Return a table with every digit: an estimate gets two more columns, its ``_low`` and ``_high``."""
+    import pandas as pd
+
+    rows = []
+    for section in table.sections:
+        for row in section.rows:
+            flat: dict[str, Any] = {"section": section.heading, "role": row.role}
+            for column in table.columns:
+                flat |= _flat(column.key, row.cells.get(column.key))
+            rows.append(flat)
+    return pd.DataFrame(rows)
+
+
+def _flat(key: str, cell: Any) -> dict[str, Any]:
+    if isinstance(cell, Estimate):
+        return {key: cell.value, f"{key}_low": cell.low, f"{key}_high": cell.high}
+    return {key: cell}
+
+
+def _csv_files(report: Report) -> dict[str, str]:
+    return {
+        f"csv/{name}.csv": frame(table).dropna(axis=1, how="all").to_csv(index=False)
+        for name, table in report.named_tables()
+    }
+
+
+def _markdown_table(table: Table) -> str:
+    import pandas as pd
+
+    rows = [[_markdown_cell(row, column) for column in table.columns] for row in table.rows]
+    data = pd.DataFrame(rows, columns=[column.label for column in table.columns])
+    align = ["left" if column.kind == "text" else "right" for column in table.columns]
+    text: str = data.to_markdown(index=False, disable_numparse=True, colalign=align)
+    return text
+
+
+def _markdown_cell(row: TableRow, column: Column) -> str:
+    text = full_text(row.cells.get(column.key), column).replace("|", r"\|")
+    if column.kind == "text":
+        text = re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
+    return f"**{text}**" if column.key in row.bold and text else text
+
+
+def _latex_files(report: Report) -> dict[str, str]:
+    from featcache.reports.latex import latex_document, latex_table
+
+    tables = dict(report.named_tables())
+    files = {f"latex/{name}.tex": latex_table(name, table) for name, table in tables.items()}
+    return files | {"latex/report.tex": latex_document(report.title, list(tables))}
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _json_ready(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    return value
+
+
+__all__ = ["FORMATS", "frame", "interval_text", "markdown", "to_json", "value_text", "write_tables"]

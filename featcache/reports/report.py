@@ -1,0 +1,141 @@
+"""A whole report as data: one part for each result, in the order in which it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from featcache.reports.ablation_tables import ablation_tables
+from featcache.reports.finding import ablation_finding
+from featcache.reports.summarize import Summary, summarize
+from featcache.reports.tables import Exhibit, Table
+from featcache.reports.words import join, visible
+from featcache.results import AblationResult, EvalResult, Scores, TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one result says.
+
+    ``anchor`` starts every id of the part on the page; ``summary`` is None for all but probe runs.
+    """
+
+    anchor: str
+    heading: str
+    finding: str
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+    diagnosis: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    keys: tuple[str, ...] = ()
+    summary: Summary | None = None
+
+    def table(self, name: str) -> Table | None:
+        """Return the table of that name, or None."""
+        return next((table for table in self.tables if table.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that a report shows, whatever its format."""
+
+    title: str
+    command: str
+    parts: tuple[Part, ...]
+    exhibits: tuple[Exhibit, ...] = ()
+
+    def named_tables(self) -> Iterator[tuple[str, Table]]:
+        """Yield every table under a name of its own: the part's is put before where there are several."""
+        several = len(self.parts) > 1
+        for part in self.parts:
+            for table in part.tables:
+                yield (f"{part.anchor}-{table.name}" if several else table.name), table
+        for number, exhibit in enumerate(self.exhibits, 1):
+            for table in exhibit.tables:
+                yield f"exhibit{number}-{table.name}", table
+
+
+def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> Part:
+    """Return what a probe run says."""
+    summary = summarize(result, scores)
+    return Part(
+        anchor=anchor,
+        heading=f"Probe on {' + '.join(map(visible, result.features))}",
+        finding=summary.finding,
+        tables=summary.tables,
+        notes=summary.notes,
+        diagnosis=summary.diagnosis,
+        facts=_facts(result),
+        keys=_keys(result.keys),
+        summary=summary,
+    )
+
+
+def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:
+    """Return what an ablation says."""
+    grid = ", ".join(f"{C:g}" for C in result.C_grid)
+    facts = [
+        ("Features", ", ".join(result.features)),
+        *_training_facts(result.train),
+        ("Head", f"{result.head}, {result.scaling}"),
+        ("C", f"chosen on validation data from {grid}" if grid else ""),
+        ("Fitted in", f"{result.seconds:.1f} s" if result.seconds else ""),
+        ("Versions", _versions(result.versions)),
+        ("Result", result.digest),
+    ]
+    return Part(
+        anchor=anchor,
+        heading=f"Ablation of {join([visible(name) for name in result.features])}",
+        finding=ablation_finding(result),
+        tables=ablation_tables(result),
+        notes=tuple(map(visible, result.notes)),
+        facts=_visible(facts),
+        keys=_keys(result.keys),
+    )
+
+
+def _facts(result: EvalResult) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Features", f"{' + '.join(result.features)} ({result.n_features:,} numbers per image)"),
+        *_training_facts(result.train),
+        ("Head", f"{result.head}, {result.scaling}"),
+        ("C", f"{result.C:g}"),
+        ("Threshold", f"{result.threshold:g}"),
+        ("Fit", _certificate(result)),
+        ("Versions", _versions(result.versions)),
+        ("Result", result.digest),
+    ]
+    return _visible(facts)
+
+
+def _training_facts(train: TrainResult) -> list[tuple[str, str]]:
+    views = [] if train.views == ["clean"] else train.views
+    return [
+        ("Trained on", join(train.generators)),
+        ("Views in training", ", ".join(views)),
+        ("Datasets", join(train.datasets)),
+        ("Training images", f"{train.n_real:,} real and {train.n_fake:,} fake"),
+        ("Training sources", f"{train.n_sources:,} independent photographs"),
+    ]
+
+
+def _certificate(result: EvalResult) -> str:
+    if result.certificate is None:
+        return ""
+    found = result.certificate
+    state = "converged" if found.converged else "NOT converged"
+    return f"{state} in {found.n_iter} iterations, at most {found.gap:.1g} above the optimum"
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _visible(facts: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, visible(value)) for name, value in facts if value)
+
+
+def _keys(keys: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(json.dumps(key, indent=2, ensure_ascii=False, default=str) for key in keys)
