@@ -70,14 +70,21 @@ def find_weights() -> Path:
 
 def build(path: Path) -> nn.Module:
     """Return the network up to the pooled feature, all its weights from ``path``."""
-    import timm
     import torch
 
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    model.load_state_dict(rename(state), strict=True)
-    model.reset_classifier(0)  # type: ignore[operator]
+    model = create()
+    state = rename(torch.load(path, map_location="cpu", weights_only=True))
+    del state["classifier.weight"], state["classifier.bias"]
+    model.load_state_dict(state, strict=True)
     return model.eval()
+
+
+def create() -> nn.Module:
+    """Return the network up to the pooled feature with random weights."""
+    import timm
+
+    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    return model
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -121,6 +128,7 @@ EFFICIENTNET_LITE0 = BackboneSpec(
     ),
     find_weights=find_weights,
     build=build,
+    create=create,
     licence="Apache-2.0",
     page=f"package {PACKAGE} on the Python package index",
 )

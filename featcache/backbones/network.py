@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from featcache.backbones.base import BackboneSpec
 from featcache.backbones.names import Tap
+from featcache.backbones.tuned import load_tuned, read_about
 from featcache.errors import SettingsError
 
 
@@ -45,7 +46,10 @@ def load_model(spec: BackboneSpec) -> nn.Module:
         If random weights are asked of a backbone that cannot have them.
     """
     if spec.random_init is None:
-        return spec.build(spec.find_weights()).eval()
+        path = spec.find_weights()
+        if read_about(path) is not None:
+            return load_tuned(path, spec)
+        return spec.build(path).eval()
     if spec.create is None:
         raise SettingsError(f"{spec.network} cannot be made with random weights.")
     with torch.random.fork_rng(devices=[]):
