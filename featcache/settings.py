@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
@@ -22,7 +23,7 @@ from pydantic_settings import (
 from featcache.errors import SettingsError, near_words
 
 FILE_NAME = "featcache.toml"
-PATH_KEYS = ("cache", "data")
+PATH_KEYS = ("cache", "data", "weights")
 """Keys whose relative paths are meant relative to the file that they stand in."""
 
 
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
         Inverse strength of the probe's penalty.
     source_pattern : str
         Regular expression whose first group is the photograph that a file comes from.
+    weights : dict of str to Path
+        Weights files by backbone name: the table ``[weights]`` of the file.
+    weights_variable : list of str
+        ``FEATCACHE_WEIGHTS``: folders that hold weights files, and ``NAME=FILE``. Beside ``weights`` and not
+        above it: what the file of a study names comes before what lies on a machine.
     test_fraction : float in (0, 1)
         Share of the photographs held out where a tree has no train and test folders.
     """
@@ -103,6 +109,8 @@ class Settings(BaseSettings):
     shard_rows: Annotated[int, Field(ge=1, le=4096)] = 1024
     C: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     source_pattern: str = ""
+    weights: Annotated[dict[str, Path], NoDecode] = {}
+    weights_variable: Names = []
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
     @classmethod
@@ -116,7 +124,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Rank the sources: flags, then the environment, then the file."""
         in_file = InitSettingsSource(settings_cls, init_kwargs=read_file(find_file(Path.cwd())))
-        return init_settings, env_settings, in_file
+        return init_settings, _Environment(settings_cls), in_file
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, in which ``FEATCACHE_WEIGHTS`` means more than the table of the file."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        if "weights" in values:
+            values["weights_variable"] = values.pop("weights")
+        return values
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -178,6 +196,8 @@ def read_file(path: Path | None) -> dict[str, Any]:
 def _anchored(value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return str(folder / value)
+    if isinstance(value, dict):
+        return {name: _anchored(item, folder) for name, item in value.items()}
     return [str(folder / item) for item in value] if isinstance(value, list) else value
 
 

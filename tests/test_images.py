@@ -13,8 +13,9 @@ from PIL import Image
 from torchvision import transforms
 
 from featcache.backbones.efficientnet_lite import EFFICIENTNET_LITE0
-from featcache.backbones.preprocess import center_crop, choose_preset, resize_shorter_side
+from featcache.backbones.preprocess import choose_preset
 from featcache.errors import ImageError, UnknownNameError
+from featcache.geometry import center_crop, resize_shorter_side
 from featcache.images import decode, read_facts
 
 

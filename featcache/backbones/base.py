@@ -12,6 +12,8 @@ from featcache.backbones.preprocess import Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
+    from featcache.backbones.weights import WeightsSource
+
 
 @dataclass(frozen=True)
 class Taps:
@@ -79,6 +81,8 @@ class BackboneSpec:
     crop : int, pixels
         Side of the crop of the preset ``univfd``; 0 stands for the native size. 224 wherever the network
         takes it.
+    weights : WeightsSource or None
+        Where the weights are published; None where ``find_weights`` alone knows.
     """
 
     name: str
@@ -96,6 +100,7 @@ class BackboneSpec:
     random_init: int | None = None
     taps: Taps | None = None
     crop: int = 0
+    weights: WeightsSource | None = None
 
     def __post_init__(self) -> None:
         if not self.network:

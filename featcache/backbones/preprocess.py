@@ -14,14 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.errors import unknown_name
-from featcache.geometry import center_crop, resize_shorter_side
+from featcache.geometry import FILTERS, center_crop, resize_shorter_side
 from featcache.images import DECODING
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Channel statistics of OpenAI's CLIP, which UnivFD and the paper use for every backbone."""
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 PRESETS = ("univfd", "native", "resize")
+STATISTICS = {
+    "clip": (CLIP_MEAN, CLIP_STD),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and deviation that may be asked for by name, after a colon: ``native:imagenet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,8 @@ class Preprocessing:
         Side of the centre crop; smaller images are padded with black.
     mean, std : tuple of 3 float
         Applied to pixels in [0, 1].
+    squash : bool
+        Resize both sides to ``resize`` instead of the shorter one.
     """
 
     preset: str
@@ -48,12 +59,14 @@ class Preprocessing:
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    squash: bool = False
 
     def to_key(self) -> dict[str, Any]:
         """Return every setting as it stands in a feature key."""
         values = asdict(self)
         values |= {"mean": list(self.mean), "std": list(self.std), "crop": "center"}
         values |= {"antialias": self.resize is not None, "padding": "black", "decoding": DECODING}
+        values["aspect"] = "squashed" if values.pop("squash") else "kept"
         if self.resize is None:
             values |= {"resize": "none", "interpolation": "none"}
         return values
@@ -74,32 +87,55 @@ class Preprocessing:
         -------
         ndarray of shape (size, size, 3), uint8 in [0, 255]
         """
-        if self.resize is not None:
+        if self.resize is not None and self.squash:
+            image = image.resize((self.resize, self.resize), FILTERS[self.interpolation])
+        elif self.resize is not None:
             image = resize_shorter_side(image, self.resize, self.interpolation)
         return np.asarray(center_crop(image, self.size))
 
 
-def choose_preset(name: str, native: Preprocessing) -> Preprocessing:
+def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocessing:
     """Return the preprocessing that a preset means for a backbone.
 
     Parameters
     ----------
-    name : {"univfd", "native", "resize"}
-        ``univfd``: centre crop without resizing and CLIP's statistics, as UnivFD and the paper test
-        every backbone. ``native``: what the backbone was trained for. ``resize``: the shorter side is
-        resized to the input size, with the backbone's own filter and statistics.
+    name : str
+        ``univfd``: centre crop without resizing and CLIP's statistics, as UnivFD and the paper test every
+        backbone. ``native``: what the backbone was trained for. ``resize``: the shorter side is resized to the
+        input size, with the backbone's own filter and statistics. Each may name other statistics after a
+        colon: ``univfd:imagenet``, ``native:clip``, ``resize:half``.
     native : Preprocessing
         The backbone's own.
+    crop : int, pixels
+        Side of the crop of ``univfd``; 0 stands for the native size.
 
     Raises
     ------
     UnknownNameError
-        If there is no such preset.
+        If there is no such preset, or no such statistics.
+
+    Examples
+    --------
+    >>> from featcache.backbones.vit import SYNCLR_NATIVE
+    >>> choose_preset("native:imagenet", SYNCLR_NATIVE).mean
+    (0.485, 0.456, 0.406)
     """
+    base, colon, statistics = name.partition(":")
+    chosen = replace(_base_preset(base, native, crop), preset=name)
+    if not colon:
+        return chosen
+    if statistics not in STATISTICS:
+        raise unknown_name("pair of mean and deviation", statistics, STATISTICS)
+    mean, std = STATISTICS[statistics]
+    return replace(chosen, mean=mean, std=std)
+
+
+def _base_preset(name: str, native: Preprocessing, crop: int) -> Preprocessing:
     if name == "native":
         return native
     if name == "resize":
-        return replace(native, preset="resize", resize=native.size)
+        return replace(native, resize=native.size, squash=False)
     if name == "univfd":
-        return replace(native, preset="univfd", resize=None, mean=CLIP_MEAN, std=CLIP_STD)
+        size = crop or native.size
+        return replace(native, resize=None, squash=False, size=size, mean=CLIP_MEAN, std=CLIP_STD)
     raise unknown_name("preprocessing preset", name, PRESETS)

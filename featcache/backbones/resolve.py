@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbones.base import BackboneSpec
-from featcache.backbones.names import ALIASES, FeatureName, Tap, canonical, parse_name
+from featcache.backbones.digests import remembered_digest
+from featcache.backbones.names import ALIASES, canonical, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
-from featcache.errors import SettingsError, unknown_name
-from featcache.hashing import digest_file
+from featcache.backbones.taps import tapped
+from featcache.backbones.weights import given
+from featcache.errors import unknown_name
 from featcache.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,30 +53,41 @@ def resolve(
     asked = parse_name(name)
     if random_init is not None:
         asked = replace(asked, seed=random_init)
-    spec = _tapped(_find(asked.base), asked.tap)
-    spec = replace(spec, name=str(asked), network=asked.base, random_init=asked.seed)
+    spec = tapped(_find(asked.base), asked.tap)
     files = {canonical(key): path for key, path in (weights or {}).items()}
-    if path := files.get(asked.base):
-        spec = replace(spec, find_weights=lambda: path)
-    return spec
+    return replace(
+        spec,
+        name=str(asked),
+        network=asked.base,
+        random_init=asked.seed,
+        find_weights=partial(_find_weights, asked.base, files, spec.find_weights),
+    )
 
 
 def _find(base: str) -> BackboneSpec:
+    """Return the registered backbone, or make the one that ``timm:`` or ``open_clip:`` names."""
+    if base.startswith("timm:"):
+        from featcache.backbones.any_timm import any_timm
+
+        return any_timm(base)
+    if base.startswith("open_clip:"):
+        from featcache.backbones.any_clip import any_clip
+
+        return any_clip(base)
     known = BACKBONES.names()
     if base not in known:
-        raise unknown_name("backbone", base, [*known, *ALIASES])
+        raise unknown_name("backbone", base, [*known, *ALIASES, "timm:NAME", "open_clip:ARCH/TAG"])
     return BACKBONES.get(base)
 
 
-def _tapped(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
-    if tap == Tap():
-        return spec
-    raise SettingsError(f"{spec.name} has no tap {str(tap)!r}; it gives its final feature only.")
+def _find_weights(base: str, flags: Mapping[str, Path], otherwise: Callable[[], Path]) -> Path:
+    named = given(base, flags)
+    return named[0] if named else otherwise()
 
 
 def preprocessing_of(spec: BackboneSpec, preset: str) -> Preprocessing:
     """Return the preprocessing that a preset means for a backbone."""
-    return choose_preset(preset, spec.native)
+    return choose_preset(preset, spec.native, spec.crop)
 
 
 def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def weights_id(spec: BackboneSpec) -> str:
     """Return what names the weights in a key: the digest of their file, or the seed of random ones."""
     if spec.random_init is not None:
         return f"random:{spec.random_init}"
-    return f"blake2b:{digest_file(spec.find_weights())}"
+    return f"blake2b:{remembered_digest(spec.find_weights())}"
 
 
 def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
@@ -141,4 +155,4 @@ def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
     return FeatureNetwork(load_model(specs[0]), taps).eval().requires_grad_(False)
 
 
-__all__ = ["BACKBONES", "FeatureName", "build_network", "feature_fields", "resolve", "weights_id"]
+__all__ = ["BACKBONES", "build_network", "feature_fields", "resolve", "weights_id"]

@@ -1,0 +1,137 @@
+"""Weights from the network: asked for quickly, fetched resumably, verified before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import urllib.error
+import urllib.request
+from functools import lru_cache
+from pathlib import Path
+
+from featcache.backbones.weights import WeightsSource, missing, weights_folder
+from featcache.errors import WeightsError
+from featcache.progress import progress
+
+PATIENCE_S = 3.0
+"""How long the network may take to say that a file is there; after that it counts as absent."""
+
+BLOCK = 1 << 20
+
+
+def unreachable(source: WeightsSource) -> str:
+    """Return why the weights cannot be fetched just now, in a few words; empty where they can."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
+    answers = [_ask(address) for address in _addresses(source)]
+    return "" if "" in answers else answers[0]
+
+
+def download(name: str, source: WeightsSource) -> Path:
+    """Fetch the weights, going on where an interrupted fetch stopped, and verify them.
+
+    Raises
+    ------
+    WeightsError
+        If the network fails, or the file is not the published one.
+    """
+    try:
+        path = _from_hub(source) if source.hub else _from_url(source)
+    except WeightsError:
+        raise
+    except Exception as error:  # the hub's client raises errors of several libraries
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise missing(name, source, text) from error
+    return path
+
+
+def _addresses(source: WeightsSource) -> list[str]:
+    if not source.hub:
+        return [source.url]
+    from huggingface_hub import hf_hub_url
+
+    return [str(hf_hub_url(source.hub, file)) for file in source.hub_files]
+
+
+@lru_cache
+def _ask(url: str) -> str:
+    """Ask for the head of a file, in a thread that is left behind when a resolver hangs."""
+    answer = [f"no answer within {PATIENCE_S:.0f} s"]
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=PATIENCE_S):
+                answer[0] = ""
+        except urllib.error.HTTPError as error:
+            answer[0] = f"it answers {error.code} {error.reason}"
+        except (OSError, ValueError) as error:
+            answer[0] = f"no network ({getattr(error, 'reason', error)})"
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S + 0.5)
+    return answer[0]
+
+
+def _from_hub(source: WeightsSource) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    addresses = dict(zip(source.hub_files, _addresses(source), strict=True))
+    file = next((f for f, address in addresses.items() if not _ask(address)), source.hub_files[0])
+    path = Path(hf_hub_download(source.hub, file, etag_timeout=PATIENCE_S))
+    published = path.resolve().name  # the hub's cache names a large file by its SHA-256
+    if re.fullmatch("[0-9a-f]{64}", published):
+        _verify(path.resolve(), published, f"{source.hub}/{file}")
+    return path
+
+
+def _from_url(source: WeightsSource) -> Path:
+    target = weights_folder() / source.files[0]
+    part = target.with_name(f"{target.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _resume(source.url, part)
+    if source.sha256:
+        _verify(part, source.sha256, source.url)
+    part.replace(target)
+    return target
+
+
+def _resume(url: str, part: Path) -> None:
+    """Append to ``part`` what is missing of ``url``; start anew where the server cannot go on."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = answer.status == 206
+            left = int(answer.headers.get("Content-Length") or 0)
+            with (
+                part.open("ab" if resumed else "wb") as file,
+                progress(part.stem, left, "bytes") as advance,
+            ):
+                n_read = 0
+                while block := answer.read(BLOCK):
+                    file.write(block)
+                    advance(len(block))
+                    n_read += len(block)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: all of it is there already
+            raise
+        return
+    if left and n_read < left:
+        raise OSError(
+            f"the connection broke after {n_read:,} of {left:,} bytes; run it again to go on"
+        )
+
+
+def _verify(path: Path, sha256: str, origin: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(sha256):
+        path.unlink()
+        raise WeightsError(
+            f"What came from {origin} is not the published file: its SHA-256 is {found}, not {sha256}. "
+            "It was deleted; fetch it again, and do not use it if it happens twice."
+        )

@@ -1,0 +1,227 @@
+"""Where the weights of a backbone are looked for, in which order, and what is said when they are nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from featcache.backbones.names import ALIASES, canonical, parse_name
+from featcache.errors import SettingsError, WeightsError
+from featcache.settings import load_settings
+
+ORDER = (
+    "--weights, [weights] in featcache.toml, FEATCACHE_WEIGHTS, the caches of this machine, the hub"
+)
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSource:
+    """Where the weights of one backbone are published: plain facts.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Names of the published files, looked for in the folders of ``FEATCACHE_WEIGHTS`` and in the caches.
+    page : str
+        Where a person gets them.
+    hub : str
+        Repository on the Hugging Face hub; empty: not there.
+    hub_files : tuple of str
+        Files of the repository that hold the weights, the preferred first.
+    url : str
+        Direct address; empty: none.
+    sha256 : str
+        Beginning of the file's SHA-256 behind ``url``, as its publisher gives it; empty: not published.
+    """
+
+    files: tuple[str, ...]
+    page: str
+    hub: str = ""
+    hub_files: tuple[str, ...] = ()
+    url: str = ""
+    sha256: str = ""
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether a program can get it without a person."""
+        return bool(self.hub or self.url)
+
+
+def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
+    """Return the file that the user named for a backbone, and where; None where none was named.
+
+    Parameters
+    ----------
+    name : str
+        Canonical name of the backbone, without tap.
+    flags : mapping of str to Path
+        What ``--weights`` said, by canonical name.
+
+    Raises
+    ------
+    WeightsError
+        If the file does not exist: another one is never taken in its place.
+    """
+    for place, files in _named(flags):
+        if path := files.get(name):
+            if not path.is_file():
+                raise WeightsError(
+                    f"The weights of {name} are to be {path} ({place}), which is no file. "
+                    "Correct the path, or take the setting away to have them looked for."
+                )
+            return path, place
+    return None
+
+
+def locate(name: str, source: WeightsSource) -> tuple[Path, str] | None:
+    """Return the first local file of published weights, and the place; the network is not asked."""
+    for place, candidates in _places(name, source):
+        for path in candidates:
+            if path.is_file():
+                return path, place
+    return None
+
+
+def find(name: str, source: WeightsSource) -> Path:
+    """Return the weights file of a backbone, from this machine or from the hub.
+
+    Raises
+    ------
+    WeightsError
+        If it is nowhere: says every place that was looked at, and the page that it comes from.
+    """
+    from featcache.backbones.hub import download, unreachable
+
+    if found := locate(name, source):
+        return found[0]
+    if not source.can_fetch:
+        raise missing(name, source, "they are on no hub: only a person can get them")
+    if reason := unreachable(source):
+        raise missing(name, source, reason)
+    return download(name, source)
+
+
+def finder(name: str, source: WeightsSource) -> partial[Path]:
+    """Return the ``find_weights`` of a spec."""
+    return partial(find, name, source)
+
+
+def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
+    """Return the error for weights that are nowhere."""
+    looked = "; ".join(
+        f"{place}: {', '.join(_brief(candidates)) or 'nothing set'}"
+        for place, candidates in _places(name, source)
+    )
+    file = source.files[0]
+    fetch = f" or run 'featcache backbones fetch {name}' with a network" if source.can_fetch else ""
+    return WeightsError(
+        f"There are no weights for {name}. Looked for in order: --weights; [weights] in featcache.toml; "
+        f"{looked}; the hub: {hub}. Get {file} from {source.page} and give it with "
+        f"--weights {name}={file}{fetch}."
+    )
+
+
+def parse_weights(values: Iterable[str], names: Iterable[str]) -> dict[str, Path]:
+    """Return what ``--weights`` says, by canonical name.
+
+    Parameters
+    ----------
+    values : iterable of str
+        ``FILE`` or ``NAME=FILE``.
+    names : iterable of str
+        The backbones of the command; a bare ``FILE`` is for the only one.
+
+    Raises
+    ------
+    SettingsError
+        If a bare file could be meant for several, or a name is not among the backbones.
+
+    Examples
+    --------
+    >>> parse_weights(["synclr=s.pth"], ["clip", "synclr@layer11"])
+    {'synclr-vit-b16': PosixPath('s.pth')}
+    """
+    bases = list(dict.fromkeys(parse_name(name).base for name in names))
+    files: dict[str, Path] = {}
+    for value in values:
+        name, path = _split(value)
+        if not name and len(bases) != 1:
+            raise SettingsError(
+                f"--weights {value} does not say for which of {', '.join(bases)}. Write NAME=FILE."
+            )
+        base = parse_name(name).base if name else bases[0]
+        if base not in bases:
+            raise SettingsError(
+                f"--weights {value}: {name} is not among the backbones {', '.join(bases)}."
+            )
+        files[base] = path
+    return files
+
+
+def _split(value: str) -> tuple[str, Path]:
+    """Split ``NAME=FILE``; a file that exists is a file, whatever its name."""
+    name, equals, path = value.partition("=")
+    if equals and not Path(value).exists():
+        return name.strip(), Path(path).expanduser()
+    return "", Path(value).expanduser()
+
+
+def _named(flags: Mapping[str, Path]) -> Iterator[tuple[str, Mapping[str, Path]]]:
+    settings = load_settings()
+    yield "--weights", flags
+    yield "[weights] in featcache.toml", {canonical(k): p for k, p in settings.weights.items()}
+    split = [_split(value) for value in settings.weights_variable]
+    yield "FEATCACHE_WEIGHTS", {canonical(name): path for name, path in split if name}
+
+
+def _places(name: str, source: WeightsSource) -> Iterator[tuple[str, list[Path]]]:
+    """Yield every place where published weights may lie, with the files that are looked for there."""
+    aliases = [alias for alias, base in ALIASES.items() if base == name]
+    plain = name.replace("/", "_").replace(":", "_")
+    names = [*source.files, *(f"{n}{suffix}" for n in (plain, *aliases) for suffix in SUFFIXES)]
+    items = [_split(value) for value in load_settings().weights_variable]
+    folders = [path for base, path in items if not base]
+    yield (
+        "FEATCACHE_WEIGHTS",
+        [path if path.is_file() else path / n for path in folders for n in names],
+    )
+    yield "featcache's cache", [weights_folder() / file for file in source.files]
+    yield "torch.hub's cache", [_torch_hub() / file for file in source.files]
+    if "openaipublic" in source.url:
+        yield "CLIP's cache", [Path.home() / ".cache/clip" / file for file in source.files]
+    if source.hub:
+        yield "the hub's cache", list(_in_hub_cache(source))
+
+
+def _in_hub_cache(source: WeightsSource) -> Iterator[Path]:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for file in source.hub_files:
+        found = try_to_load_from_cache(source.hub, file)
+        folder = f"models--{source.hub.replace('/', '--')}"
+        yield Path(found) if isinstance(found, str) else Path(HF_HUB_CACHE) / folder / file
+
+
+def weights_folder() -> Path:
+    """Return the folder that ``backbones fetch`` keeps files from direct addresses in."""
+    return user_cache_path("featcache") / "weights"
+
+
+def _torch_hub() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("TORCH_HOME", cache / "torch")) / "hub/checkpoints"
+
+
+def _brief(candidates: list[Path]) -> list[str]:
+    """Name each folder once, with its first file."""
+    folders: dict[Path, str] = {}
+    for path in candidates:
+        folders.setdefault(path.parent, path.name)
+    return [str(folder / name) for folder, name in folders.items()]
