@@ -1,0 +1,101 @@
+"""From a study to its runs, as plain data; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from featcache.errors import SettingsError
+from featcache.studies.schema import Names, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One head on one feature set with one training set.
+
+    Parameters
+    ----------
+    features, train : tuple of str
+        ``train`` is empty for all generators.
+    head : str
+    n_classes : int or None
+        How many training categories are used; None means all.
+    """
+
+    features: Names
+    train: Names = ()
+    head: str = "logistic"
+    n_classes: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The run in a few words: what differs from a plain logistic head on all training data."""
+        parts = [" + ".join(self.features)]
+        parts += [self.head] if self.head != "logistic" else []
+        parts += [f"{self.n_classes} classes"] if self.n_classes else []
+        return ", ".join(parts)
+
+
+def plan_runs(study: Study) -> tuple[Run, ...]:
+    """Return every run of a study: feature sets x training sets x heads, then the numbers of classes.
+
+    The ablation of the number of training classes uses the first feature set and training set, with
+    every head.
+    """
+    probe = study.probe
+    runs = [
+        Run(features=features, train=train, head=head)
+        for features, train, head in product(study.feature_sets, probe.train, probe.heads)
+    ]
+    runs += [
+        Run(features=study.feature_sets[0], train=probe.train[0], head=head, n_classes=n)
+        for head, n in product(probe.heads, probe.classes)
+    ]
+    return tuple(runs)
+
+
+def with_backbones(study: Study, names: Sequence[str]) -> Study:
+    """Return the same study on other backbones: the first stands for the study's first, and so on.
+
+    Parameters
+    ----------
+    study : Study
+    names : sequence of str
+        Without taps; the study's taps are kept. Fewer names than the study has leave out what has none.
+
+    Raises
+    ------
+    SettingsError
+        If there are more names than the study has backbones.
+
+    Examples
+    --------
+    >>> from featcache.studies.schema import load_study
+    >>> with_backbones(load_study("mixture"), ["resnet50", "dinov2"]).feature_sets[-1]
+    ('resnet50', 'dinov2')
+    """
+    old = list(dict.fromkeys(name.partition("@")[0] for name in study.extract.backbones))
+    if len(names) > len(old):
+        raise SettingsError(
+            f"The study {study.name} has {len(old)} backbones ({', '.join(old)}), not {len(names)}. "
+            "Give at most as many with --backbone: the first stands for its first."
+        )
+    new = dict(zip(old, names, strict=False))
+    extract = study.extract.model_copy(update={"backbones": _renamed(study.extract.backbones, new)})
+    sets = tuple(one for features in study.probe.features if (one := _whole(features, new)))
+    probe = study.probe.model_copy(update={"features": sets})
+    baseline = _whole(study.baseline, new)
+    return study.model_copy(update={"extract": extract, "probe": probe, "baseline": baseline})
+
+
+def _renamed(names: Iterable[str], new: dict[str, str]) -> Names:
+    """Return the names whose backbone has a new one, each with its tap."""
+    parts = [name.partition("@") for name in names]
+    return tuple(new[base] + at + tap for base, at, tap in parts if base in new)
+
+
+def _whole(names: Names, new: dict[str, str]) -> Names:
+    """Return a feature set under its new names, or nothing if a part of it has none."""
+    renamed = _renamed(names, new)
+    return renamed if len(renamed) == len(names) else ()
