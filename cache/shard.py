@@ -10,7 +10,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -18,9 +18,53 @@ import xxhash
 from numpy.typing import NDArray
 
 from featcache.cache import layout
+from featcache.cache.header import Extent, Header, damaged, read_header, vanished
 from featcache.cache.keys import FeatureKey
-from featcache.errors import ShardError, StoreError
-from featcache.files import write_atomic
+from featcache.errors import StoreError
+from featcache.files import store_error, write_atomic
+
+BLOCK_BYTES = 1 << 19
+"""What is read, hashed and passed on at a time: small enough to stay in a core's cache."""
+
+
+class Sink(Protocol):
+    """Takes the rows of a shard's features as they are read, before they are known to be good."""
+
+    def room(self, start: int, n: int) -> NDArray[Any] | None:
+        """Return the array (n, D) into which rows from ``start`` on can be read at once, if there is one."""
+
+    def take(self, start: int, block: NDArray[Any]) -> None:
+        """Take rows from ``start`` on; the block (n, D) is only lent."""
+
+
+class Nowhere:
+    """A sink for those who only want to know whether a shard is good."""
+
+    def room(self, start: int, n: int) -> None:
+        """Offer no room."""
+
+    def take(self, start: int, block: NDArray[Any]) -> None:
+        """Drop the rows."""
+
+
+@dataclass
+class Whole:
+    """A sink that keeps all rows.
+
+    Parameters
+    ----------
+    array : ndarray of shape (N, D)
+    """
+
+    array: NDArray[Any]
+
+    def room(self, start: int, n: int) -> NDArray[Any]:
+        """Return the rows' own place."""
+        return self.array[start : start + n]
+
+    def take(self, start: int, block: NDArray[Any]) -> None:
+        """Keep the rows."""
+        self.array[start : start + len(block)] = block
 
 
 @dataclass(frozen=True)
@@ -41,6 +85,20 @@ class Rows:
     rejects: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Contents:
+    """The small arrays of a shard.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (N,), S32
+    rejects : dict of str to str
+    """
+
+    ids: NDArray[Any]
+    rejects: dict[str, str]
+
+
 def write_shard(path: Path, key: FeatureKey, rows: Rows, writer: dict[str, str]) -> None:
     """Write a shard, whole or not at all.
 
@@ -59,67 +117,125 @@ def write_shard(path: Path, key: FeatureKey, rows: Rows, writer: dict[str, str])
         If the rows may not be stored, or the disk says no.
     """
     _check_rows(rows)
-    ids, rejected, reasons = _encode(rows)
+    features = np.ascontiguousarray(rows.features, rows.features.dtype.newbyteorder("<"))
+    arrays = (features, *_encode(rows))
+    made_by = json.dumps(writer, sort_keys=True)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
-        _put(file, layout.FEATURES, np.ascontiguousarray(rows.features))
-        _put(file, layout.SAMPLE_ID, ids)
-        _put(file, layout.REJECTED_ID, rejected)
-        _put(file, layout.REJECTED_REASON, reasons)
+        for name, array in zip(layout.DATA_SETS, arrays, strict=True):
+            file.create_dataset(name, data=array, track_times=False)
         file.attrs[layout.ATTR_FORMAT] = layout.FORMAT_VERSION
         file.attrs[layout.ATTR_KEY] = key.json
-        file.attrs[layout.ATTR_WRITER] = json.dumps(writer, sort_keys=True)
-        file.attrs[layout.ATTR_DIGEST] = payload_digest(
-            key.json, rows.features, ids, rejected, reasons
-        )
+        file.attrs[layout.ATTR_WRITER] = made_by
+        file.attrs[layout.ATTR_DIGEST] = payload_digest(key.json, made_by, *arrays)
     write_atomic(path, buffer.getvalue())
 
 
 def read_shard(path: Path, key: FeatureKey) -> Rows:
-    """Read a shard and check that it is what was written, for this key.
+    """Read a shard whole and check that it is what was written, for this key.
 
     Raises
     ------
     ShardError
         If the file is damaged, of another format, or belongs to another key.
     """
+    header = read_header(path, key)
+    whole = Whole(np.empty(header.features.shape, header.features.dtype))
+    contents = read_payload(path, key, header, whole)
+    return Rows(_decode(contents.ids), whole.array, contents.rejects)
+
+
+def read_payload(path: Path, key: FeatureKey, header: Header, sink: Sink) -> Contents:
+    """Read all arrays of a shard once, in order, and check them against the digest.
+
+    Parameters
+    ----------
+    path : Path
+    key : FeatureKey
+    header : Header
+        Where the arrays lie; a wrong one is found out by the digest.
+    sink : Sink
+        Gets the features block by block; on an error they must be dropped.
+
+    Raises
+    ------
+    ShardError
+        If any byte is not what was written.
+    """
+    state = xxhash.xxh3_128(f"{key.json}\n{header.writer}\n".encode("ascii"))
     try:
-        with h5py.File(path, "r") as file:
-            _check_header(file, path, key)
-            features, ids, rejected, reasons = (_get(file, name, path) for name in _DATA_SETS)
-            expected = file.attrs[layout.ATTR_DIGEST]
-    except ShardError:
-        raise
+        with open(path, "rb", buffering=0) as file:
+            _stream(file, header.features, state, sink)
+            small = [_load(file, extent, state) for extent in header.extents[1:]]
     except FileNotFoundError as error:
-        raise ShardError(
-            f"The shard {path} has vanished. Run 'featcache extract' again."
-        ) from error
-    except PermissionError as error:
-        raise StoreError(f"The shard {path} cannot be read: permission denied.") from error
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise _damaged(path, str(error)) from error
-    if payload_digest(key.json, features, ids, rejected, reasons) != expected:
-        raise _damaged(path, "its content does not match its digest")
-    return Rows(_decode(ids), features, dict(zip(_decode(rejected), _decode(reasons), strict=True)))
+        raise vanished(path) from error
+    except OSError as error:
+        raise store_error(error, path, verb="read") from error
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    if state.hexdigest() != header.digest:
+        raise damaged(path, "its content does not match its digest")
+    ids, rejected, reasons = small
+    return Contents(ids, dict(zip(_decode(rejected), _decode(reasons), strict=True)))
 
 
-def payload_digest(key_json: str, *arrays: NDArray[Any]) -> str:
-    """Return the digest that a shard carries, over its key and arrays with their shapes and types."""
-    state = xxhash.xxh3_128(key_json.encode("ascii"))
+def payload_digest(key_json: str, writer_json: str, *arrays: NDArray[Any]) -> str:
+    """Return the digest that a shard carries: over key, writer, and arrays with shapes and types."""
+    state = xxhash.xxh3_128(f"{key_json}\n{writer_json}\n".encode("ascii"))
     for array in arrays:
-        state.update(f"{array.dtype.str}{array.shape}".encode("ascii"))
-        state.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+        state.update(_heading(array.dtype.str, array.shape))
+        state.update(array.view(np.uint8).data if array.size else b"")
     return state.hexdigest()
 
 
-_DATA_SETS = (layout.FEATURES, layout.SAMPLE_ID, layout.REJECTED_ID, layout.REJECTED_REASON)
+def _heading(dtype: str, shape: tuple[int, ...]) -> bytes:
+    return f"{dtype}{shape}".encode("ascii")
+
+
+def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink) -> None:
+    """Read, hash and pass on the rows of an array, a block at a time."""
+    state.update(_heading(extent.dtype, extent.shape))
+    n_all = extent.shape[0] if extent.row_bytes else 0
+    n_rows = max(1, BLOCK_BYTES // max(extent.row_bytes, 1))
+    buffer: NDArray[Any] | None = None
+    file.seek(extent.offset)
+    for start in range(0, n_all, n_rows):
+        n = min(n_rows, n_all - start)
+        room = sink.room(start, n)
+        if room is None:
+            buffer = np.empty((n, *extent.shape[1:]), extent.dtype) if buffer is None else buffer
+        block = room if room is not None else buffer[:n]  # type: ignore[index]
+        raw = block.reshape(-1).view(np.uint8).data
+        _fill(file, raw)
+        state.update(raw)
+        if room is None:
+            sink.take(start, block)
+
+
+def _load(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128) -> NDArray[Any]:
+    whole = Whole(np.empty(extent.shape, extent.dtype))
+    _stream(file, extent, state, whole)
+    return whole.array
+
+
+def _fill(file: io.FileIO, part: memoryview) -> None:
+    """Fill a buffer from the file: a read may give less than it was asked for."""
+    while len(part):
+        n = file.readinto(part)
+        if not n:
+            raise ValueError("it is shorter than it says")
+        part = part[n:]
 
 
 def _check_rows(rows: Rows) -> None:
     n_ids, shape = len(rows.ids), rows.features.shape
     if len(shape) != 2 or shape[0] != n_ids or n_ids + len(rows.rejects) > layout.MAX_ROWS:
         raise StoreError(f"A shard of {n_ids} ids cannot hold features of shape {shape}.")
-    if rows.features.dtype.name not in layout.FEATURE_DTYPES:
+    if shape[1] > layout.MAX_FEATURES:
+        raise StoreError(
+            f"Features of {shape[1]:,} numbers are longer than {layout.MAX_FEATURES:,}."
+        )
+    if rows.features.dtype.newbyteorder("<").str not in layout.FEATURE_DTYPES:
         raise StoreError(f"Features must be float32 or float16, not {rows.features.dtype}.")
     if rows.ids != sorted(set(rows.ids)) or rows.rejects.keys() & set(rows.ids):
         raise StoreError("The sample ids of a shard must be sorted and each there once.")
@@ -129,7 +245,8 @@ def _check_rows(rows: Rows) -> None:
 
 def _encode(rows: Rows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     rejected = sorted(rows.rejects)
-    reasons = [rows.rejects[name].encode("utf-8", "backslashreplace") for name in rejected]
+    limit = layout.MAX_REASON_BYTES
+    reasons = [rows.rejects[name].encode("utf-8", "backslashreplace")[:limit] for name in rejected]
     width = max([1, *map(len, reasons)])
     return (
         np.array(rows.ids, dtype=layout.ID_DTYPE),
@@ -139,38 +256,4 @@ def _encode(rows: Rows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 
 def _decode(texts: NDArray[Any]) -> list[str]:
-    return [text.decode("utf-8") for text in texts.tolist()]
-
-
-def _put(file: h5py.File, name: str, array: NDArray[Any]) -> None:
-    file.create_dataset(name, data=array, track_times=False)
-
-
-def _get(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
-    """Read a data set whole, after checking that it lies in this file and is as small as it claims."""
-    data = file.get(name, getlink=True)
-    if not isinstance(data, h5py.HardLink) or not isinstance(data := file[name], h5py.Dataset):
-        raise _damaged(path, f"{name!r} is no data set of this file")
-    if data.is_virtual or data.external or data.chunks or data.dtype.hasobject:
-        raise _damaged(path, f"{name!r} is not stored as plain rows")
-    if data.size * data.dtype.itemsize > path.stat().st_size:
-        raise _damaged(path, f"{name!r} claims more bytes than the file has")
-    return np.asarray(data[...])
-
-
-def _check_header(file: h5py.File, path: Path, key: FeatureKey) -> None:
-    version = int(file.attrs[layout.ATTR_FORMAT])
-    if version != layout.FORMAT_VERSION:
-        raise ShardError(
-            f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
-            "Use the version of featcache that wrote it."
-        )
-    if file.attrs[layout.ATTR_KEY] != key.json:
-        raise _damaged(path, "it belongs to another feature key")
-
-
-def _damaged(path: Path, why: str) -> ShardError:
-    return ShardError(
-        f"The shard {path} is damaged: {why}. Delete this file and run the same 'featcache extract' "
-        "again: only its images are redone."
-    )
+    return [text.decode("utf-8", "replace") for text in texts.tolist()]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from featcache.cache import layout
+from featcache.cache import claims, layout
+from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey
-from featcache.cache.shard import Rows, read_shard, write_shard
+from featcache.cache.reading import Reader
+from featcache.cache.shard import Rows, write_shard
 from featcache.errors import MissingFeaturesError, SettingsError, StoreError, unknown_name
 from featcache.files import store_error, write_atomic
+from featcache.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class FeatureStore:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._rows: dict[Path, Rows] = {}
+        self._indexes: dict[str, Index] = {}
+        self._prepared: set[str] = set()
         self._check_format()
 
     def list_keys(self) -> list[FeatureKey]:
@@ -82,41 +87,96 @@ class FeatureStore:
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""
-        return {sample_id for rows in self._all_rows(key) for sample_id in rows.ids}
+        return {name.decode("ascii", "replace") for name in self.index(key).ids.tolist()}
 
     def rejects(self, key: FeatureKey) -> dict[str, str]:
         """Return sample id and reason of every image that gave no feature under a key."""
-        return {name: why for rows in self._all_rows(key) for name, why in rows.rejects.items()}
+        return self.index(key).rejects
 
-    def read(self, key: FeatureKey, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return the features of samples, in the order asked for.
+    def read(
+        self,
+        keys: FeatureKey | Sequence[FeatureKey],
+        ids: Sequence[str],
+        dtype: DTypeLike = np.float32,
+    ) -> NDArray[Any]:
+        """Return the features of samples, in the order asked for, several keys side by side.
+
+        Each shard is read once, from front to back, and checked against its digest.
 
         Parameters
         ----------
-        key : FeatureKey
+        keys : FeatureKey or sequence of FeatureKey
         ids : sequence of str
             May repeat.
+        dtype : dtype
+            Of the result; float32 whatever is stored.
 
         Returns
         -------
-        ndarray of shape (len(ids), n_features), float32
+        ndarray of shape (len(ids), sum of n_features), dtype
 
         Raises
         ------
         MissingFeaturesError
             If a sample has no features: says how many and the first.
+        ShardError
+            If a shard is damaged.
         """
-        shards = self._all_rows(key)
-        place = {name: (i, j) for i, rows in enumerate(shards) for j, name in enumerate(rows.ids)}
-        missing = [name for name in ids if name not in place]
-        if missing or not shards:
-            raise MissingFeaturesError(_missing_words(key, missing, len(ids)))
-        out = np.empty((len(ids), shards[0].features.shape[1]), dtype=np.float32)
-        where = np.array([place[name] for name in ids], dtype=np.intp).reshape(-1, 2)
-        for i, rows in enumerate(shards):
-            mine = where[:, 0] == i
-            out[mine] = rows.features[where[mine, 1]]
+        reader = self._reader(keys, ids)
+        out = np.empty((len(ids), reader.n_features), dtype)
+        reader.read(slice(0, len(ids)), out)
         return out
+
+    def iter_blocks(
+        self,
+        keys: FeatureKey | Sequence[FeatureKey],
+        ids: Sequence[str],
+        rows: int = 8192,
+        dtype: DTypeLike = np.float32,
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield the features of samples block by block: memory for one block, whatever their number.
+
+        Parameters
+        ----------
+        keys, ids, dtype
+            As for :meth:`read`. Sorted ids read fastest: shards hold ranges of them.
+        rows : int
+            Rows of a block at the most.
+
+        Yields
+        ------
+        (slice, ndarray of shape (n, sum of n_features))
+            Which of ``ids``, and their features in a new array. A shard is checked when it is first met.
+        """
+        reader = self._reader(keys, ids)
+        for start in range(0, len(ids), rows):
+            part = slice(start, min(start + rows, len(ids)))
+            out = np.empty((part.stop - start, reader.n_features), dtype)
+            reader.read(part, out)
+            yield part, out
+
+    def index(self, key: FeatureKey) -> Index:
+        """Return what lies where under a key, in step with the shards that are there now."""
+        known = self._indexes.get(key.fingerprint)
+        index = load_index(self.folder(key), key, known)
+        self._indexes[key.fingerprint] = index
+        return index
+
+    def claim(self, key: FeatureKey, name: str) -> AbstractContextManager[bool]:
+        """Return a context that holds the claim of a shard, see :func:`featcache.cache.claims.claim`.
+
+        Yields False where the shard is there already or another process is making it.
+        """
+        self.prepare(key)
+        return claims.claim(self._claim(key, name), self._shard(key, name))
+
+    def has(self, key: FeatureKey, name: str) -> bool:
+        """Say whether a shard has been made."""
+        return self._shard(key, name).exists()
+
+    def wait(self, key: FeatureKey, name: str) -> None:
+        """Return when nobody is making a shard any more; say who does meanwhile."""
+        claims.wait(self._claim(key, name), f"a shard of {key.name!r} ({name[:8]})")
 
     def write(self, key: FeatureKey, name: str, rows: Rows, writer: dict[str, str]) -> Path:
         """Add a shard, whole or not at all.
@@ -141,45 +201,59 @@ class FeatureStore:
             If the rows may not be stored, or the disk says no.
         """
         self.prepare(key)
-        path = self._folder(key) / f"{name}{layout.SHARD_SUFFIX}"
+        path = self._shard(key, name)
         write_shard(path, key, rows, writer)
-        self._rows[path] = rows
         return path
 
     def prepare(self, key: FeatureKey) -> None:
-        """Make the store's folders and key file, so that a store that says no says it at once."""
+        """Make the store's folders and key file, so that a store that says no says it at once.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written, or was there and is gone: nothing is made in its place, which
+            may be the empty folder below a disk that fell off.
+        """
+        path = self.folder(key) / layout.KEY_FILE
+        if path.exists():
+            self._prepared.add(key.fingerprint)
+            return
+        if key.fingerprint in self._prepared:
+            raise StoreError(
+                f"The store {self.root} has vanished while featcache was at work: {path} is gone. "
+                "Bring the disk or folder back and run the same command again."
+            )
         marker = self.root / layout.STORE_FILE
         if not marker.exists():
             write_atomic(marker, json.dumps({"format": layout.FORMAT_VERSION}).encode())
-        path = self._folder(key) / layout.KEY_FILE
-        if not path.exists():
-            write_atomic(path, key.json.encode("ascii"))
+        write_atomic(path, key.json.encode("ascii"))
+        self._prepared.add(key.fingerprint)
 
     def summary(self, key: FeatureKey) -> KeySummary:
         """Return counts and size of what lies under a key."""
-        shards = self._all_rows(key)
+        index = self.index(key)
         return KeySummary(
             key=key,
-            n_shards=len(shards),
-            n_samples=len(self.samples(key)),
-            n_rejected=len(self.rejects(key)),
-            n_features=shards[0].features.shape[1] if shards else 0,
-            n_bytes=sum(path.stat().st_size for path in self._shards(key)),
+            n_shards=len(index.entries),
+            n_samples=len(index.ids),
+            n_rejected=len(index.rejects),
+            n_features=index.n_features,
+            n_bytes=sum(entry.header.size for entry in index.entries),
         )
 
-    def _folder(self, key: FeatureKey) -> Path:
+    def folder(self, key: FeatureKey) -> Path:
+        """Return the folder of a key."""
         return self.root / layout.KEYS_FOLDER / key.fingerprint
 
-    def _shards(self, key: FeatureKey) -> list[Path]:
-        return sorted(self._folder(key).glob(f"*{layout.SHARD_SUFFIX}"))
+    def _shard(self, key: FeatureKey, name: str) -> Path:
+        return self.folder(key) / f"{name}{layout.SHARD_SUFFIX}"
 
-    def _all_rows(self, key: FeatureKey) -> list[Rows]:
-        """Return every shard of a key, each read and checked once in the life of this object."""
-        paths = self._shards(key)
-        for path in paths:
-            if path not in self._rows:
-                self._rows[path] = read_shard(path, key)
-        return [self._rows[path] for path in paths]
+    def _claim(self, key: FeatureKey, name: str) -> Path:
+        return self.folder(key) / f"{name}{layout.CLAIM_SUFFIX}"
+
+    def _reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:
+        several = [keys] if isinstance(keys, FeatureKey) else list(keys)
+        return Reader([(key, self.folder(key), self.index(key)) for key in several], ids)
 
     def _check_format(self) -> None:
         marker = self.root / layout.STORE_FILE
@@ -187,7 +261,7 @@ class FeatureStore:
             raise StoreError(f"{self.root} is a file, not a folder. Choose another --cache.")
         try:
             text = marker.read_text(encoding="utf-8") if marker.exists() else None
-            version = json.loads(text)["format"] if text is not None else layout.FORMAT_VERSION
+            version = parse_json(text)["format"] if text is not None else layout.FORMAT_VERSION
         except OSError as error:
             raise store_error(error, marker) from error
         except (ValueError, TypeError, KeyError) as error:
@@ -223,9 +297,13 @@ def describe(key: FeatureKey) -> str:
 
 def _read_key(path: Path) -> FeatureKey:
     try:
-        key = FeatureKey(json.loads(path.read_text(encoding="utf-8")))
+        with path.open("rb") as file:
+            text = file.read(layout.MAX_KEY_BYTES + 1)
+        key = FeatureKey(parse_json(text, max_bytes=layout.MAX_KEY_BYTES))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is no feature key: {error}") from error
+        raise StoreError(
+            f"{path} is no feature key: {error}. Remove the folder {path.parent}."
+        ) from error
     if key.fingerprint != path.parent.name:
         raise StoreError(f"{path} holds another key than its folder says. Remove the folder.")
     return key
@@ -245,12 +323,4 @@ def _ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:
     return SettingsError(
         f"The store has {len(found)} kinds of {name!r}, which differ in {', '.join(differing)}: "
         f"{'; '.join(sorted(map(describe, found)))}. Say which with --preset or --precision."
-    )
-
-
-def _missing_words(key: FeatureKey, missing: list[str], n_all: int) -> str:
-    first = f" (first: {missing[0]})" if missing else ""
-    return (
-        f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,} samples{first}. "
-        f"Run 'featcache extract --backbone {key.name}' on the same data first."
     )

@@ -61,20 +61,27 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def store_error(error: OSError, path: Path, n_bytes: int = 0) -> StoreError:
-    """Return the error that says in a user's words why ``path`` could not be written."""
+def store_error(
+    error: OSError, path: Path, n_bytes: int = 0, *, verb: str = "written"
+) -> StoreError:
+    """Return the error that says in a user's words why ``path`` could not be written (or read)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             f"The disk is full: writing {path} needs {n_bytes:,} bytes and {_free(path):,} are free. "
             "What was finished before is kept; free some space or choose another folder, "
             "then run the same command again."
         )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV):
+        return StoreError(
+            f"{path} cannot be {verb}: {error.strerror}. The disk or its network share has failed; "
+            "what was finished before is kept. Look at the disk, then run the same command again."
+        )
+    if verb == "written" and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StoreError(
             f"{path} cannot be written: {error.strerror}. "
             "Make the folder writable or choose another one (--cache, --out)."
         )
-    return StoreError(f"{path} cannot be written: {error.strerror or error}.")
+    return StoreError(f"{path} cannot be {verb}: {error.strerror or error}.")
 
 
 def _free(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from featcache.cache import FeatureKey, FeatureStore, Rows
+from featcache.cache import FeatureKey, FeatureStore, Rows, index, reading
 from featcache.cache.shard import read_shard
+from featcache.cache.testing import make_key, make_rows
 from featcache.errors import MissingFeaturesError, SettingsError, ShardError, StoreError
-from featcache.hashing import digest_bytes
-
-
-def make_key(**changes: Any) -> FeatureKey:
-    fields: dict[str, Any] = {
-        "backbone": "toy",
-        "architecture": "toy:1",
-        "weights": "blake2b:00",
-        "tap": {"layer": "final"},
-        "preprocessing": {"preset": "univfd", "size": 224},
-        "precision": "fp32",
-        "dtype": "float32",
-        "view": {"name": "clean", "steps": []},
-    }
-    return FeatureKey({**fields, **changes})
-
-
-def make_rows(n: int, d: int = 3, dtype: str = "float32", start: int = 0) -> Rows:
-    ids = sorted(digest_bytes(str(i).encode()) for i in range(start, start + n))
-    rng = np.random.default_rng(n + d)
-    return Rows(ids, rng.normal(size=(n, d)).astype(dtype), {})
 
 
 @given(n=st.integers(0, 30), d=st.integers(1, 9), dtype=st.sampled_from(["float32", "float16"]))
@@ -157,3 +139,117 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "featcache-store.json").write_text('{"format": 99}')
     with pytest.raises(StoreError, match="has format 99; this featcache reads 1"):
         FeatureStore(tmp_path)
+
+
+def test_several_keys_are_joined_by_sample_id(tmp_path: Path) -> None:
+    store, first, second = FeatureStore(tmp_path), make_key(), make_key(backbone="other")
+    rows, wide = make_rows(9), make_rows(9, d=5, dtype="float16")
+    store.write(first, "a", rows, {})
+    store.write(second, "x", Rows(wide.ids[:4], wide.features[:4]), {})
+    store.write(second, "y", Rows(wide.ids[4:], wide.features[4:]), {})
+    ids = rows.ids[::-1] + rows.ids[:2]
+    expected = np.concatenate([rows.features, wide.features.astype(np.float32)], axis=1)
+    expected = expected[[*range(8, -1, -1), 0, 1]]
+    found = FeatureStore(tmp_path).read([first, second], ids)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    as_stored = store.read(second, ids, dtype=np.float16)
+    np.testing.assert_array_equal(as_stored, expected[:, 3:].astype(np.float16))
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 100])
+def test_blocks_give_what_a_read_gives(tmp_path: Path, n_rows: int) -> None:
+    store, keys = FeatureStore(tmp_path), [make_key(), make_key(backbone="other")]
+    for key in keys:
+        for i in range(5):
+            store.write(key, f"s{i}", make_rows(7, start=7 * i), {})
+    ids = sorted(store.samples(keys[0]))
+    np.random.default_rng(0).shuffle(ids)
+    blocks = list(store.iter_blocks(keys, ids, rows=n_rows))
+    assert [part.start for part, _ in blocks] == list(range(0, 35, n_rows))
+    np.testing.assert_array_equal(
+        np.concatenate([block for _, block in blocks]), store.read(keys, ids)
+    )
+
+
+def test_each_shard_is_read_once_however_the_rows_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key = FeatureStore(tmp_path), make_key()
+    for i in range(4):
+        store.write(key, f"s{i}", make_rows(50, start=50 * i), {})
+    ids = sorted(store.samples(key), key=lambda name: name[::-1])
+    opened: list[str] = []
+    whole = reading.read_payload
+
+    def counted(path: Path, *arguments: Any) -> Any:
+        opened.append(path.name)
+        return whole(path, *arguments)
+
+    monkeypatch.setattr(reading, "read_payload", counted)
+    store.read(key, ids)
+    assert sorted(opened) == ["s0.h5", "s1.h5", "s2.h5", "s3.h5"]
+
+
+def test_the_index_saves_reading_and_is_never_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key()
+    FeatureStore(tmp_path).write(key, "a", make_rows(5), {})
+    ids = FeatureStore(tmp_path).samples(key)
+    path = FeatureStore(tmp_path).folder(key) / "index.safetensors"
+    good = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "read_entry", lambda *_: pytest.fail("the index was not used"))
+        assert FeatureStore(tmp_path).samples(key) == ids
+    for bad in (b"", b"x" * 100, good[:-1], good[:200] + b"\0" + good[201:]):
+        path.write_bytes(bad)
+        assert FeatureStore(tmp_path).samples(key) == ids
+        assert path.read_bytes() == good
+    store = FeatureStore(tmp_path)
+    store.write(key, "b", make_rows(3, start=5), {})
+    assert len(store.samples(key)) == len(FeatureStore(tmp_path).samples(key)) == 8
+    (store.folder(key) / "a.h5").unlink()
+    assert len(store.samples(key)) == 3
+
+
+def test_an_index_of_another_key_is_not_believed(tmp_path: Path) -> None:
+    store, one, other = FeatureStore(tmp_path), make_key(), make_key(precision="bf16")
+    store.write(one, "a", make_rows(5), {})
+    store.write(other, "a", make_rows(4), {})
+    store.index(one)
+    shutil.copy2(store.folder(one) / "index.safetensors", store.folder(other))
+    shutil.copystat(store.folder(one) / "a.h5", store.folder(other) / "a.h5")
+    assert len(FeatureStore(tmp_path).samples(other)) == 4
+
+
+def test_a_shard_changed_behind_the_index_is_found_on_reading(tmp_path: Path) -> None:
+    store, key, rows = FeatureStore(tmp_path), make_key(), make_rows(6)
+    path = store.write(key, "a", rows, {})
+    status = path.stat()
+    store.index(key)
+    data = bytearray(path.read_bytes())
+    data[data.index(rows.features.tobytes())] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ShardError, match="does not match its digest"):
+        FeatureStore(tmp_path).read(key, rows.ids)
+    with pytest.raises(ShardError, match="does not match its digest"):
+        list(store.iter_blocks(key, rows.ids))
+
+
+def test_ids_that_cannot_be_ids_are_missing(tmp_path: Path) -> None:
+    store, key, rows = FeatureStore(tmp_path), make_key(), make_rows(3)
+    store.write(key, "a", rows, {})
+    for name in ("é" * 32, rows.ids[0] + "0", "", "?"):
+        with pytest.raises(MissingFeaturesError, match="missing for 1 of 1"):
+            store.read(key, [name])
+
+
+def test_a_store_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
+    store, key = FeatureStore(tmp_path / "s"), make_key()
+    store.write(key, "a", make_rows(3), {})
+    shutil.rmtree(tmp_path / "s")
+    with pytest.raises(StoreError, match="has vanished"):
+        store.write(key, "b", make_rows(3, start=3), {})
+    assert not (tmp_path / "s").exists()

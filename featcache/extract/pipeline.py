@@ -154,7 +154,8 @@ class Pipeline:
         return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
 
     def _claim(self, shard: ShardRows, item: WorkItem, claims: ExitStack) -> bool:
-        return True
+        """Say whether this process is to make a shard; if so, hold its claim until it is written."""
+        return claims.enter_context(self.store.claim(shard.request.key, item.job.name))
 
     def _through_lanes(
         self, batches: Iterable[Batch]

@@ -18,6 +18,7 @@ from featcache.extract.rejects import Reject
 from featcache.extract.report import ItemReport, RunReport
 from featcache.extract.requests import Request, make_requests
 from featcache.extract.rows import refusal
+from featcache.extract.share import await_others, without
 from featcache.extract.summary import ExtractSummary
 from featcache.progress import progress
 
@@ -131,11 +132,15 @@ def _reports(
         make = partial(
             make_pipeline, needed, options, *((store, advance) if local else (store.root,))
         )
-        for _, report in engine.run(make, items):
-            on_cpu = report.on_cpu
-            if not local:
-                advance(report.n_images)
-            yield report
+        while items:
+            passed = []
+            for item, report in engine.run(make, items):
+                on_cpu = report.on_cpu
+                if not local:
+                    advance(report.n_images)
+                passed.append(without(item, report.forwarded))
+                yield report
+            items = await_others(passed, {r.id: r.key for r in needed}, store)
     run.workers = engine.n_workers
     run.finish(time.perf_counter() - start, on_cpu)
 

@@ -1,0 +1,177 @@
+"""The outside of a shard: where its arrays lie in the file, found with HDF5 and trusted for nothing.
+
+Reading goes past HDF5: contiguous data are plain bytes at an offset, so once the offsets are known the
+payload is read like any file, and every byte of it is checked by the digest.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featcache.cache import layout
+from featcache.cache.keys import FeatureKey
+from featcache.errors import ShardError, StoreError
+
+
+@dataclass(frozen=True)
+class Extent:
+    """One array in a shard's file.
+
+    Parameters
+    ----------
+    offset : int
+        First byte in the file; 0 where the array is empty.
+    shape : tuple of int
+    dtype : str
+        As numpy writes it (``"<f4"``).
+    """
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape[1:], dtype=np.int64))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.shape[0] * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself.
+
+    Parameters
+    ----------
+    size, mtime_ns : int
+        Of the file, when it was looked at: by these a changed file is known.
+    digest : str
+        Of the payload.
+    writer : str
+        JSON: versions of what made the features.
+    extents : tuple of Extent
+        In the order of :data:`layout.DATA_SETS`.
+    """
+
+    size: int
+    mtime_ns: int
+    digest: str
+    writer: str
+    extents: tuple[Extent, ...]
+
+    @property
+    def features(self) -> Extent:
+        """Where the features lie."""
+        return self.extents[0]
+
+
+def read_header(path: Path, key: FeatureKey) -> Header:
+    """Return the header of a shard of this key.
+
+    Raises
+    ------
+    ShardError
+        If the file is damaged, of another format, hostile, or belongs to another key.
+    """
+    try:
+        status = os.stat(path)
+        with h5py.File(path, "r", locking=False) as file:
+            _check_identity(file, path, key)
+            digest = _text(file, layout.ATTR_DIGEST, path)
+            writer = _text(file, layout.ATTR_WRITER, path)
+            extents = tuple(_extent(file, name, path, status.st_size) for name in layout.DATA_SETS)
+    except ShardError:
+        raise
+    except FileNotFoundError as error:
+        raise vanished(path) from error
+    except PermissionError as error:
+        raise StoreError(f"The shard {path} cannot be read: permission denied.") from error
+    except Exception as error:  # h5py turns what HDF5 finds wrong into nearly any class
+        raise damaged(path, str(error)) from error
+    if not fit_together(extents):
+        shapes = ", ".join(f"{extent.dtype} {extent.shape}" for extent in extents)
+        raise damaged(path, f"its arrays do not fit together ({shapes})")
+    return Header(status.st_size, status.st_mtime_ns, digest, writer, extents)
+
+
+def damaged(path: Path, why: str) -> ShardError:
+    """Return the error for a shard that is not what was written."""
+    return ShardError(
+        f"The shard {path} is damaged: {why}. Drop it with 'featcache cache verify --repair' and run "
+        "the same 'featcache extract' again: only its images are redone."
+    )
+
+
+def vanished(path: Path) -> ShardError:
+    """Return the error for a shard that was there a moment ago."""
+    return ShardError(f"The shard {path} has vanished. Run the same 'featcache extract' again.")
+
+
+def _check_identity(file: h5py.File, path: Path, key: FeatureKey) -> None:
+    version = int(_scalar(file, layout.ATTR_FORMAT, path))
+    if version != layout.FORMAT_VERSION:
+        raise ShardError(
+            f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
+            "Use the version of featcache that wrote it."
+        )
+    if _text(file, layout.ATTR_KEY, path) != key.json:
+        raise damaged(path, "it belongs to another feature key")
+
+
+def _scalar(file: h5py.File, name: str, path: Path) -> Any:
+    """Return an attribute, after checking that it is a single value."""
+    if name not in file.attrs:
+        raise damaged(path, f"it has no attribute {name!r}")
+    if file.attrs.get_id(name).shape != ():
+        raise damaged(path, f"the attribute {name!r} is no single value")
+    return file.attrs[name]
+
+
+def _text(file: h5py.File, name: str, path: Path) -> str:
+    value = _scalar(file, name, path)
+    if not isinstance(value, str) or len(value) > layout.MAX_KEY_BYTES:
+        raise damaged(path, f"the attribute {name!r} is no text of reasonable length")
+    return value
+
+
+def _extent(file: h5py.File, name: str, path: Path, size: int) -> Extent:
+    """Return where a data set lies, after checking that it lies in this file, plain and whole."""
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink) or not isinstance(data := file[name], h5py.Dataset):
+        raise damaged(path, f"{name!r} is no data set of this file")
+    plain = data.id.get_create_plist()
+    if plain.get_layout() != h5py.h5d.CONTIGUOUS or plain.get_nfilters() or data.external:
+        raise damaged(path, f"{name!r} is not stored as plain rows")
+    if data.dtype.kind not in "fS" or data.ndim not in (1, 2):
+        raise damaged(path, f"{name!r} has the type {data.dtype} and the shape {data.shape}")
+    extent = Extent(data.id.get_offset() or 0, tuple(map(int, data.shape)), data.dtype.str)
+    if extent.offset + extent.n_bytes > size or (extent.n_bytes and not extent.offset):
+        raise damaged(path, f"{name!r} claims more bytes than the file has")
+    return extent
+
+
+def fit_together(extents: tuple[Extent, ...]) -> bool:
+    """Say whether four arrays can be those of a shard: types, shapes and bounds."""
+    features, ids, rejected, reasons = extents
+    return (
+        features.dtype in layout.FEATURE_DTYPES
+        and len(features.shape) == 2
+        and features.shape[1] <= layout.MAX_FEATURES
+        and ids.shape == features.shape[:1]
+        and ids.dtype == rejected.dtype == f"|{layout.ID_DTYPE}"
+        and len(rejected.shape) == 1
+        and reasons.shape == rejected.shape
+        and reasons.dtype[:2] == "|S"
+        and 0 < reasons.row_bytes <= layout.MAX_REASON_BYTES
+        and ids.shape[0] + rejected.shape[0] <= layout.MAX_ROWS
+    )

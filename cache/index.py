@@ -1,0 +1,224 @@
+"""The index of one key: which sample lies in which row of which shard. Derived, never the truth.
+
+It is read from ``index.safetensors`` where that file is whole and of this key, brought up to date with the
+shards that are there (known by size and time of change), and written anew where it was not. A shard
+enters the index only after all its bytes have been checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
+
+from featcache.cache import layout
+from featcache.cache.header import Extent, Header, fit_together, read_header
+from featcache.cache.keys import FeatureKey
+from featcache.cache.shard import Nowhere, read_payload
+from featcache.errors import StoreError
+from featcache.files import store_error, write_atomic
+from featcache.hashing import digest_bytes
+from featcache.parsing import parse_json
+
+MAX_INDEX_BYTES = 1 << 32
+ID_LENGTH = np.dtype(layout.ID_DTYPE).itemsize
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One shard in the index.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    header : Header
+    ids : ndarray of shape (N,), S32
+    rejects : dict of str to str
+    """
+
+    name: str
+    header: Header
+    ids: NDArray[Any]
+    rejects: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What lies under a key at one moment.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+        Sorted by name.
+    """
+
+    entries: tuple[Entry, ...]
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Return (ids, shards, rows) sorted by id; of a sample in two shards the first by name."""
+        ids = np.concatenate([np.empty(0, layout.ID_DTYPE), *(e.ids for e in self.entries)])
+        counts = [len(entry.ids) for entry in self.entries]
+        shards = np.repeat(np.arange(len(counts)), counts)
+        rows = np.concatenate([np.empty(0, np.int64), *map(np.arange, counts)])
+        order = np.argsort(ids, kind="stable")
+        ids = ids[order]
+        first = np.ones(len(ids), bool)
+        first[1:] = ids[1:] != ids[:-1]
+        order = order[first]
+        return ids[first], shards[order], rows[order]
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        """All ids with features, sorted, each once; shape (n,), S32."""
+        return self._sorted[0]
+
+    @property
+    def rejects(self) -> dict[str, str]:
+        """Every rejected sample with its reason."""
+        return {name: why for entry in self.entries for name, why in entry.rejects.items()}
+
+    @property
+    def n_features(self) -> int:
+        """Length of the feature vectors; 0 where there is none."""
+        return max((entry.header.features.shape[1] for entry in self.entries), default=0)
+
+    def locate(self, wanted: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the shard and the row of each id; shard -1 where there is none.
+
+        Returns
+        -------
+        (ndarray of shape (n,), ndarray of shape (n,)), int64
+        """
+        ids, shards, rows = self._sorted
+        names = _encode_ids(wanted)
+        if not len(ids):
+            return np.full(len(names), -1), np.zeros(len(names), np.int64)
+        at = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
+        found = ids[at] == names
+        return np.where(found, shards[at], -1), rows[at]
+
+
+def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Index:
+    """Return the index of a key's folder, in step with its shards.
+
+    Parameters
+    ----------
+    folder : Path
+    key : FeatureKey
+    known : Index, optional
+        What this process knew before; saves reading the file.
+
+    Raises
+    ------
+    ShardError
+        If a shard is damaged.
+    """
+    files = list_shards(folder)
+    if known is None:
+        known = _read(folder / layout.INDEX_FILE, key)
+    have = {(e.name, e.header.size, e.header.mtime_ns): e for e in known.entries}
+    entries = tuple(
+        have.get(stamp) or read_entry(folder / stamp[0], key) for stamp in sorted(files)
+    )
+    if entries == known.entries:
+        return known
+    index = Index(entries)
+    _write(folder / layout.INDEX_FILE, key, index)
+    return index
+
+
+def list_shards(folder: Path) -> list[tuple[str, int, int]]:
+    """Return (name, size, time of change in ns) of every shard in a folder."""
+    found = []
+    try:
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.name.endswith(layout.SHARD_SUFFIX):
+                    status = item.stat()
+                    found.append((item.name, status.st_size, status.st_mtime_ns))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise store_error(error, folder, verb="read") from error
+    return found
+
+
+def read_entry(path: Path, key: FeatureKey) -> Entry:
+    """Return the entry of a shard whose every byte has been checked."""
+    header = read_header(path, key)
+    contents = read_payload(path, key, header, Nowhere())
+    return Entry(path.name, header, contents.ids, contents.rejects)
+
+
+def _encode_ids(names: Sequence[str]) -> NDArray[Any]:
+    """Return ids as they are stored; what can be no id matches nothing."""
+    if not all(text.isascii() and len(text) <= ID_LENGTH for text in names):
+        names = [text if text.isascii() and len(text) <= ID_LENGTH else "?" for text in names]
+    return np.array(names, dtype=layout.ID_DTYPE).reshape(-1)
+
+
+def _read(path: Path, key: FeatureKey) -> Index:
+    """Return what the file says, or nothing where it is missing, damaged or of another key."""
+    try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            return Index(())
+        data = path.read_bytes()
+        with safe_open(path, "numpy") as file:
+            about = parse_json(file.metadata()["index"], max_bytes=MAX_INDEX_BYTES)
+        ids = load(data)["ids"]
+        if about.pop("digest") != _digest(about, ids) or about["key"] != key.json:
+            return Index(())
+        return Index(tuple(_parse(about["entries"], ids.view(layout.ID_DTYPE).reshape(-1))))
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return Index(())
+
+
+def _parse(entries: list[dict[str, Any]], ids: NDArray[Any]) -> Iterable[Entry]:
+    start = 0
+    for entry in entries:
+        header = entry["header"]
+        extents = tuple(
+            Extent(e["offset"], tuple(e["shape"]), e["dtype"]) for e in header["extents"]
+        )
+        if not fit_together(extents):
+            raise ValueError("it was not written by this program")
+        stop = start + extents[1].shape[0]
+        yield Entry(
+            entry["name"],
+            Header(**{**header, "extents": extents}),
+            ids[start:stop],
+            dict(entry["rejects"]),
+        )
+        start = stop
+
+
+def _write(path: Path, key: FeatureKey, index: Index) -> None:
+    """Write the index where the store lets us: it is a convenience."""
+    ids = np.concatenate([np.empty(0, layout.ID_DTYPE), *(e.ids for e in index.entries)])
+    raw = ids.view(np.uint8).reshape(-1, 32)
+    entries = [
+        {"name": e.name, "header": asdict(e.header), "rejects": e.rejects} for e in index.entries
+    ]
+    about = {"key": key.json, "entries": entries}
+    text = json.dumps({**about, "digest": _digest(about, raw)})
+    try:
+        write_atomic(path, save({"ids": raw}, {"index": text}))
+    except StoreError:
+        return
+
+
+def _digest(about: dict[str, Any], ids: NDArray[Any]) -> str:
+    return digest_bytes(
+        json.dumps(about, sort_keys=True).encode() + np.ascontiguousarray(ids).tobytes()
+    )

@@ -1,0 +1,181 @@
+"""Rows of several keys, joined by sample id, with one sequential and checked read of each shard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache.header import damaged, vanished
+from featcache.cache.index import Entry, Index
+from featcache.cache.keys import FeatureKey
+from featcache.cache.shard import read_payload
+from featcache.errors import MissingFeaturesError
+from featcache.files import store_error
+
+MAX_THREADS = 4
+"""Shards that are read and checked at the same time."""
+
+
+class Reader:
+    """The features of given samples under given keys.
+
+    Parameters
+    ----------
+    sources : sequence of (FeatureKey, Path, Index)
+        Key, its folder, and what lies there.
+    ids : sequence of str
+
+    Raises
+    ------
+    MissingFeaturesError
+        If a sample lacks a feature.
+    """
+
+    def __init__(
+        self, sources: Sequence[tuple[FeatureKey, Path, Index]], ids: Sequence[str]
+    ) -> None:
+        self._columns: list[_Column] = []
+        start = 0
+        for key, folder, index in sources:
+            shards, rows = index.locate(ids)
+            if (shards < 0).any() or not index.entries:
+                missing = [name for name, at in zip(ids, shards, strict=True) if at < 0]
+                raise MissingFeaturesError(_missing_words(key, missing, len(ids)))
+            self._columns.append(_Column(key, folder, index, shards, rows, start))
+            start += index.n_features
+        self.n_features = start
+
+    def read(self, part: slice, out: NDArray[Any]) -> None:
+        """Put the features of some samples into an array.
+
+        Parameters
+        ----------
+        part : slice
+            Which of the ids.
+        out : ndarray of shape (number of them, n_features)
+        """
+        tasks = [task for column in self._columns for task in column.tasks(part, out)]
+        if len(tasks) < 2:
+            for task in tasks:
+                task()
+            return
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+            for future in [pool.submit(task) for task in tasks]:
+                future.result()
+
+
+class _Column:
+    """One key's part of the joined features."""
+
+    def __init__(
+        self,
+        key: FeatureKey,
+        folder: Path,
+        index: Index,
+        shards: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        start: int,
+    ) -> None:
+        self._key, self._folder, self._index = key, folder, index
+        self._shards, self._rows = shards, rows
+        self._where = slice(start, start + index.n_features)
+        self._checked: set[int] = set()
+
+    def tasks(self, part: slice, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
+        """Yield one piece of work for each shard: they fill different rows and can run side by side."""
+        shards, rows = self._shards[part], self._rows[part]
+        order = np.lexsort((rows, shards))
+        numbers, starts = np.unique(shards[order], return_index=True)
+        for number, positions in zip(numbers, np.split(order, starts[1:]), strict=True):
+            entry = self._index.entries[number]
+            target = _Target(
+                out[:, self._where], positions, rows[positions], entry.header.features.dtype
+            )
+            yield partial(self._read, int(number), entry, target)
+
+    def _read(self, number: int, entry: Entry, target: _Target) -> None:
+        if number in self._checked:
+            self._fetch(entry, target)
+        else:
+            read_payload(self._folder / entry.name, self._key, entry.header, target)
+            self._checked.add(number)
+
+    def _fetch(self, entry: Entry, target: _Target) -> None:
+        """Read only the rows that are wanted: the whole shard was checked before."""
+        features, path = entry.header.features, self._folder / entry.name
+        try:
+            first, last = int(target.rows[0]), int(target.rows[-1])
+            with open(path, "rb", buffering=0) as file:
+                file.seek(features.offset + first * features.row_bytes)
+                data = file.read((last - first + 1) * features.row_bytes)
+            target.take(first, np.frombuffer(data, features.dtype).reshape(-1, features.shape[1]))
+        except FileNotFoundError as error:
+            raise vanished(path) from error
+        except OSError as error:
+            raise store_error(error, path, verb="read") from error
+        except (ValueError, IndexError) as error:
+            raise damaged(path, "it is shorter than it was") from error
+
+
+class _Target:
+    """Where the rows of one shard go.
+
+    Parameters
+    ----------
+    out : ndarray of shape (n, n_features)
+    positions, rows : ndarray of shape (m,), int64
+        Row ``rows[i]`` of the shard goes to row ``positions[i]`` of ``out``; ``rows`` rises.
+    stored : str
+        Type of the stored rows.
+    """
+
+    def __init__(
+        self,
+        out: NDArray[Any],
+        positions: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        stored: str,
+    ) -> None:
+        self.stored = stored
+        self.out, self.positions, self.rows = out, positions, rows
+        self._straight = _consecutive(rows) and _consecutive(positions)
+
+    def room(self, start: int, n: int) -> NDArray[Any] | None:
+        """Return the place of rows that are all wanted, in order, as they are stored."""
+        if not self._straight or not self.out.flags.c_contiguous or self.out.dtype != self.stored:
+            return None
+        at = start - int(self.rows[0])
+        if at < 0 or at + n > len(self.rows):
+            return None
+        to = int(self.positions[0]) + at
+        return self.out[to : to + n]
+
+    def take(self, start: int, block: NDArray[Any]) -> None:
+        """Take the rows of the shard from ``start`` on."""
+        low, high = np.searchsorted(self.rows, (start, start + len(block)))
+        if low == high:
+            return
+        rows, positions = self.rows[low:high] - start, self.positions[low:high]
+        if self._straight:
+            self.out[positions[0] : positions[-1] + 1] = block[rows[0] : rows[-1] + 1]
+        else:
+            self.out[positions] = block[rows]
+
+
+def _consecutive(numbers: NDArray[np.int64]) -> bool:
+    return bool((np.diff(numbers) == 1).all())
+
+
+def _missing_words(key: FeatureKey, missing: list[str], n_all: int) -> str:
+    first = f" (first: {missing[0]})" if missing else ""
+    return (
+        f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,} samples{first}. "
+        f"Run 'featcache extract --backbone {key.name}' on the same data first."
+    )
