@@ -1,0 +1,254 @@
+"""Work on Ray: actors that keep what they have loaded, on one machine or on many.
+
+Every actor is given a few items at a time and yields their results one by one. When an actor is lost,
+with its process, its machine or its network, the items it had not finished go to the others, and a new
+actor is asked for. An item may therefore be done twice; what it writes must not mind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from featcache.engines.base import Engine, Make
+from featcache.errors import MissingExtraError, ResourceError, SettingsError
+
+log = logging.getLogger("featcache")
+
+MOST_CORES = 8
+"""Cores of an actor without a GPU at the most: more of them than that serve better as two actors."""
+
+MOST_ITEMS = 8
+"""Items that an actor is given at once, so that its pipeline does not run dry between them."""
+
+MOST_LOSSES = 3
+"""Workers that may be lost over the same item before it is taken for the cause."""
+
+NOT_STARTED = -1
+"""Stands for the item of a worker that was lost before it had any."""
+
+PATIENCE_S = 60.0
+"""Seconds without news after which it is said that no worker has started."""
+
+
+class Actor:
+    """What runs in a process of Ray's."""
+
+    def __init__(self, cores: int) -> None:
+        # joblib, and through it the pipeline, counts the cores that this variable allows.
+        os.environ["LOKY_MAX_CPU_COUNT"] = str(cores)
+
+    def start(self, make: Make) -> None:
+        """Load what the work needs."""
+        self._work = make()
+
+    def work(self, items: Sequence[Any]) -> Iterator[Any]:
+        """Yield one result for each item."""
+        yield from self._work(items)
+
+
+@dataclass(eq=False)
+class Lane:
+    """An actor, the numbers of the items that it has, and what it is awaited for.
+
+    ``awaited`` is the news that it has started, then the stream of its results; None where it is idle.
+    """
+
+    actor: Any
+    awaited: Any
+    given: deque[int] = field(default_factory=deque)
+
+
+class RayEngine(Engine):
+    """Does items in actors, one per GPU, or one per few cores where there is no GPU."""
+
+    def run(self, make: Make, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield (item, result) as they are done.
+
+        Raises
+        ------
+        MissingExtraError
+            If Ray is not installed.
+        SettingsError
+            If there is no cluster at the address.
+        ResourceError
+            If workers are lost again and again over the same item.
+        Exception
+            What the work itself raised.
+        """
+        with _connected(self.address) as ray:
+            shape = _shape(ray, self.workers)
+            self.n_workers = min(shape.n, len(items))
+            yield from _Dispatch(ray, make, items, shape, self.n_workers).run()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many actors there are to be, and what each of them gets."""
+
+    n: int
+    cores: int
+    gpus: int
+
+
+class _Dispatch:
+    """Gives items to actors and takes their results."""
+
+    def __init__(
+        self, ray: Any, make: Make, items: Sequence[Any], shape: Shape, n_workers: int
+    ) -> None:
+        self.ray, self.items, self.shape = ray, items, shape
+        self.make = ray.put(make)
+        self.todo = deque(range(len(items)))
+        self.losses: Counter[int] = Counter()
+        self.lanes = [self._lane() for _ in range(n_workers)]
+
+    def run(self) -> Iterator[tuple[Any, Any]]:
+        """Yield until all items have a result."""
+        try:
+            while self.todo or any(lane.given for lane in self.lanes):
+                awaited = {lane.awaited: lane for lane in self.lanes if lane.awaited is not None}
+                ready, _ = self.ray.wait(list(awaited), num_returns=1, timeout=PATIENCE_S)
+                if ready:
+                    yield from self._hear(awaited[ready[0]])
+                elif not any(lane.given for lane in self.lanes):
+                    log.warning("No worker has started yet. Look at 'ray status' for what is free.")
+        finally:
+            for lane in self.lanes:
+                self.ray.kill(lane.actor)
+
+    def _hear(self, lane: Lane) -> Iterator[tuple[Any, Any]]:
+        """Hear from an actor: that it has started, a result, or that it is gone."""
+        try:
+            if not lane.given:
+                self.ray.get(lane.awaited)
+            else:
+                result = self.ray.get(next(lane.awaited))
+                yield self.items[lane.given.popleft()], result
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError as error:
+            self._replace(lane, error)
+            return
+        if not lane.given:
+            self._give(lane)
+
+    def _give(self, lane: Lane) -> None:
+        """Give a started actor its next items: fewer towards the end, so that all finish together."""
+        n = min(max(len(self.todo) // (4 * len(self.lanes)), 1), MOST_ITEMS, len(self.todo))
+        lane.given, lane.awaited = deque(self.todo.popleft() for _ in range(n)), None
+        if lane.given:
+            work = lane.actor.work.options(num_returns="streaming")
+            lane.awaited = work.remote([self.items[i] for i in lane.given])
+
+    def _replace(self, lane: Lane, error: Exception) -> None:
+        """Give back what a lost actor had not finished, and ask for another one."""
+        first = lane.given[0] if lane.given else NOT_STARTED
+        self.losses[first] += 1
+        if self.losses[first] >= MOST_LOSSES:
+            raise ResourceError(
+                f"{MOST_LOSSES} workers were lost over the same work: {_first_line(error)}. "
+                "Look for the kernel's out-of-memory killer in 'dmesg', or lower --processes. "
+                "What was finished is kept; run the same command to go on."
+            ) from error
+        log.warning("A worker was lost; %d shards are done again.", len(lane.given))
+        self.todo.extendleft(reversed(lane.given))
+        self.lanes[self.lanes.index(lane)] = self._lane()
+        for idle in (other for other in self.lanes if other.awaited is None):
+            self._give(idle)
+
+    def _lane(self) -> Lane:
+        """Ask for an actor; it gets items only when it has started, which may be never."""
+        options = {"num_cpus": self.shape.cores, "num_gpus": self.shape.gpus, "max_restarts": 0}
+        actor = self.ray.remote(Actor).options(**options).remote(self.shape.cores)
+        return Lane(actor, actor.start.remote(self.make))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Yield the module ray, connected; a cluster that was started here is stopped again."""
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SettingsError(
+            f"There is no Ray cluster at {address or 'this machine'}: {_first_line(error)}. "
+            "Start one with 'ray start --head', or leave --address out."
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent home
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingExtraError(
+            "The engine 'ray' needs the package ray. Run: pip install 'featcache[ray]'"
+        ) from error
+    return ray
+
+
+def _shape(ray: Any, workers: int) -> Shape:
+    """Return the actors that fill the cluster, or as many as were asked for.
+
+    Raises
+    ------
+    ResourceError
+        If the cluster has no free core.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return shape_for(nodes, workers)
+
+
+def shape_for(nodes: Sequence[dict[str, float]], workers: int) -> Shape:
+    """Return how many actors these nodes hold, of how many cores and GPUs.
+
+    Parameters
+    ----------
+    nodes : sequence of dict
+        Resources of each node: ``CPU``, ``GPU``.
+    workers : int
+        How many were asked for; 0 means what fits.
+
+    Examples
+    --------
+    >>> shape_for([{"CPU": 32, "GPU": 8}, {"CPU": 32, "GPU": 8}], 0)
+    Shape(n=16, cores=4, gpus=1)
+    >>> shape_for([{"CPU": 16}, {"CPU": 16}], 0)
+    Shape(n=4, cores=8, gpus=0)
+    >>> shape_for([{"CPU": 2}], 2)
+    Shape(n=2, cores=1, gpus=0)
+    """
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) or not gpus]
+    if not sum(cores):
+        raise ResourceError("The Ray cluster has no core to work on. Look at 'ray status'.")
+    if workers:
+        share = max(sum(cores) // workers, 1)
+        return Shape(workers, min(share, max(cores)), int(gpus > 0))
+    if gpus:
+        return Shape(gpus, max(sum(cores) // gpus, 1), 1)
+    size = min(MOST_CORES, max(cores))
+    return Shape(max(sum(n // size for n in cores), 1), size, 0)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
