@@ -44,3 +44,20 @@ SourcePattern = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Decoding threads. [default: cores]")
 ]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="[NAME=]FILE",
+        help="Weights file, before all other places; may be repeated. See 'featcache backbones show'.",
+    ),
+]
+RandomInit = Annotated[
+    int | None,
+    typer.Option(
+        "--random-init",
+        metavar="SEED",
+        min=0,
+        help="Random weights, for tests: the features are called NAME#randomSEED.",
+    ),
+]

@@ -13,6 +13,7 @@ from featcache.cli import _output as out
 from featcache.files import printable
 
 if TYPE_CHECKING:
+    from featcache.backbones import BackboneSpec
     from featcache.extract import ExtractSummary
     from featcache.settings import Settings
 
@@ -75,6 +76,8 @@ def extract(
         str | None,
         typer.Option("--shard", metavar="i/n", help="Do the i-th of n parts: for job arrays."),
     ] = None,
+    weights: opt.Weights = None,
+    random_init: opt.RandomInit = None,
     source_pattern: opt.SourcePattern = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
@@ -87,6 +90,7 @@ def extract(
     quiet: opt.Quiet = False,
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
+    from featcache.backbones import resolve_all
     from featcache.extract.options import parse_part
     from featcache.settings import load_settings, split_all
 
@@ -106,24 +110,24 @@ def extract(
         processes=processes,
         source_pattern=source_pattern,
     )
+    specs = resolve_all(settings.backbone, weights or [], random_init)
     flags: dict[str, Any] = {"strict": strict, "compiled": compiled}
-    return _run(settings, {**flags, "part": parse_part(shard or "1/1")}, dry_run, json)
+    return _run(settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, json)
 
 
-def _run(settings: Settings, flags: dict[str, Any], dry_run: bool, json: bool) -> int:
+def _run(
+    settings: Settings, specs: list[BackboneSpec], flags: dict[str, Any], dry_run: bool, json: bool
+) -> int:
     """Extract what the settings name, or forecast it, and print."""
-    from featcache.backbones import resolve
+    from featcache.backbones import require_weights
     from featcache.cache import FeatureStore
     from featcache.cli._data import scan_roots
     from featcache.cli._errors import REJECTS
     from featcache.datasets import merge
-    from featcache.errors import SettingsError
     from featcache.extract import ExtractOptions, forecast, write_rejects
     from featcache.extract import extract as run
 
-    if not settings.backbone:
-        raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
-    specs = [resolve(name) for name in settings.backbone]
+    require_weights(specs)
     store = FeatureStore(settings.cache)
     manifest = merge(scan.manifest for scan in scan_roots(settings))
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}

@@ -1,8 +1,7 @@
 """Frozen networks by name, with their weights, taps and preprocessing."""
 
-from typing import Any
-
 from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.describe import check_weights, describe, describe_all
 from featcache.backbones.names import canonical
 from featcache.backbones.precision import choose_precision
 from featcache.backbones.preprocess import Preprocessing, choose_preset
@@ -11,34 +10,11 @@ from featcache.backbones.resolve import (
     build_network,
     feature_fields,
     preprocessing_of,
+    require_weights,
     resolve,
+    resolve_all,
 )
-from featcache.errors import WeightsError
-
-
-def describe_all() -> list[dict[str, Any]]:
-    """Return one row per backbone: name, architecture, width, weights (found or missing), licence."""
-    return [
-        {
-            "name": name,
-            "architecture": spec.architecture,
-            "n_features": spec.n_features,
-            "weights": _weights_state(spec),
-            "licence": spec.licence,
-            "page": spec.page,
-            "summary": spec.summary,
-        }
-        for name, spec in BACKBONES.all().items()
-    ]
-
-
-def _weights_state(spec: BackboneSpec) -> str:
-    try:
-        spec.find_weights()
-    except WeightsError:
-        return "missing"
-    return "found"
-
+from featcache.backbones.weights import parse_weights
 
 __all__ = [
     "BACKBONES",
@@ -47,10 +23,15 @@ __all__ = [
     "Taps",
     "build_network",
     "canonical",
+    "check_weights",
     "choose_precision",
     "choose_preset",
+    "describe",
     "describe_all",
     "feature_fields",
+    "parse_weights",
     "preprocessing_of",
+    "require_weights",
     "resolve",
+    "resolve_all",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from featcache.backbones.base import BackboneSpec
@@ -45,7 +47,7 @@ def any_timm(base: str) -> BackboneSpec:
         n_features=width,
         tap={"layer": "final", "token": "timm", "pooling": "timm", "projection": "none"},
         native=native,
-        find_weights=lambda: _find(base, source),
+        find_weights=partial(_find, base, source),
         build=family.build,
         create=family.create,
         licence=cfg.license or "see the page",
@@ -56,7 +58,7 @@ def any_timm(base: str) -> BackboneSpec:
     )
 
 
-def _find(base: str, source: WeightsSource | None) -> Any:
+def _find(base: str, source: WeightsSource | None) -> Path:
     if source is None:
         raise no_weights(base)
     return find(base, source)

@@ -56,7 +56,7 @@ def _clip(
 
 CLIP_VIT_B16 = _clip(
     "clip-vit-b16",
-    "CLIP ViT-B/16 by OpenAI, 400 M image-text pairs; QuickGELU",
+    "OpenAI's CLIP; QuickGELU",
     "ViT-B-16-quickgelu",
     512,
     Taps((768,) * 13, projected=True),
@@ -69,7 +69,7 @@ CLIP_VIT_B16 = _clip(
 
 CLIP_VIT_L14 = _clip(
     "clip-vit-l14",
-    "CLIP ViT-L/14 by OpenAI: the backbone of UnivFD; QuickGELU",
+    "OpenAI's CLIP, as in UnivFD; QuickGELU",
     "ViT-L-14-quickgelu",
     768,
     Taps((1024,) * 25, projected=True),
@@ -82,7 +82,7 @@ CLIP_VIT_L14 = _clip(
 
 CLIP_RN50 = _clip(
     "clip-rn50",
-    "CLIP ResNet-50 by OpenAI: attention pool",
+    "OpenAI's CLIP, attention pool",
     "RN50-quickgelu",
     1024,
     Taps((256, 512, 1024, 2048), tokens=False),
@@ -95,7 +95,7 @@ CLIP_RN50 = _clip(
 
 CLIP_VIT_B16_LAION400M = _clip(
     "clip-vit-b16-laion400m",
-    "CLIP ViT-B/16 by open_clip on LAION-400M, epoch 32; plain GELU",
+    "open_clip on LAION-400M, epoch 32; GELU",
     "ViT-B-16",
     512,
     Taps((768,) * 13, projected=True),

@@ -135,7 +135,7 @@ def _spec(lite: Lite) -> BackboneSpec:
     family = TimmFamily(lite.name, f"tf_efficientnet_lite{lite.number}", lite.translate)
     return BackboneSpec(
         name=lite.name,
-        summary=f"EfficientNet-Lite{lite.number}, ImageNet-1k, supervised; small, weights in a package",
+        summary="ImageNet-1k, supervised; weights in a package",
         architecture=f"timm:{family.model}",
         n_features=1280,
         tap={"layer": "final", "token": "none", "pooling": "average", "projection": "none"},

@@ -15,18 +15,25 @@ from featcache.backbones.weights import WeightsSource, missing, weights_folder
 from featcache.errors import WeightsError
 from featcache.progress import progress
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.0
 """How long the network may take to say that a file is there; after that it counts as absent."""
 
 BLOCK = 1 << 20
+_ABSENT = "it answers"
 
 
 def unreachable(source: WeightsSource) -> str:
     """Return why the weights cannot be fetched just now, in a few words; empty where they can."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "HF_HUB_OFFLINE is set"
-    answers = [_ask(address) for address in _addresses(source)]
-    return "" if "" in answers else answers[0]
+    answer = ""
+    for address in _addresses(source):
+        answer = _ask(address)
+        if not answer.startswith(
+            _ABSENT
+        ):  # there, or no network: then the other names need no asking
+            return answer
+    return answer
 
 
 def download(name: str, source: WeightsSource) -> Path:
@@ -66,13 +73,13 @@ def _ask(url: str) -> str:
             with urllib.request.urlopen(request, timeout=PATIENCE_S):
                 answer[0] = ""
         except urllib.error.HTTPError as error:
-            answer[0] = f"it answers {error.code} {error.reason}"
+            answer[0] = f"{_ABSENT} {error.code} {error.reason}"
         except (OSError, ValueError) as error:
             answer[0] = f"no network ({getattr(error, 'reason', error)})"
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(PATIENCE_S + 0.5)
+    thread.join(PATIENCE_S)
     return answer[0]
 
 

@@ -19,7 +19,7 @@ _FAMILY = TimmFamily("resnet50", "resnet50", timm_names)
 
 RESNET50 = BackboneSpec(
     name="resnet50",
-    summary="ResNet-50, ImageNet-1k, supervised (torchvision's first weights)",
+    summary="ImageNet-1k, supervised (torchvision v1)",
     architecture="timm:resnet50",
     n_features=2048,
     tap={"layer": "final", "token": "none", "pooling": "average", "projection": "none"},

@@ -13,8 +13,8 @@ from featcache.backbones.digests import remembered_digest
 from featcache.backbones.names import ALIASES, canonical, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.taps import tapped
-from featcache.backbones.weights import given
-from featcache.errors import unknown_name
+from featcache.backbones.weights import given, parse_weights
+from featcache.errors import SettingsError, unknown_name
 from featcache.registry import Registry
 
 if TYPE_CHECKING:
@@ -64,6 +64,31 @@ def resolve(
     )
 
 
+def resolve_all(
+    names: Sequence[str], weights: Sequence[str] = (), random_init: int | None = None
+) -> list[BackboneSpec]:
+    """Return the backbones that a command line names.
+
+    Parameters
+    ----------
+    names : sequence of str
+    weights : sequence of str
+        ``NAME=FILE``, or ``FILE`` where there is one backbone only.
+    random_init : int, optional
+
+    Raises
+    ------
+    SettingsError
+        If none is named, a file is given for none of them, or weights are both given and random.
+    """
+    if not names:
+        raise SettingsError("No backbone was named. Say which: featcache extract --backbone NAME")
+    if weights and random_init is not None:
+        raise SettingsError("--weights and --random-init exclude each other. Give one of them.")
+    files = parse_weights(weights, names)
+    return [resolve(name, weights=files, random_init=random_init) for name in names]
+
+
 def _find(base: str) -> BackboneSpec:
     """Return the registered backbone, or make the one that ``timm:`` or ``open_clip:`` names."""
     if base.startswith("timm:"):
@@ -83,6 +108,19 @@ def _find(base: str) -> BackboneSpec:
 def _find_weights(base: str, flags: Mapping[str, Path], otherwise: Callable[[], Path]) -> Path:
     named = given(base, flags)
     return named[0] if named else otherwise()
+
+
+def require_weights(specs: Sequence[BackboneSpec]) -> None:
+    """Find the weights of every backbone, or say so before any other work is done.
+
+    Raises
+    ------
+    WeightsError
+        For the first whose weights are nowhere.
+    """
+    for spec in specs:
+        if spec.random_init is None:
+            spec.find_weights()
 
 
 def preprocessing_of(spec: BackboneSpec, preset: str) -> Preprocessing:

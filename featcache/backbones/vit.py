@@ -83,7 +83,7 @@ def _synthetic(
 
 SYNCLR_VIT_B16 = _synthetic(
     "synclr-vit-b16",
-    "SynCLR ViT-B/16: synthetic images and captions only",
+    "synthetic images and captions only",
     "vit_base_patch16_224",
     768,
     12,
@@ -95,7 +95,7 @@ SYNCLR_VIT_B16 = _synthetic(
 
 SYNCLR_VIT_L14 = _synthetic(
     "synclr-vit-l14",
-    "SynCLR ViT-L/14: synthetic images and captions only",
+    "synthetic images and captions only",
     "vit_large_patch14_224",
     1024,
     24,
@@ -107,7 +107,7 @@ SYNCLR_VIT_L14 = _synthetic(
 
 STABLEREP_VIT_B16 = _synthetic(
     "stablerep-vit-b16",
-    "StableRep++ ViT-B/16 on synthetic images for 50 M LAION captions; other StableRep files by --weights",
+    "StableRep++: synthetic images of 50 M LAION captions; others by --weights",
     "vit_base_patch16_224",
     768,
     12,
@@ -128,7 +128,7 @@ def _dinov2(size: str, letter: str, width: int, depth: int, registers: bool) -> 
     file = f"dinov2_vit{letter}14{hub_reg}_pretrain.pth"
     return _vit(
         name,
-        f"DINOv2 ViT-{letter}/14 at 224{' with 4 registers' if registers else ''}: 142 M curated photographs",
+        f"142 M photographs, at 224{'; 4 registers' if registers else ''}",
         TimmFamily(name, model, translate, {"img_size": 224}),
         # The hub's and timm's ways of resampling the embedding differ by little: the key says which.
         f"timm:{model} img_size=224 pos_embed=hub-{way}",

@@ -114,10 +114,7 @@ def finder(name: str, source: WeightsSource) -> partial[Path]:
 
 def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
     """Return the error for weights that are nowhere."""
-    looked = "; ".join(
-        f"{place}: {', '.join(_brief(candidates)) or 'nothing set'}"
-        for place, candidates in _places(name, source)
-    )
+    looked = "; ".join(looked_at(name, source))
     file = source.files[0]
     fetch = f" or run 'featcache backbones fetch {name}' with a network" if source.can_fetch else ""
     return WeightsError(
@@ -125,6 +122,14 @@ def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
         f"{looked}; the hub: {hub}. Get {file} from {source.page} and give it with "
         f"--weights {name}={file}{fetch}."
     )
+
+
+def looked_at(name: str, source: WeightsSource) -> list[str]:
+    """Return the places behind the user's own settings where published weights are looked for, in words."""
+    return [
+        f"{place}: {', '.join(_brief(candidates)) or 'nothing set'}"
+        for place, candidates in _places(name, source)
+    ]
 
 
 def parse_weights(values: Iterable[str], names: Iterable[str]) -> dict[str, Path]:

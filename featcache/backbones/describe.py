@@ -1,0 +1,125 @@
+"""What there is to say about a backbone: plain data for tables and programs. Asks no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from featcache.backbones.base import BackboneSpec
+from featcache.backbones.digests import remembered_digest
+from featcache.backbones.names import ALIASES, parse_name
+from featcache.backbones.resolve import BACKBONES, build_network, resolve
+from featcache.backbones.weights import ORDER, given, looked_at
+from featcache.backbones.weights import locate as locate_published
+from featcache.errors import WeightsError
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Return one row per registered backbone: name, aliases, width, weights (found or missing), licence."""
+    return [
+        {
+            "name": name,
+            "aliases": _aliases(name),
+            "architecture": spec.architecture,
+            "n_features": spec.n_features,
+            "weights": "missing" if locate(spec) is None else "found",
+            "licence": spec.licence,
+            "page": spec.page,
+            "summary": spec.summary,
+        }
+        for name, spec in BACKBONES.all().items()
+    ]
+
+
+def locate(spec: BackboneSpec) -> tuple[Path, str] | None:
+    """Return the weights file on this machine and the place where it was found; None where it is missing.
+
+    Raises
+    ------
+    WeightsError
+        If the user named a file that does not exist.
+    """
+    base = parse_name(spec.name).base
+    if named := given(base, {}):
+        return named
+    if spec.weights is not None:
+        return locate_published(base, spec.weights)
+    try:
+        return spec.find_weights(), spec.page
+    except WeightsError:
+        return None
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return all about one backbone: network, taps, preprocessing, and its weights with where to get them.
+
+    Parameters
+    ----------
+    name : str
+        A feature name.
+    """
+    spec = resolve(name)
+    base, source = parse_name(spec.name).base, spec.weights
+    found = locate(spec)
+    return {
+        "name": spec.name,
+        "base": base,
+        "aliases": _aliases(base),
+        "summary": spec.summary,
+        "architecture": spec.architecture,
+        "n_features": spec.n_features,
+        "tap": spec.tap,
+        "taps": taps_in_words(spec),
+        "native": spec.native.to_key(),
+        "weights": "missing" if found is None else "found",
+        "file": str(found[0]) if found else None,
+        "place": found[1] if found else None,
+        "bytes": found[0].stat().st_size if found else None,
+        "digest": f"blake2b:{remembered_digest(found[0])}" if found else None,
+        "licence": spec.licence,
+        "page": spec.page,
+        "published_as": list(source.files) if source else [],
+        "hub": source.hub if source else "",
+        "url": source.url if source else "",
+        "fetch": bool(source and source.can_fetch),
+        "order": ORDER,
+        "looked_at": looked_at(base, source) if source else [],
+    }
+
+
+def taps_in_words(spec: BackboneSpec) -> str:
+    """Return the taps of a backbone in a few words."""
+    taps = spec.taps
+    if taps is None:
+        return "final"
+    pooled = ", each also :mean or :cls+mean" if taps.tokens else ", averaged over the map"
+    pre = ", pre" if taps.projected else ""
+    return f"final{pre}, layer{taps.first} to layer{taps.last}{pooled}"
+
+
+def check_weights(spec: BackboneSpec) -> dict[str, Any]:
+    """Load the weights strictly and return which they are.
+
+    Returns
+    -------
+    dict
+        ``name``, ``file``, ``bytes``, ``digest`` and ``n_parameters``.
+
+    Raises
+    ------
+    WeightsError
+        If they are missing, damaged or of another network.
+    """
+    path = spec.find_weights()
+    network = build_network([spec])
+    return {
+        "name": spec.name,
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "digest": f"blake2b:{remembered_digest(path)}",
+        "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+
+
+def _aliases(base: str) -> list[str]:
+    return [alias for alias, name in ALIASES.items() if name == base]
