@@ -165,7 +165,7 @@ def test_one_class_only(
 
 def test_unknown_names_list_the_near_ones(featcache: Call, tree: Path, extracted: Any) -> None:
     ran = featcache("extract", "--backbone", "efficientnet-lite", "--data", tree)
-    assert (ran.code, "Did you mean 'efficientnet-lite0'?" in ran.err) == (2, True)
+    assert (ran.code, "Did you mean 'efficientnet-lite" in ran.err) == (2, True)
     ran = featcache("probe", "--features", "efficientnet", "--cache", extracted[1])
     assert (ran.code, "Did you mean 'efficientnet-lite0'?" in ran.err) == (4, True)
     ran = featcache("probe", "--features", NAME, "--train", "progam", "--cache", extracted[1])
