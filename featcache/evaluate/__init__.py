@@ -3,6 +3,7 @@
 It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
 """
 
+from featcache.evaluate.compare import compare
 from featcache.evaluate.export import export_npz
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
@@ -17,6 +18,7 @@ __all__ = [
     "Probed",
     "Scores",
     "TrainResult",
+    "compare",
     "evaluate",
     "export_npz",
     "load_result",

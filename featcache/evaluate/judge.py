@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from featcache.datasets.groups import CONTROL
 from featcache.errors import DataError
-from featcache.metrics import METRICS, Resamples, Sorted, bootstrap, interval, point_metrics
+from featcache.evaluate.units import resamples_of, units_of
+from featcache.metrics import METRICS, Sorted, best_threshold, bootstrap, interval, point_metrics
 from featcache.results import GeneratorResult, GroupResult, Mean, Scores
 
 Values = dict[str, dict[str, NDArray[np.float64]]]
@@ -46,7 +48,14 @@ class Judged:
 
 
 def judge(
-    scores: Scores, groups: Mapping[str, str], *, threshold: float, n_resamples: int, seed: int
+    scores: Scores,
+    groups: Mapping[str, str],
+    *,
+    threshold: float,
+    n_resamples: int,
+    seed: int,
+    val_threshold: float = math.nan,
+    prior: float = 0.5,
 ) -> Judged:
     """Return the result of every generator in ``scores``.
 
@@ -59,22 +68,28 @@ def judge(
         Fake probability above which a sample is called fake.
     n_resamples, seed : int
         Of the bootstrap.
+    val_threshold : float in [0, 1]
+        Threshold from validation data; NaN where there is none, and ``acc_val`` is NaN then.
+    prior : float in (0, 1)
+        Share of fakes that ``ap_prior`` is stated for.
 
     Raises
     ------
     DataError
         If there are controls only.
     """
-    units, unit_of = np.unique(scores.source.astype(str), return_inverse=True)
+    unit_of = units_of(scores)
     rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
     ranked = {
-        name: Sorted.of(scores.label[at], scores.score[at], threshold) for name, at in rows.items()
-    }
-    resamples = Resamples(strata_of(scores, unit_of, len(units)), n_resamples, seed)
-    values = bootstrap(ranked, {name: unit_of[at] for name, at in rows.items()}, resamples)
-    results = {
-        name: _result(groups[name], scores.label[at], unit_of[at], ranked[name], values[name])
+        name: Sorted.of(scores.label[at], scores.score[at], threshold, val_threshold)
         for name, at in rows.items()
+    }
+    resamples = resamples_of(scores, unit_of, n_resamples, seed)
+    sources = {name: unit_of[at] for name, at in rows.items()}
+    values = bootstrap(ranked, sources, resamples, prior=prior)
+    results = {
+        name: _result(groups[name], found, sources[name], values[name], prior)
+        for name, found in ranked.items()
     }
     generators = {name: found for name, found in results.items() if found.group != CONTROL}
     if not generators:
@@ -85,30 +100,22 @@ def judge(
 
 def _result(
     group: str,
-    label: NDArray[np.int64],
-    unit_of: NDArray[np.intp],
     ranked: Sorted,
+    sources: NDArray[np.intp],
     values: dict[str, NDArray[np.float64]],
+    prior: float,
 ) -> GeneratorResult:
-    points: dict[str, Any] = point_metrics(ranked)
+    points: dict[str, Any] = point_metrics(ranked, prior=prior)
     intervals: dict[str, Any] = {f"{name}_ci": interval(values[name]) for name in METRICS}
     return GeneratorResult(
         group=group,
-        n_real=int((label == 0).sum()),
-        n_fake=int((label == 1).sum()),
-        n_sources=len(np.unique(unit_of)),
+        n_real=len(ranked.reals),
+        n_fake=len(ranked.fakes),
+        n_sources=len(np.unique(sources)),
+        oracle_threshold=best_threshold(ranked),
         **points,
         **intervals,
     )
-
-
-def strata_of(scores: Scores, unit_of: NDArray[np.intp], n_units: int) -> NDArray[np.int64]:
-    """Return the stratum of each unit: the set of roles (generator, label) that its samples play."""
-    roles: list[set[tuple[str, int]]] = [set() for _ in range(n_units)]
-    for unit, generator, label in zip(unit_of, scores.generator, scores.label, strict=True):
-        roles[unit].add((generator, int(label)))
-    numbers: dict[frozenset[tuple[str, int]], int] = {}
-    return np.array([numbers.setdefault(frozenset(role), len(numbers)) for role in roles])
 
 
 def group_results(judged: Judged, trained: Sequence[str]) -> dict[str, GroupResult]:

@@ -4,7 +4,8 @@ Every number that a sentence or a cell of a report shows stands here; reports co
 that does not exist (no validation data, say) is NaN, ``null`` in JSON.
 """
 
-from featcache.results.ablation import AblationResult, AblationRow, Comparison, Contribution
+from featcache.results.ablation import AblationResult, AblationRow, Contribution
+from featcache.results.comparison import Comparison, RunComparison
 from featcache.results.numbers import Interval, Number
 from featcache.results.probe import (
     Certificate,
@@ -34,6 +35,7 @@ __all__ = [
     "Interval",
     "Mean",
     "Number",
+    "RunComparison",
     "Scores",
     "Selection",
     "TrainResult",

@@ -6,24 +6,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from featcache.results.comparison import Comparison
 from featcache.results.numbers import UNKNOWN, Interval, Number
 from featcache.results.probe import Certificate, Mean, Selection, TrainResult
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A paired comparison: the difference ``metric(row) - metric(other)`` over the same resamples.
-
-    ``p`` is two-sided; ``p_holm`` is corrected for all comparisons of the table with the same partner.
-    For AUROC on one generator ``p`` is DeLong's, else the bootstrap's.
-    """
-
-    other: list[str]
-    metric: str
-    difference: Number
-    ci: Interval
-    p: Number
-    p_holm: Number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,33 @@
+"""The units that the bootstrap resamples, made from the rows of scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.metrics import Resamples
+from featcache.results import Scores
+
+
+def units_of(scores: Scores) -> NDArray[np.intp]:
+    """Return the unit of independence of each row as a number from 0; shape (n_rows,)."""
+    _, numbers = np.unique(scores.source.astype(str), return_inverse=True)
+    return np.asarray(numbers, dtype=np.intp)
+
+
+def resamples_of(
+    scores: Scores, unit_of: NDArray[np.intp], n_resamples: int, seed: int
+) -> Resamples:
+    """Return resamples of the units, stratified by the roles that their samples play."""
+    return Resamples(strata_of(scores, unit_of), n_resamples, seed)
+
+
+def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Return the stratum of each unit: the set of roles (generator, label) that its samples play."""
+    roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
+    for unit, generator, label in zip(
+        unit_of.tolist(), scores.generator, scores.label.tolist(), strict=True
+    ):
+        roles[unit].add((generator, label))
+    numbers: dict[frozenset[tuple[str, int]], int] = {}
+    return np.array([numbers.setdefault(frozenset(role), len(numbers)) for role in roles])
