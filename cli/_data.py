@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featcache.cli._output import say
 from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
-    from featcache.datasets import Scan
+    from featcache.datasets import Manifest, Scan
     from featcache.settings import Settings
 
 DEFAULT_ROOT = Path("datasets")
@@ -33,17 +33,86 @@ def roots_of(settings: Settings) -> list[Path]:
     )
 
 
-def scan_roots(settings: Settings) -> list[Scan]:
-    """Scan every root into the store, saying what the reader should know."""
+def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
+    """Scan every root into the store (with ``dry_run`` nothing is written), saying how many files."""
     from featcache.datasets import ScanOptions, scan_into
 
     options = ScanOptions(
+        layout=settings.layout,
         source_pattern=settings.source_pattern,
         test_fraction=settings.test_fraction,
+        groups=settings.groups,
         workers=settings.workers,
     )
     scans = []
     for root in roots_of(settings):
-        scans.append(scan_into(settings.cache, root, options))
+        scans.append(scan_into(settings.cache, root, options, keep=not dry_run))
         say(f"{root}: {len(scans[-1].manifest):,} files")
     return scans
+
+
+def scan_selection(settings: Settings) -> Manifest:
+    """Scan every root into the store, and return what protocol and filters take of it."""
+    from featcache.datasets import expand, merge
+
+    manifest = merge(scan.manifest for scan in scan_roots(settings))
+    filters = ("protocol", "classes", "generators", "categories", "only_groups", "max_per_class")
+    if not any(getattr(settings, name) for name in filters):
+        return manifest
+    return choose(expand(manifest, settings.generators, settings.groups), settings)
+
+
+def filter_flags(
+    generators: list[str] | None,
+    categories: list[str] | None,
+    groups: list[str] | None,
+    max_per_class: int | None,
+    protocol: str | None,
+    classes: int | None = None,
+) -> dict[str, Any]:
+    """Return the flags that choose samples, as :func:`load_settings` takes them."""
+    from featcache.settings import split_all
+
+    return {
+        "generators": split_all(generators),
+        "categories": split_all(categories),
+        "only_groups": split_all(groups),
+        "max_per_class": max_per_class,
+        "protocol": protocol,
+        "classes": classes,
+    }
+
+
+def load_selection(settings: Settings) -> Manifest:
+    """Return what the settings take of the store's manifests: data sets, protocol, filters."""
+    from featcache.datasets import load_manifests
+    from featcache.datasets.scan import dataset_name
+
+    names = [dataset_name(root.resolve()) for root in settings.data]
+    manifest = load_manifests(
+        settings.cache, names or None, generators=settings.generators, groups=settings.groups
+    )
+    return choose(manifest, settings)
+
+
+def choose(manifest: Manifest, settings: Settings) -> Manifest:
+    """Return the samples that the settings' protocol and filters take."""
+    from featcache.datasets import select
+    from featcache.datasets.protocols import class_subset, get_protocol
+
+    if settings.protocol:
+        protocol = get_protocol(settings.protocol)
+        manifest = protocol.apply(manifest)
+        if missing := protocol.missing(manifest):
+            say(
+                f"The protocol {protocol.name} also tests on {', '.join(missing)}: not in the store."
+            )
+    if settings.classes:
+        manifest = class_subset(manifest, settings.classes)
+    return select(
+        manifest,
+        generators=settings.generators,
+        categories=settings.categories,
+        groups=settings.only_groups,
+        max_per_class=settings.max_per_class,
+    )

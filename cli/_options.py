@@ -61,3 +61,34 @@ RandomInit = Annotated[
         help="Random weights, for tests: the features are called NAME#randomSEED.",
     ),
 ]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", help="How the tree is read; 'datasets layouts' lists them."),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option("--protocol", help="Who trains, who is tested: univfd, dfwf, genimage, 4class."),
+]
+Generators = Annotated[
+    list[str] | None,
+    typer.Option("--generators", metavar="GEN[,...]", help="Take only these generators."),
+]
+Categories = Annotated[
+    list[str] | None,
+    typer.Option("--categories", metavar="NAME[,...]", help="Take only these motifs."),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option("--groups", metavar="GROUP[,...]", help="Take only these families of generators."),
+]
+MaxPerClass = Annotated[
+    int | None,
+    typer.Option(
+        "--max-per-class",
+        help="Images of each generator, split and label at the most, chosen by content.",
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", help="Train on so many motifs (1, 2, 4, 8, 16, 20 in the field)."),
+]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -16,61 +17,141 @@ app = typer.Typer(no_args_is_help=True, help="Find images and show how many ther
 def scan(
     roots: opt.Roots = None,
     cache: opt.Cache = None,
+    layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
     workers: opt.Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be found, and write nothing.")
+    ] = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Find the samples below each ROOT and keep their manifest in the store."""
+    """Find the samples below each ROOT (a tree, a .tar, .zip, .parquet or a list) and keep them."""
     from featcache.cli._data import scan_roots
     from featcache.datasets import count_rows, merge
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
     settings = load_settings(
-        cache=cache, data=roots, source_pattern=source_pattern, workers=workers
+        cache=cache, data=roots, layout=layout, source_pattern=source_pattern, workers=workers
     )
-    scans = scan_roots(settings)
-    skipped: dict[str, int] = {}
-    for one in scans:
-        for reason, count in one.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + count
-    rows = count_rows(merge(one.manifest for one in scans))
-    notes = [note for one in scans for note in one.notes]
-    _show(rows, {"skipped": skipped, "notes": notes}, json)
+    scans = scan_roots(settings, dry_run)
+    rows = count_rows(merge(one.manifest for one in scans), settings.groups)
+    more = {
+        "skipped": _sum(one.skipped for one in scans),
+        "layouts": _sum(one.layouts for one in scans),
+        "notes": [note for one in scans for note in one.notes],
+        "dry_run": dry_run,
+    }
+    _show(rows, more, json)
+    if dry_run:
+        out.say("Nothing was written (--dry-run).")
 
 
 @app.command()
 def ls(
+    data: opt.Data = None,
+    cache: opt.Cache = None,
+    protocol: opt.Protocol = None,
+    classes: opt.Classes = None,
+    generators: opt.Generators = None,
+    categories: opt.Categories = None,
+    groups: opt.Groups = None,
+    max_per_class: opt.MaxPerClass = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show what the manifests in the store hold, whole or as filters and protocol take it."""
+    from featcache.cli._data import filter_flags, load_selection
+    from featcache.datasets import count_rows
+    from featcache.settings import load_settings
+
+    out.start(verbose, quiet)
+    flags = filter_flags(generators, categories, groups, max_per_class, protocol, classes)
+    settings = load_settings(cache=cache, data=data, **flags)
+    _show(count_rows(load_selection(settings), settings.groups), {}, json)
+
+
+@app.command()
+def layouts(
     cache: opt.Cache = None,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Show what the manifests in the store hold."""
-    from featcache.datasets import count_rows, load_manifests
-    from featcache.settings import load_settings
+    """List the layouts that are recognised, in the order in which they are tried."""
+    from featcache.datasets import describe_layouts
 
+    _list("layouts", describe_layouts(), json, verbose, quiet)
+
+
+@app.command()
+def protocols(
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """List the protocols: who trains, who is tested."""
+    from featcache.datasets.protocols import describe_protocols
+
+    _list("protocols", describe_protocols(), json, verbose, quiet)
+
+
+@app.command()
+def views(
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """List the steps of which views are made (extract --view)."""
+    from featcache.views import describe_steps
+
+    _list("views", describe_steps(), json, verbose, quiet, ["usage", "summary"])
+
+
+def _list(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    json: bool,
+    verbose: bool,
+    quiet: bool,
+    columns: Sequence[str] = ("name", "summary"),
+) -> None:
     out.start(verbose, quiet)
-    _show(count_rows(load_manifests(load_settings(cache=cache).cache)), {}, json)
+    if json:
+        out.print_json({name: rows})
+    else:
+        out.print_table(list(columns), [[str(row[column]) for column in columns] for row in rows])
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def _show(rows: list[dict[str, Any]], more: dict[str, Any], json: bool) -> None:
     if json:
         out.print_json({"rows": rows, **more})
         return
-    columns = ["dataset", "generator", "group", "split", "real", "fake", "bad", "formats", "sizes"]
+    columns = ["dataset", "generator", "group", "split", "motifs", "real", "fake", "bad"]
+    columns += ["formats", "sizes"]
     table = [
         [
             *(row[name] for name in ("dataset", "generator", "group", "split")),
-            *(f"{row[name]:,}" for name in ("n_real", "n_fake", "n_bad")),
+            *(f"{row[name]:,}" for name in ("n_categories", "n_real", "n_fake", "n_bad")),
             _counts(row["formats"]),
             _counts(row["sizes"]),
         ]
         for row in rows
     ]
-    out.print_table(columns, table, right={"real", "fake", "bad"})
+    out.print_table(columns, table, right={"motifs", "real", "fake", "bad"})
     for reason, count in more.get("skipped", {}).items():
         out.say(f"Passed over: {count:,} x {reason}")
     for note in more.get("notes", []):

@@ -78,7 +78,14 @@ def extract(
     ] = None,
     weights: opt.Weights = None,
     random_init: opt.RandomInit = None,
+    layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
+    protocol: opt.Protocol = None,
+    classes: opt.Classes = None,
+    generators: opt.Generators = None,
+    categories: opt.Categories = None,
+    groups: opt.Groups = None,
+    max_per_class: opt.MaxPerClass = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
     ] = False,
@@ -91,11 +98,14 @@ def extract(
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
     from featcache.backbones import resolve_all
+    from featcache.cli._data import filter_flags
     from featcache.extract.options import parse_part
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
     settings = load_settings(
+        **filter_flags(generators, categories, groups, max_per_class, protocol, classes),
+        layout=layout,
         cache=cache,
         data=[*(data or ()), *(roots or ())],
         backbone=split_all(backbone),
@@ -121,15 +131,14 @@ def _run(
     """Extract what the settings name, or forecast it, and print."""
     from featcache.backbones import require_weights
     from featcache.cache import FeatureStore
-    from featcache.cli._data import scan_roots
+    from featcache.cli._data import scan_selection
     from featcache.cli._errors import REJECTS
-    from featcache.datasets import merge
     from featcache.extract import ExtractOptions, forecast, write_rejects
     from featcache.extract import extract as run
 
     require_weights(specs)
     store = FeatureStore(settings.cache)
-    manifest = merge(scan.manifest for scan in scan_roots(settings))
+    manifest = scan_selection(settings)
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
     options = ExtractOptions(views=tuple(settings.view), **chosen, **flags)
     if dry_run:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from featcache.errors import ImageError
+from featcache.hashing import digest_bytes
 
 DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", "deep": "scale"}
 """The decoding rules as they stand in a feature key."""
@@ -59,6 +61,10 @@ class ImageFacts:
         0 where unknown.
     jpeg_quality : int in [1, 100], or 0
         The quality whose standard luminance table is nearest; 0 for other formats.
+    tables : str
+        Eight hexadecimal digits that name the quantisation tables; empty for other formats.
+    has_exif : int in {0, 1}
+        Whether the file carries EXIF data.
     """
 
     format: str = ""
@@ -66,6 +72,8 @@ class ImageFacts:
     width: int = 0
     height: int = 0
     jpeg_quality: int = 0
+    tables: str = ""
+    has_exif: int = 0
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -121,9 +129,24 @@ def read_facts(data: bytes) -> ImageFacts:
             image = _open(data)
         except ImageError:
             return ImageFacts()
-    tables = getattr(image, "quantization", None)
-    quality = estimate_jpeg_quality(tables) if tables else 0
-    return ImageFacts(image.format or "", image.mode, image.width, image.height, quality)
+    quality, tables = _name_tables(getattr(image, "quantization", None))
+    has_exif = int("exif" in image.info)
+    return ImageFacts(
+        image.format or "", image.mode, image.width, image.height, quality, tables, has_exif
+    )
+
+
+def _name_tables(tables: dict[int, list[int]] | None) -> tuple[int, str]:
+    """Return the quality that quantisation tables stand for, and their name."""
+    if not tables:
+        return 0, ""
+    return _name_frozen(tuple((number, tuple(table)) for number, table in sorted(tables.items())))
+
+
+@lru_cache(maxsize=1024)
+def _name_frozen(tables: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[int, str]:
+    quality = estimate_jpeg_quality({number: list(table) for number, table in tables})
+    return quality, digest_bytes(repr(tables).encode())[:8]
 
 
 def is_image(head: bytes) -> bool:

@@ -86,6 +86,18 @@ class Settings(BaseSettings):
         above it: what the file of a study names comes before what lies on a machine.
     test_fraction : float in (0, 1)
         Share of the photographs held out where a tree has no train and test folders.
+    layout : str
+        How the tree is read; empty means by its structure.
+    protocol : str
+        A named protocol that says who trains and who is tested.
+    generators, categories, only_groups : list of str
+        What is taken of the manifests; empty means all.
+    max_per_class : int > 0, optional
+        Images of each generator, split and label at the most.
+    classes : int > 0, optional
+        Motifs in the training set.
+    groups : dict of str to list of str
+        The user's own families of generators.
     """
 
     model_config = SettingsConfigDict(
@@ -112,6 +124,14 @@ class Settings(BaseSettings):
     weights: Annotated[dict[str, Path], NoDecode] = {}
     weights_variable: Names = []
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    layout: str = ""
+    protocol: str = ""
+    generators: Names = []
+    categories: Names = []
+    only_groups: Names = []
+    max_per_class: Annotated[int | None, Field(ge=1)] = None
+    classes: Annotated[int | None, Field(ge=1)] = None
+    groups: dict[str, list[str]] = {}
 
     @classmethod
     def settings_customise_sources(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from featcache.datasets import Manifest, ScanOptions, load_manifests, merge, scan, scan_into
-from featcache.datasets.layout import Place, read_place
+from featcache.datasets import Manifest, ScanOptions, facts, load_manifests, merge, scan, scan_into
+from featcache.datasets.find import read_place
+from featcache.datasets.place import Place
 from featcache.datasets.scan import split_of
 from featcache.errors import DataError, SettingsError, UnknownNameError
 from featcache.testing import make_images, make_tree
@@ -32,11 +34,13 @@ OPTIONS = ScanOptions()
     ],
 )
 def test_places(path: str, place: Place) -> None:
-    assert read_place(tuple(path.split("/")), "root") == place
+    read = read_place(f"root/{path}")
+    assert read is not None
+    assert replace(read[1], layout="tree") == place
 
 
 def test_above_the_class_folders_there_is_no_place() -> None:
-    assert read_place(("train", "progan"), "root") is None
+    assert read_place("root/train/progan") is None
 
 
 def test_manifests_survive_the_disk(tree: Path, tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_manifests_survive_the_disk(tree: Path, tmp_path: Path) -> None:
 
 def test_a_second_scan_reads_no_file_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = scan(tree, OPTIONS).manifest
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"read {self}"))
+    monkeypatch.setattr(facts, "read_bytes", lambda path: pytest.fail(f"read {path}"))
     assert scan(tree, OPTIONS, known=first).manifest == first
 
 
@@ -87,6 +91,7 @@ def test_a_tree_without_splits_is_split_by_source(tmp_path: Path) -> None:
     assert "split by source" in found.notes[0]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(), min_size=1, max_size=20, unique=True))
 def test_splits_do_not_depend_on_the_others(sources: list[str]) -> None:
     alone = {source: split_of(source, 0.3) for source in sources}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from featcache.datasets.manifest import Manifest, merge
 from featcache.datasets.scan import Scan, ScanOptions, dataset_name, scan
+from featcache.datasets.serving import expand
 from featcache.errors import DataError, unknown_name
 
 FOLDER = "manifests"
@@ -16,8 +18,15 @@ def manifest_path(store: Path, name: str) -> Path:
     return store / FOLDER / f"{name}.csv"
 
 
-def scan_into(store: Path, root: Path, options: ScanOptions) -> Scan:
+def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = True) -> Scan:
     """Scan a tree and keep its manifest in the store.
+
+    Parameters
+    ----------
+    store, root : Path
+    options : ScanOptions
+    keep : bool
+        False only looks: what an earlier scan knows is used, and nothing is written.
 
     Raises
     ------
@@ -25,23 +34,33 @@ def scan_into(store: Path, root: Path, options: ScanOptions) -> Scan:
         If another tree that still exists has the same name.
     """
     path = manifest_path(store, dataset_name(root.resolve()))
-    known = Manifest.read(path) if path.exists() else None
+    known = _read_if_current(path)
     if known:
         _check_same_tree(known, root.resolve(), path)
     result = scan(root, options, known)
-    if known is None or known != result.manifest:
+    if keep and known != result.manifest:
         result.manifest.write(path)
     return result
 
 
-def load_manifests(store: Path, names: list[str] | None = None) -> Manifest:
-    """Return the samples of a store's datasets, each once.
+def load_manifests(
+    store: Path,
+    names: list[str] | None = None,
+    *,
+    generators: Collection[str] = (),
+    groups: Mapping[str, Collection[str]] | None = None,
+) -> Manifest:
+    """Return the samples of a store's datasets, each once for every generator that it serves.
 
     Parameters
     ----------
     store : Path
     names : list of str, optional
         Datasets to take; all by default.
+    generators : collection of str
+        Shared reals get rows for these only; empty means all. (Nothing else is filtered; see ``select``.)
+    groups : mapping of str to collection of str, optional
+        The user's own families of generators, over those that were written.
 
     Raises
     ------
@@ -59,13 +78,22 @@ def load_manifests(store: Path, names: list[str] | None = None) -> Manifest:
     for name in names or ():
         if name not in paths:
             raise unknown_name("dataset", name, paths)
-    return merge(Manifest.read(paths[name]) for name in names or paths)
+    manifest = merge(Manifest.read(paths[name]) for name in names or paths)
+    return expand(manifest, generators, groups)
+
+
+def _read_if_current(path: Path) -> Manifest | None:
+    """Return the manifest that was written before; one of an older version is made anew."""
+    try:
+        return Manifest.read(path) if path.exists() else None
+    except DataError:
+        return None
 
 
 def _check_same_tree(known: Manifest, root: Path, path: Path) -> None:
     """Let a tree that was moved replace its old manifest, but never another tree's."""
     other = Path(known.samples[0].root)
-    if other != root and other.is_dir():
+    if other != root and other.exists():
         raise DataError(
             f"{root} and {other} have the same name, and {path.name} already describes the second. "
             "Rename one of the folders (features are kept: they go by content)."

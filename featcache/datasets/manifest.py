@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from featcache.errors import DataError
@@ -33,7 +34,9 @@ class Sample:
     generator : str
         The program that made it; ``"real"`` for photographs.
     serves : str
-        The generator whose test or training set it belongs to; for a fake its own generator.
+        The generator whose test or training set it belongs to; for a fake its own generator. In a table
+        on disk a shared real has several (``a|b``, or ``*`` for all);
+        :func:`~featcache.datasets.serving.expand` gives it one row for each.
     group : str
         Family of the generator that it serves.
     split : {"train", "val", "test"}
@@ -49,6 +52,11 @@ class Sample:
     n_bytes, mtime_ns : int
         Size and time of change, by which a later scan knows the file again.
     jpeg_quality : int in [0, 100]
+    tables : str
+        Name of the JPEG quantisation tables, empty for other formats.
+    has_exif : int in {0, 1}
+    layout : str
+        The layout that the file was found by.
     problem : str
         Why the file cannot be used; empty where it can be tried.
     """
@@ -71,11 +79,15 @@ class Sample:
     n_bytes: int = 0
     mtime_ns: int = 0
     jpeg_quality: int = 0
+    tables: str = ""
+    has_exif: int = 0
+    layout: str = ""
     problem: str = ""
 
 
 _COLUMNS = [field.name for field in fields(Sample)]
 _INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
+_row_of = attrgetter(*_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -106,9 +118,9 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(sample) for sample in self.samples)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(map(_row_of, self.samples))
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod
@@ -121,14 +133,16 @@ class Manifest:
             If a column is missing or a value is not what it should be: says the file and the row.
         """
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        reader = csv.reader(io.StringIO(text, newline=""))
+        names = next(reader, [])
+        missing = [name for name in _COLUMNS if name not in names]
         if missing:
             raise DataError(
                 f"{path} is no manifest of this version: it lacks the columns "
                 f"{', '.join(missing)}. Run 'featcache datasets scan' again to write a new one."
             )
-        return cls(tuple(_parse(row, path, reader.line_num) for row in reader))
+        at = [(name, names.index(name), name in _INTEGERS) for name in _COLUMNS]
+        return cls(tuple(_parse(row, at, path, reader.line_num) for row in reader))
 
 
 def merge(manifests: Iterable[Manifest]) -> Manifest:
@@ -167,14 +181,13 @@ def _check_labels(samples: list[Sample]) -> None:
             )
 
 
-def _parse(row: dict[str, str], path: Path, line: int) -> Sample:
+def _parse(row: list[str], at: list[tuple[str, int, bool]], path: Path, line: int) -> Sample:
+    """Return the sample in a row; ``at`` says name, place and whether it is a number of each column."""
     try:
-        values = {
-            name: int(row[name]) if name in _INTEGERS else row[name] or "" for name in _COLUMNS
-        }
+        values = {name: int(row[i]) if is_int else row[i] for name, i, is_int in at}
         if values["label"] not in (0, 1):
             raise ValueError(f"label {values['label']!r} is neither 0 nor 1")
-    except (TypeError, ValueError) as error:
+    except (ValueError, IndexError) as error:
         raise DataError(
             f"{path}, line {line}: {error}. Run 'featcache datasets scan' again."
         ) from error

@@ -1,27 +1,20 @@
-"""From a tree of images to a manifest: who is there, by content, and what was passed over."""
+"""From a root to a manifest: which samples there are, by content, and what was passed over."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from joblib import Parallel, delayed
-
+from featcache.datasets.facts import Facts, facts_of
+from featcache.datasets.find import NOT_NAMED, Found, find
 from featcache.datasets.groups import group_of
-from featcache.datasets.layout import IMAGE_SUFFIXES, SPLIT_FOLDERS, Found, find_files
 from featcache.datasets.manifest import REAL, Manifest, Sample
+from featcache.datasets.place import EVERY, SERVES_SEPARATOR, Place
+from featcache.datasets.template import SPLITS
 from featcache.errors import DataError, SettingsError
-from featcache.hashing import digest_bytes
-from featcache.images import is_image, read_facts
-from featcache.progress import track
-
-HEAD_BYTES = 4096
-"""Enough of a file's beginning to recognise its format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +23,24 @@ class ScanOptions:
 
     Parameters
     ----------
+    layout : str
+        Name of the layout; empty means by the tree's structure.
     source_pattern : str
         Regular expression searched in the path below the root; its first group (or whole match) names
-        the photograph that the file comes from. Empty: every file is a source of its own.
+        the photograph that the file comes from. Empty: what the layout says, else every file is a
+        source of its own.
     test_fraction : float in (0, 1)
-        Share of the sources held out where the folders name no split.
+        Share of the sources held out where neither folders nor list name a split.
+    groups : mapping of str to collection of str
+        The user's own families of generators.
     workers : int
-        Reading threads; 0 means one per core.
+        Readers; 0 means one per core.
     """
 
+    layout: str = ""
     source_pattern: str = ""
     test_fraction: float = 0.3
+    groups: Mapping[str, list[str]] = field(default_factory=dict)
     workers: int = 0
 
 
@@ -55,20 +55,23 @@ class Scan:
         How many entries were passed over, by reason.
     notes : list of str
         What the reader should know about how the tree was read.
+    layouts : dict of str to int
+        How many samples were read by which layout.
     """
 
     manifest: Manifest
     skipped: dict[str, int]
     notes: list[str]
+    layouts: dict[str, int] = field(default_factory=dict)
 
 
 def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Scan:
-    """Find the samples of a tree.
+    """Find the samples of a root.
 
     Parameters
     ----------
     root : Path
-        Root of the tree.
+        A tree, a container or a list; see :func:`~featcache.datasets.find.find`.
     options : ScanOptions
     known : Manifest, optional
         An earlier table of the same tree; files of unchanged size and time are not read again.
@@ -85,15 +88,18 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
     """
     root = root.resolve()
     source_of = compile_source_pattern(options.source_pattern)
-    kept, skipped = _sift(find_files(root))
-    if not kept:
-        raise DataError(f"{root} holds no images. Passed over: {dict(skipped) or 'nothing'}.")
-    remembered = {sample.path: sample for sample in known or ()}
+    found = find(root, options.layout)
+    if not found.samples:
+        raise DataError(f"{root} holds no images. Passed over: {dict(found.skipped) or 'nothing'}.")
+    facts = facts_of([file for file, _ in found.samples], known, options.workers)
+    name = dataset_name(root)
+    # Identical strings are kept once: 200,000 samples share a few dozen folders and formats.
     samples = [
-        _assign(sample, found, source_of, options)
-        for sample, found in _read_all(kept, root, remembered, options)
+        _sample(file.path, place, fact, (name, str(root)), source_of, options)
+        for (file, place), fact in zip(found.samples, facts, strict=True)
     ]
-    return Scan(Manifest(tuple(samples)), dict(skipped), _notes(kept, samples, options))
+    manifest = Manifest(tuple(samples))
+    return Scan(manifest, dict(found.skipped), _notes(found, samples, options), dict(found.layouts))
 
 
 def dataset_name(root: Path) -> str:
@@ -104,8 +110,9 @@ def dataset_name(root: Path) -> str:
     >>> dataset_name(Path("/x/forensynths")), dataset_name(Path("/x/univfd/train"))
     ('forensynths', 'univfd-train')
     """
-    vague = root.name.lower() in (*SPLIT_FOLDERS, "data", "images", "dataset")
-    return f"{root.parent.name}-{root.name}".strip("-") if vague else root.name or "root"
+    own = root.stem if root.is_file() else root.name
+    vague = own.lower() in (*SPLITS, "data", "images", "dataset", "datasets")
+    return f"{root.parent.name}-{own}".strip("-") if vague else own or "root"
 
 
 def compile_source_pattern(pattern: str) -> Callable[[str], str]:
@@ -134,106 +141,51 @@ def split_of(source: str, test_fraction: float) -> str:
     return "test" if int.from_bytes(digest, "big") < test_fraction * 2**64 else "train"
 
 
-def _sift(found: Iterable[Found]) -> tuple[list[Found], Counter[str]]:
-    """Split the entries into those to read and a count of the others by reason."""
-    kept: list[Found] = []
-    skipped: Counter[str] = Counter()
-    for entry in found:
-        reason = _why_skipped(entry)
-        if reason:
-            skipped[reason] += 1
-        else:
-            kept.append(entry)
-    return kept, skipped
-
-
-def _why_skipped(entry: Found) -> str:
-    name = entry.path.name
-    if name.startswith(".") or name in ("Thumbs.db", "desktop.ini"):
-        return "hidden file"
-    suffix = entry.path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or entry.is_folder:
-        return ""
-    if not suffix or _looks_like_image(entry.path):
-        return ""
-    return f"no image ({suffix})"
-
-
-def _looks_like_image(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_image(file.read(HEAD_BYTES))
-    except OSError:
-        return False
-
-
-def _read_all(
-    kept: list[Found], root: Path, remembered: dict[str, Sample], options: ScanOptions
-) -> list[tuple[Sample, Found]]:
-    parallel = Parallel(n_jobs=options.workers or -1, prefer="threads", return_as="generator")
-    calls = (delayed(_read)(found, root, remembered.get(str(found.path))) for found in kept)
-    return list(zip(track(parallel(calls), "scan", len(kept), "files"), kept, strict=True))
-
-
-def _read(found: Found, root: Path, old: Sample | None) -> Sample:
-    """Return the sample of one file; the path is read again only if its size or time changed."""
-    place = found.place
-    facts: dict[str, object] = {}
-    try:
-        status = found.path.stat()
-        facts = {"n_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-        if old and not old.problem and (old.n_bytes, old.mtime_ns) == tuple(facts.values()):
-            facts |= {name: getattr(old, name) for name in _CONTENT}
-        else:
-            facts |= _read_content(found)
-    except OSError as error:
-        facts["problem"] = f"cannot be read: {error.strerror or error}"
+def _sample(
+    path: str,
+    place: Place,
+    facts: Facts,
+    dataset: tuple[str, str],
+    source_of: Callable[[str], str],
+    options: ScanOptions,
+) -> Sample:
+    """Join what the place, the bytes and the options say about one file."""
+    name, root = dataset
+    relative = path[len(root) + 1 :] if path.startswith(root) else path
+    source = source_of(relative) or place.source or facts.sample_id or relative
+    serves = place.serves or place.generator
+    shared = serves == EVERY or SERVES_SEPARATOR in serves
     return Sample(
-        dataset=dataset_name(root),
-        root=str(root),
-        path=str(found.path),
+        dataset=name,
+        root=root,
+        path=path,
         label=place.label,
         generator=place.generator if place.label else REAL,
-        serves=place.generator,
-        group=group_of(place.generator),
-        split=place.split,
+        serves=serves,
+        group="" if shared else group_of(serves, options.groups),
+        split=place.split or split_of(source, options.test_fraction),
         category=place.category,
-        **facts,  # type: ignore[arg-type]
+        source=source,
+        layout=place.layout,
+        **facts._asdict(),
     )
 
 
-_CONTENT = ("sample_id", "format", "mode", "width", "height", "jpeg_quality")
-
-
-def _read_content(found: Found) -> dict[str, object]:
-    if found.is_folder:
-        return {"problem": "is a folder, not an image file", "n_bytes": 0}
-    if not found.path.is_file():
-        return {"problem": "is no regular file", "n_bytes": 0}
-    data = found.path.read_bytes()
-    if not data:
-        return {"problem": "the file is empty"}
-    facts = read_facts(data)
-    return {"sample_id": digest_bytes(data)} | {name: getattr(facts, name) for name in _CONTENT[1:]}
-
-
-def _assign(
-    sample: Sample, found: Found, source_of: Callable[[str], str], options: ScanOptions
-) -> Sample:
-    """Fill in the source and, where the folders name none, the split."""
-    relative = os.path.relpath(sample.path, sample.root)
-    source = source_of(relative) or sample.sample_id or relative
-    split = found.place.split or split_of(source, options.test_fraction)
-    return replace(sample, source=source, split=split)
-
-
-def _notes(kept: list[Found], samples: list[Sample], options: ScanOptions) -> list[str]:
+def _notes(found: Found, samples: list[Sample], options: ScanOptions) -> list[str]:
     notes = []
-    if unsplit := sum(not found.place.split for found in kept):
+    if set(found.layouts) - {"tree"}:
+        read = ", ".join(f"{name} ({n:,} files)" for name, n in found.layouts.most_common())
+        notes.append(f"Read as {read}; force another with --layout.")
+    if unsplit := sum(not place.split for _, place in found.samples):
         notes.append(
             f"{unsplit:,} files lie under no train or test folder: they were split by source, "
             f"{options.test_fraction:.0%} for testing."
         )
+    if n_shared := sum(not sample.group for sample in samples):
+        notes.append(f"{n_shared:,} reals are shared by several generators; each is stored once.")
+    if found.skipped[NOT_NAMED]:
+        where = ", ".join(found.strays[:3]) + (", ..." if len(found.strays) > 3 else "")
+        notes.append(f"{found.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}.")
     if bad := sum(bool(sample.problem) for sample in samples):
         notes.append(
             f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."

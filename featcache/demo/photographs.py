@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from featcache.datasets.layout import IMAGE_SUFFIXES
+from featcache.datasets.walk import IMAGE_SUFFIXES
 from featcache.demo.archives import read_member
 from featcache.errors import DataError, ImageError, MissingExtraError, ResourceError
 from featcache.hashing import digest_bytes

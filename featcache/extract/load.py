@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.datasets import read_bytes
 from featcache.errors import ImageError
 from featcache.extract.requests import Request
 from featcache.extract.stages import StageTimes
@@ -55,7 +55,7 @@ def load(sample: tuple[str, str], streams: Sequence[Request], times: StageTimes)
     name, path = sample
     try:
         with times("read"):
-            data = Path(path).read_bytes()
+            data = read_bytes(path)
             changed = digest_bytes(data) != name
     except OSError as error:
         return Loaded(name, path, unread=f"cannot be read: {error.strerror or error}")
