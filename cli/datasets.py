@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.files import printable
+
+if TYPE_CHECKING:
+    from featcache.audit import AuditResult
 
 app = typer.Typer(no_args_is_help=True, help="Find images and show how many there are of what.")
 
@@ -111,6 +116,118 @@ def views(
     from featcache.views import describe_steps
 
     _list("views", describe_steps(), json, verbose, quiet, ["usage", "summary"])
+
+
+@app.command()
+def audit(
+    data: opt.Data = None,
+    cache: opt.Cache = None,
+    view: Annotated[
+        str | None,
+        typer.Option("--view", help="Judge the files as this view leaves them. [default: clean]"),
+    ] = None,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Decode nothing: no near duplicates, no view.")
+    ] = False,
+    max_per_class: Annotated[
+        int, typer.Option(help="Images of each generator, split and label that are looked at.")
+    ] = 2000,
+    protocol: opt.Protocol = None,
+    generators: opt.Generators = None,
+    groups: opt.Groups = None,
+    workers: opt.Workers = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Say whether the data can be solved without looking at the pictures; find duplicates and leaks."""
+    from featcache.audit import AuditOptions
+    from featcache.audit import audit as run
+    from featcache.cli._data import filter_flags, load_selection
+    from featcache.settings import load_settings
+
+    out.start(verbose, quiet)
+    flags = filter_flags(generators, None, groups, None, protocol)
+    settings = load_settings(cache=cache, data=data, workers=workers, **flags)
+    options = AuditOptions(
+        view=view or "clean",
+        max_per_class=max_per_class,
+        decode=not files_only,
+        workers=settings.workers,
+    )
+    result = run(load_selection(settings), options)
+    path = settings.cache / "audit.json"
+    result.write(path)
+    if json:
+        out.print_json(result.to_dict())
+    else:
+        _show_audit(result)
+        out.say(f"All of it: {path}")
+
+
+@app.command()
+def simulate(
+    photos: Annotated[
+        Path, typer.Option("--photos", metavar="DIR", help="Photographs to start from.")
+    ],
+    target: Annotated[Path, typer.Option("--out", metavar="DIR", help="The tree to make.")],
+    artefacts: Annotated[
+        list[str] | None,
+        typer.Option("--artefacts", metavar="A[,B...]", help="Which. [default: all seven]"),
+    ] = None,
+    strengths: Annotated[
+        list[str] | None,
+        typer.Option("--strengths", metavar="S[,T...]", help="How strong, above 0 up to 1."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="Side of the tiles in pixels.")] = 256,
+    per_photo: Annotated[int, typer.Option(min=1, help="Tiles of a photograph at the most.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Make fakes with one artefact of one strength each: from which strength on is it seen?"""
+    from featcache.datasets.simulate import SimulateOptions, parse_strengths
+    from featcache.datasets.simulate import simulate as run
+    from featcache.settings import split_all
+
+    out.start(verbose, quiet)
+    chosen: dict[str, Any] = {"size": size, "per_photo": per_photo, "seed": seed}
+    if artefacts:
+        chosen["artefacts"] = tuple(split_all(artefacts))
+    if strengths:
+        chosen["strengths"] = parse_strengths(split_all(strengths))
+    made = run(photos, target, SimulateOptions(**chosen))
+    if json:
+        out.print_json({**vars(made), "root": str(made.root)})
+        return
+    out.print_rich(
+        f"{made.root}: {made.n_tiles:,} tiles of {made.n_photos:,} photographs, "
+        f"{len(made.generators)} generators. Next: featcache extract --data {made.root} --backbone NAME"
+    )
+
+
+def _show_audit(result: AuditResult) -> None:
+    columns = ["generator", "verdict", "AUROC", "told by", "real", "fake"]
+    rows = [
+        [
+            name,
+            found.verdict,
+            "-" if found.auroc is None else f"{found.auroc:.2f}",
+            found.feature or "-",
+            found.real if found.feature else "",
+            found.fake if found.feature else "",
+        ]
+        for name, found in result.generators.items()
+    ]
+    out.print_table(columns, rows, right={"AUROC"})
+    for sentence in result.sentences:
+        out.print_rich(printable(sentence))
+    for pair in [*result.duplicates.leaks[:3], *result.duplicates.near_leaks[:3]]:
+        out.say(printable(f"  train {pair.train} = test {pair.test} ({pair.distance} bits)"))
+    for row in result.corrupt[:5]:
+        out.say(printable(f"  {row['path']}: {row['reason']}"))
 
 
 def _list(

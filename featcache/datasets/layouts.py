@@ -243,6 +243,11 @@ LAYOUTS = (
         ),
     ),
     Layout(
+        "simulated",
+        "{train|test}/{artefact}@{strength}/{0_real|1_fake}/{photo}__{tile}.png (datasets simulate)",
+        (rule("**/{split}/{generator:*@*}/{label}", source=r"([^/]+)__[^/]+$"),),
+    ),
+    Layout(
         "ldm-train",
         "latent_diffusion_trainingset/{train|valid}/{category}/*, all fakes (Corvi et al.)",
         (rule("**/latent_diffusion_trainingset/{split}/[{category*}]", generator="ldm", label=1),),

@@ -1,0 +1,150 @@
+"""What occurs twice: equal bytes by sample id, nearly equal pictures by a perceptual hash."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featcache.audit.result import Duplicates, Pair
+from featcache.datasets import Manifest, Sample
+
+MAX_DISTANCE = 4
+"""Bits of 64 in which two perceptual hashes may differ; re-encoded copies differ in 0 to 2."""
+
+SHOWN = 20
+FLAT = 3.0
+"""Grey levels of deviation below which a picture is too plain to be recognised by its hash."""
+
+_BITS = 64
+
+
+def perceptual_hash(image: Image.Image) -> int | None:
+    """Return the 64-bit hash of a picture (imagehash's ``phash``), None where it is too plain.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    """
+    import imagehash
+
+    grey = image.convert("L")
+    if np.asarray(grey.resize((32, 32))).std() < FLAT:
+        return None
+    bits = imagehash.phash(grey).hash.ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def find_duplicates(manifest: Manifest, hashes: Mapping[str, int]) -> Duplicates:
+    """Return copies and leaks.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    hashes : mapping of str to int
+        Perceptual hash by sample id, of those images that were decoded.
+    """
+    files = _distinct_files(manifest)
+    by_id: dict[str, list[Sample]] = defaultdict(list)
+    for sample in files:
+        by_id[sample.sample_id].append(sample)
+    leaks = [pair for same in by_id.values() if (pair := _leak(same))]
+    n_near, near = _near_leaks(files, hashes)
+    sources: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for sample in files:
+        if sample.source != sample.sample_id:
+            sources[sample.dataset, sample.source].add(sample.split)
+    return Duplicates(
+        n_copies=sum(len(same) - 1 for same in by_id.values()),
+        n_leaks=len(leaks),
+        n_near_leaks=n_near,
+        n_shared_sources=sum({"train", "test"} <= splits for splits in sources.values()),
+        leaks=leaks[:SHOWN],
+        near_leaks=near,
+        n_hashed=len(hashes),
+    )
+
+
+def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> list[tuple[int, int, int]]:
+    """Return the pairs of 64-bit hashes that differ in at most so many bits.
+
+    Two such hashes are equal in at least one of ``max_distance + 1`` bands, so only those that share a
+    band are compared.
+
+    Parameters
+    ----------
+    hashes : ndarray of shape (n,), uint64
+        Distinct.
+    max_distance : int in [0, 15]
+
+    Returns
+    -------
+    list of (int, int, int)
+        Places of both, the smaller first, and the number of bits; sorted.
+    """
+    edges = np.linspace(0, _BITS, max_distance + 2).astype(int)
+    found: set[tuple[int, int, int]] = set()
+    for low, high in pairwise(edges):
+        mask = np.uint64(((1 << int(high - low)) - 1) << int(low))
+        bands = hashes & mask
+        order = np.argsort(bands, kind="stable")
+        ends = np.flatnonzero(np.diff(bands[order])) + 1
+        for bucket in np.split(order, ends):
+            if len(bucket) > 1:
+                found.update(_pairs_in(np.sort(bucket), hashes, max_distance))
+    return sorted(found)
+
+
+def _pairs_in(
+    bucket: NDArray[np.intp], hashes: NDArray[np.uint64], max_distance: int
+) -> list[tuple[int, int, int]]:
+    pairs = []
+    for k, i in enumerate(bucket[:-1]):
+        rest = bucket[k + 1 :]
+        bits = np.bitwise_count(hashes[rest] ^ hashes[i])
+        pairs += [
+            (int(i), int(j), int(n)) for j, n in zip(rest, bits, strict=True) if n <= max_distance
+        ]
+    return pairs
+
+
+def _distinct_files(manifest: Manifest) -> list[Sample]:
+    """Return every file once per split, whatever the number of generators that it serves."""
+    return list({(s.path, s.split): s for s in manifest if s.sample_id and not s.problem}.values())
+
+
+def _leak(same: list[Sample]) -> Pair | None:
+    first = {sample.split: sample for sample in reversed(same)}
+    if "train" in first and "test" in first:
+        return Pair(train=first["train"].path, test=first["test"].path)
+    return None
+
+
+def _near_leaks(files: list[Sample], hashes: Mapping[str, int]) -> tuple[int, list[Pair]]:
+    """Return how many pairs of a training and a test image look alike, and the first of them.
+
+    Equal bytes are not counted again.
+    """
+    by_hash: dict[int, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in files:
+        if sample.sample_id in hashes:
+            by_hash[hashes[sample.sample_id]][sample.split].append(sample)
+    values = np.array(sorted(by_hash), dtype=np.uint64)
+    near = [(i, i, 0) for i in range(len(values))] + near_pairs(values, MAX_DISTANCE)
+    n_leaks = 0
+    shown: list[Pair] = []
+    for i, j, bits in near:
+        a, b = by_hash[int(values[i])], by_hash[int(values[j])]
+        for one, other in ((a, b),) if i == j else ((a, b), (b, a)):
+            for x in one["train"]:
+                same = [y for y in other["test"] if y.sample_id != x.sample_id]
+                n_leaks += len(same)
+                shown += [
+                    Pair(train=x.path, test=y.path, distance=bits)
+                    for y in same[: SHOWN - len(shown)]
+                ]
+    return n_leaks, shown

@@ -1,0 +1,124 @@
+"""A probe that sees file facts only: how far does it come, and by which fact?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.tree import DecisionTreeClassifier
+
+from featcache.audit.facts import WORDS, FileFacts, most_common, table
+from featcache.audit.result import GeneratorAudit
+
+SOLVABLE, SUSPICIOUS = 0.95, 0.75
+"""AUROC from which on a set counts as solvable without looking, and as suspicious."""
+
+SURE = 0.6
+"""The lower end of the interval must be above this: a few images are no evidence."""
+
+MAX_DEPTH, FOLDS = 6, 5
+NEARLY = 0.02
+"""A single fact explains the whole where it comes so near."""
+
+
+def look(
+    facts: list[FileFacts], labels: NDArray[np.int64], units: NDArray[np.int64], remedy: str
+) -> GeneratorAudit:
+    """Return what the facts of one generator's files give away.
+
+    Parameters
+    ----------
+    facts : list of FileFacts
+    labels : ndarray of shape (n,), int64 in {0, 1}
+    units : ndarray of shape (n,), int64
+        Photograph of each file; folds never cut through one.
+    remedy : str
+        View that removes what is found, for the sentence.
+    """
+    n_real, n_fake = int((labels == 0).sum()), int((labels == 1).sum())
+    columns = table(facts)
+    whole = _auroc(np.concatenate(list(columns.values()), axis=1), labels, units)
+    if whole is None:
+        sentence = f"Too few images for a verdict ({n_real} real, {n_fake} fake)."
+        return GeneratorAudit(n_real=n_real, n_fake=n_fake, sentence=sentence)
+    alone = {name: _auroc(values, labels, units) or 0.5 for name, values in columns.items()}
+    best = max(alone.values())
+    feature = next(name for name in WORDS if alone[name] >= best - NEARLY)
+    auroc = max(whole, best)
+    interval = _interval(auroc, n_real, n_fake)
+    verdict = _verdict(auroc, interval)
+    found = [fact for fact, label in zip(facts, labels, strict=True) if not label]
+    fakes = [fact for fact, label in zip(facts, labels, strict=True) if label]
+    real, fake = most_common(feature, found), most_common(feature, fakes)
+    return GeneratorAudit(
+        n_real=n_real,
+        n_fake=n_fake,
+        auroc=auroc,
+        auroc_ci=interval,
+        feature="" if verdict == "clean" else WORDS[feature],
+        feature_auroc=alone[feature],
+        features={WORDS[name]: value for name, value in alone.items()},
+        real=real,
+        fake=fake,
+        verdict=verdict,
+        sentence=_sentence(verdict, feature, auroc, alone[feature], (real, fake), remedy),
+    )
+
+
+def _auroc(
+    values: NDArray[np.float64], labels: NDArray[np.int64], units: NDArray[np.int64]
+) -> float | None:
+    """Return the mean AUROC over folds, None where a class has too few photographs for two folds."""
+    folds = min(FOLDS, *(len(np.unique(units[labels == label])) for label in (0, 1)))
+    if folds < 2:
+        return None
+    if (values == values[0]).all():
+        return 0.5
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    scores = []
+    for train, test in splitter.split(values, labels, units):
+        if len(np.unique(labels[test])) == 2 and len(np.unique(labels[train])) == 2:
+            leaf = min(5, 1 + len(train) // 50)
+            tree = DecisionTreeClassifier(
+                max_depth=MAX_DEPTH, min_samples_leaf=leaf, random_state=0
+            )
+            tree.fit(values[train], labels[train])
+            scores.append(roc_auc_score(labels[test], tree.predict_proba(values[test])[:, 1]))
+    return float(np.mean(scores)) if scores else None
+
+
+def _interval(auroc: float, n_real: int, n_fake: int) -> tuple[float, float]:
+    """Return the 95 % interval of Hanley and McNeil (1982)."""
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = auroc * (1 - auroc) + (n_fake - 1) * (q1 - auroc**2) + (n_real - 1) * (q2 - auroc**2)
+    half = 1.96 * math.sqrt(max(variance, 0.0) / (n_real * n_fake))
+    return max(auroc - half, 0.0), min(auroc + half, 1.0)
+
+
+def _verdict(auroc: float, interval: tuple[float, float]) -> str:
+    if auroc >= SOLVABLE and interval[0] > SURE:
+        return "solvable"
+    return "suspicious" if auroc >= SUSPICIOUS and interval[0] > SURE else "clean"
+
+
+def _sentence(
+    verdict: str, feature: str, auroc: float, alone: float, values: tuple[str, str], remedy: str
+) -> str:
+    if verdict == "clean":
+        return f"Not to be told from its files: AUROC {auroc:.2f}."
+    by_one = alone >= auroc - NEARLY
+    what = f"{WORDS[feature]} alone" if by_one else "the facts of its files together"
+    how = "Solvable from" if verdict == "solvable" else "Helped by"
+    detail = f"most by the {WORDS[feature]}: " if not by_one else ""
+    doubt = ""
+    if feature == "bytes_per_pixel":
+        doubt = (
+            " This may be the pictures' own detail rather than their files; the view decides it."
+        )
+    return (
+        f"{how} {what}: AUROC {auroc:.2f} ({detail}real {values[0]}, fake {values[1]})."
+        f"{doubt} Removed by --view {remedy}."
+    )
