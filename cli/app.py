@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from featcache._version import __version__
-from featcache.cli import backbones, cache, datasets, demo, doctor, extract, probe
+from featcache.cli import backbones, cache, datasets, demo, doctor, extract, finetune, probe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,5 +39,6 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
 app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
+app.command("finetune")(finetune.finetune)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

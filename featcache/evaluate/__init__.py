@@ -5,6 +5,7 @@ It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it
 
 from featcache.evaluate.compare import compare
 from featcache.evaluate.export import export_npz
+from featcache.evaluate.given import judge_head
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
 from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
@@ -21,6 +22,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export_npz",
+    "judge_head",
     "load_result",
     "load_scores",
     "result_folder",

@@ -64,12 +64,12 @@ def run_probe(manifest: Manifest, store: FeatureStore, options: ProbeOptions) ->
     tests = data.test_sets(samples, notes)
     scores = score(tests, head, store, keys)
     notes += data.leak_notes(train, [sample for rows in tests.values() for sample in rows])
-    result = _describe(options, keys, train, tests, scores, notes, len(head.weight))
+    result = describe(options, keys, train, tests, scores, notes, len(head.weight))
     result = replace(result, digest=_digest(options, keys, train, tests))
     return Probed(result=result, scores=scores, head=_saved(head, result, store, keys))
 
 
-def _describe(
+def describe(
     options: ProbeOptions,
     keys: list[FeatureKey],
     train: list[Sample],
@@ -78,6 +78,7 @@ def _describe(
     notes: list[str],
     n_features: int,
 ) -> EvalResult:
+    """Judge the scores and return the result, but for what only the caller knows."""
     groups = {name: rows[0].group for name, rows in tests.items()}
     judged = judge(
         scores,
@@ -151,7 +152,10 @@ def _digest(
 
 
 def score(
-    tests: dict[str, list[Sample]], head: Head, store: FeatureStore, keys: list[FeatureKey]
+    tests: dict[str, list[Sample]],
+    head: Head | SavedHead,
+    store: FeatureStore,
+    keys: list[FeatureKey],
 ) -> Scores:
     """Score every test sample once per generator that it serves."""
     rows = [(name, sample) for name, samples in tests.items() for sample in samples]
