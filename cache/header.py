@@ -90,7 +90,7 @@ def read_header(path: Path, key: FeatureKey) -> Header:
             digest = _text(file, layout.ATTR_DIGEST, path)
             writer = _text(file, layout.ATTR_WRITER, path)
             extents = tuple(_extent(file, name, path, status.st_size) for name in layout.DATA_SETS)
-    except ShardError:
+    except StoreError:
         raise
     except FileNotFoundError as error:
         raise vanished(path) from error
@@ -120,7 +120,7 @@ def vanished(path: Path) -> ShardError:
 def _check_identity(file: h5py.File, path: Path, key: FeatureKey) -> None:
     version = int(_scalar(file, layout.ATTR_FORMAT, path))
     if version != layout.FORMAT_VERSION:
-        raise ShardError(
+        raise StoreError(  # not damaged: nothing may drop it
             f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
             "Use the version of featcache that wrote it."
         )

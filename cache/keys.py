@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from featcache.cache import layout
 from featcache.errors import StoreError
 from featcache.hashing import canonical_json, digest_json
+from featcache.parsing import parse_json
 
 FIELDS = (
     "backbone",
@@ -80,6 +83,47 @@ class FeatureKey:
             for name in names
             if mine.get(name) != theirs.get(name)
         ]
+
+
+def parse_key(text: bytes | str) -> FeatureKey:
+    """Return the key that a JSON text from anywhere holds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no JSON object of reasonable size.
+    StoreError
+        If it is no complete key.
+    """
+    fields = parse_json(text, max_bytes=layout.MAX_KEY_BYTES)
+    if not isinstance(fields, dict):
+        raise TypeError("it is no JSON object")
+    key = FeatureKey(fields)
+    for name in ("preprocessing", "view"):
+        if not isinstance(fields[name], dict):
+            raise TypeError(f"its field {name!r} is no JSON object")
+    return key
+
+
+def read_key(path: Path) -> FeatureKey:
+    """Read a key file and check that it lies in the folder of its fingerprint.
+
+    Raises
+    ------
+    StoreError
+        If it is something else: says what to do.
+    """
+    try:
+        with path.open("rb") as file:
+            key = parse_key(file.read(layout.MAX_KEY_BYTES + 1))
+        fits = key.fingerprint == path.parent.name
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path} is no feature key: {error}. Remove the folder {path.parent}."
+        ) from error
+    if not fits:
+        raise StoreError(f"{path} holds another key than its folder says. Remove the folder.")
+    return key
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

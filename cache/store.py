@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from featcache.cache import claims, layout
+from featcache.cache.finding import absent, ambiguous, fits
 from featcache.cache.index import Index, load_index
-from featcache.cache.keys import FeatureKey
+from featcache.cache.keys import FeatureKey, read_key
 from featcache.cache.reading import Reader
 from featcache.cache.shard import Rows, write_shard
-from featcache.errors import MissingFeaturesError, SettingsError, StoreError, unknown_name
+from featcache.errors import StoreError
 from featcache.files import store_error, write_atomic
 from featcache.parsing import parse_json
 
@@ -57,7 +58,7 @@ class FeatureStore:
     def list_keys(self) -> list[FeatureKey]:
         """Return the keys in the store, sorted by name, then fingerprint."""
         files = (self.root / layout.KEYS_FOLDER).glob(f"*/{layout.KEY_FILE}")
-        found = [_read_key(path) for path in files]
+        found = [read_key(path) for path in files]
         return sorted(found, key=lambda key: (key.name, key.fingerprint))
 
     def find(self, name: str, **wanted: str | None) -> FeatureKey:
@@ -78,12 +79,12 @@ class FeatureStore:
             If it has several kinds: says in which fields they differ.
         """
         named = [key for key in self.list_keys() if key.name == name]
-        found = [key for key in named if _fits(key, wanted)]
+        found = [key for key in named if fits(key, wanted)]
         if len(found) == 1:
             return found[0]
         if found:
-            raise _ambiguous(name, found)
-        raise self._absent(name, named)
+            raise ambiguous(name, found)
+        raise absent(self.root, name, named, self.list_keys())
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""
@@ -168,11 +169,11 @@ class FeatureStore:
         Yields False where the shard is there already or another process is making it.
         """
         self.prepare(key)
-        return claims.claim(self._claim(key, name), self._shard(key, name))
+        return claims.claim(self._claim(key, name), self.shard(key, name))
 
     def has(self, key: FeatureKey, name: str) -> bool:
         """Say whether a shard has been made."""
-        return self._shard(key, name).exists()
+        return self.shard(key, name).exists()
 
     def wait(self, key: FeatureKey, name: str) -> None:
         """Return when nobody is making a shard any more; say who does meanwhile."""
@@ -201,7 +202,7 @@ class FeatureStore:
             If the rows may not be stored, or the disk says no.
         """
         self.prepare(key)
-        path = self._shard(key, name)
+        path = self.shard(key, name)
         write_shard(path, key, rows, writer)
         return path
 
@@ -245,7 +246,8 @@ class FeatureStore:
         """Return the folder of a key."""
         return self.root / layout.KEYS_FOLDER / key.fingerprint
 
-    def _shard(self, key: FeatureKey, name: str) -> Path:
+    def shard(self, key: FeatureKey, name: str) -> Path:
+        """Return the file of a shard, whether it has been made or not."""
         return self.folder(key) / f"{name}{layout.SHARD_SUFFIX}"
 
     def _claim(self, key: FeatureKey, name: str) -> Path:
@@ -273,54 +275,3 @@ class FeatureStore:
                 f"The store {self.root} has format {version}; this featcache reads "
                 f"{layout.FORMAT_VERSION}. Use the version of featcache that wrote it."
             )
-
-    def _absent(self, name: str, named: list[FeatureKey]) -> Exception:
-        if named:
-            return MissingFeaturesError(
-                f"The store {self.root} has {name!r}, but not with these settings. "
-                f"It has: {'; '.join(sorted(map(describe, named)))}."
-            )
-        known = {key.name for key in self.list_keys()}
-        if not known:
-            return MissingFeaturesError(
-                f"The store {self.root} has no features. "
-                f"Run 'featcache extract --backbone {name} --data FOLDER' first."
-            )
-        hint = str(unknown_name("feature in the store", name, known))
-        return MissingFeaturesError(f"{hint} To make them: featcache extract --backbone {name}")
-
-
-def describe(key: FeatureKey) -> str:
-    """Return a key in one line for a person."""
-    return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
-
-
-def _read_key(path: Path) -> FeatureKey:
-    try:
-        with path.open("rb") as file:
-            text = file.read(layout.MAX_KEY_BYTES + 1)
-        key = FeatureKey(parse_json(text, max_bytes=layout.MAX_KEY_BYTES))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"{path} is no feature key: {error}. Remove the folder {path.parent}."
-        ) from error
-    if key.fingerprint != path.parent.name:
-        raise StoreError(f"{path} holds another key than its folder says. Remove the folder.")
-    return key
-
-
-def _fits(key: FeatureKey, wanted: dict[str, str | None]) -> bool:
-    fields: dict[str, Any] = {
-        **key.fields,
-        "preset": key.fields["preprocessing"].get("preset"),
-        "view": key.fields["view"].get("name"),
-    }
-    return all(value is None or fields.get(name) == value for name, value in wanted.items())
-
-
-def _ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:
-    differing = sorted({leaf for key in found[1:] for leaf, _, _ in found[0].differences(key)})
-    return SettingsError(
-        f"The store has {len(found)} kinds of {name!r}, which differ in {', '.join(differing)}: "
-        f"{'; '.join(sorted(map(describe, found)))}. Say which with --preset or --precision."
-    )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli import _packs
+from featcache.errors import SettingsError, StoreError
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store.")
+app.command("export")(_packs.export)
+app.command("import")(_packs.import_)
 
 
 @app.command()
@@ -61,35 +64,162 @@ def ls(
 
 
 @app.command()
-def export(
-    features: Annotated[
-        str, typer.Option("--features", metavar="A", help="The feature to export.")
-    ],
-    target: Annotated[Path, typer.Option("--out", metavar="F.npz", help="The file to write.")],
+def verify(
     cache: opt.Cache = None,
-    preset: opt.Preset = None,
-    precision: opt.Precision = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop damaged shards; extract makes them again.")
+    ] = False,
+    sample: Annotated[
+        float, typer.Option("--sample", min=0.0001, max=1.0, help="Share of shards to check.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw with --sample.")] = 0,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Check every byte of the features; exit code 4 where something is wrong and was not mended."""
+    from featcache.cache import FeatureStore, care
+    from featcache.settings import load_settings
+
+    out.start(verbose, quiet)
+    store = FeatureStore(load_settings(cache=cache).cache)
+    report = care.verify(store, fraction=sample, seed=seed, repair=repair)
+    left = len(report.faults) - len(report.dropped)
+    if json:
+        faults = [{"path": str(f.path), "why": f.why} for f in report.faults]
+        dropped = [str(path) for path in report.dropped]
+        out.print_json({**vars(report), "faults": faults, "dropped": dropped})
+    else:
+        for fault in report.faults:
+            out.print_rich(f"BAD {fault.why}")
+        out.print_rich(
+            f"{report.n_shards:,} shards, {report.n_bytes / 1e6:,.1f} MB are good; "
+            f"{len(report.faults):,} bad, {len(report.dropped):,} dropped"
+        )
+        if report.dropped:
+            out.say("Run the same 'featcache extract' again: it makes exactly these anew.")
+    return StoreError.exit_code if left else 0
+
+
+@app.command()
+def gc(
+    cache: opt.Cache = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="KEY", help="A key to remove; see 'cache ls'."),
+    ] = None,
+    unreferenced: Annotated[
+        bool, typer.Option("--unreferenced", help="Also shards of samples in no manifest.")
+    ] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
+    ] = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write one feature with its samples as row-aligned arrays, for notebooks."""
-    from featcache.backbones import canonical
-    from featcache.cache import FeatureStore
+    """List what the store does not need, and with --delete remove it."""
+    from featcache.cache import FeatureStore, care
+    from featcache.cache.explain import pick_key
     from featcache.datasets import load_manifests
-    from featcache.evaluate import export_npz
+    from featcache.settings import load_settings
+
+    out.start(verbose, quiet)
+    store = FeatureStore(load_settings(cache=cache).cache)
+    wanted = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
+    keys = [pick_key(store, text) for text in drop or ()]
+    waste = care.find_waste(store, referenced=wanted, drop=keys)
+    n_bytes = care.remove(waste) if delete else sum(item.n_bytes for item in waste)
+    if json:
+        rows = [{"path": str(w.path), "n_bytes": w.n_bytes, "why": w.why} for w in waste]
+        out.print_json({"deleted": delete, "n_bytes": n_bytes, "waste": rows})
+        return
+    for item in waste:
+        out.print_rich(f"{item.path}: {item.why}, {item.n_bytes / 1e6:,.1f} MB")
+    done = "removed" if delete else "could go; remove them with --delete"
+    out.print_rich(f"{len(waste):,} things, {n_bytes / 1e6:,.1f} MB {done}")
+
+
+@app.command()
+def du(
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Say what takes how much room."""
+    from featcache.cache import FeatureStore, care
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
     root = load_settings(cache=cache).cache
-    store = FeatureStore(root)
-    shape = export_npz(
-        load_manifests(root),
-        store,
-        store.find(canonical(features), preset=preset, precision=precision),
-        target,
-    )
+    usage = care.disk_usage(FeatureStore(root))
+    total = sum(n_bytes for _, _, n_bytes in usage)
     if json:
-        out.print_json({"out": str(target.resolve()), "n_rows": shape[0], "n_features": shape[1]})
+        rows = [{"path": path, "n_files": n, "n_bytes": size} for path, n, size in usage]
+        out.print_json({"cache": str(root), "n_bytes": total, "usage": rows})
+        return
+    table = [[path, f"{n:,}", f"{size / 1e6:,.1f}"] for path, n, size in usage]
+    out.print_table(
+        ["path", "files", "MB"],
+        [*table, ["total", "", f"{total / 1e6:,.1f}"]],
+        right={"files", "MB"},
+    )
+
+
+@app.command()
+def explain(
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A B]", help="Two features or keys of the store."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="Compare what extract would make with the store."),
+    ] = None,
+    cache: opt.Cache = None,
+    preset: opt.Preset = None,
+    precision: opt.Precision = None,
+    view: Annotated[str | None, typer.Option("--view", help="Of the images.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="As for extract.")] = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Say in which field two features differ, or why extract would not find one."""
+    from featcache.backbones import names, resolve
+    from featcache.cache import FeatureStore
+    from featcache.cache.explain import explain, explain_wanted, pick_key
+    from featcache.extract import ExtractOptions, make_requests
+    from featcache.settings import load_settings
+
+    out.start(verbose, quiet)
+    views = [view] if view else []
+    settings = load_settings(
+        cache=cache, preset=preset, precision=precision, device=device, view=views
+    )
+    store = FeatureStore(settings.cache)
+    if backbone:
+        options = ExtractOptions(
+            preset=settings.preset,
+            precision=settings.precision,
+            device=settings.device,
+            views=tuple(settings.view),
+        )
+        wanted = [request.key for request in make_requests([resolve(backbone)], options)]
+        found = [(key, explain_wanted(key, store.list_keys())) for key in wanted]
+    elif keys and len(keys) == 2:
+        first, second = (pick_key(store, names.canonical(text)) for text in keys)
+        found = [(first, explain(first, second))]
     else:
-        out.print_rich(f"{target}: {shape[0]:,} rows x {shape[1]:,} features")
+        raise SettingsError(
+            "Name two features or keys of the store ('featcache cache explain A B'), or say "
+            "--backbone NAME to compare what extract would make."
+        )
+    if json:
+        out.print_json(
+            {"explanations": [{"key": key.fingerprint, "text": text} for key, text in found]}
+        )
+        return
+    for _, text in found:
+        out.print_rich(text)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import socket
 import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from featcache.errors import StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Every temporary file starts like this, so that what a killed process left can be recognised."""
+"""Every temporary file starts like this, then host and process: what a killed one left is recognised."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that no reader ever sees half of it.
-
-    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed; then the
-    folder is flushed, so that the name survives a power cut too.
 
     Parameters
     ----------
@@ -31,23 +35,70 @@ def write_atomic(path: Path, data: bytes) -> None:
     StoreError
         If the disk is full, read-only or gone. ``path`` is then as it was before.
     """
+    with atomic_file(path, len(data)) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path, n_bytes: int = 0) -> Iterator[BinaryIO]:
+    """Give a file to write that becomes ``path`` when the block ends well, and else vanishes.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed; then the
+    folder is flushed, so that the name survives a power cut too.
+
+    Parameters
+    ----------
+    path : Path
+    n_bytes : int
+        How many will be written, for the message about a full disk.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, read-only or gone. ``path`` is then as it was before.
+    """
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
+    except StoreError:
+        raise
     except OSError as error:
-        raise store_error(error, path, len(data)) from error
+        raise store_error(error, path, n_bytes) from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                Path(temporary).unlink(missing_ok=True)
+
+
+def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
+    """Say whether a temporary file was left by a process of this machine that is gone, or a day ago."""
+    match = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([0-9a-f]{{8}})-(\d+)-", path.name)
+    try:
+        if match and match[1] == _host_digest():
+            os.kill(int(match[2]), 0)
+            return False
+        return time.time() - path.lstat().st_mtime > max_age_s
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # no permission: it lives; or the file has just gone
+        return False
+
+
+def _temporary_prefix() -> str:
+    return f"{TEMPORARY_PREFIX}{_host_digest()}-{os.getpid()}-"
+
+
+def _host_digest() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def printable(text: str) -> str:

@@ -132,6 +132,15 @@ class Manifest:
         DataError
             If a column is missing or a value is not what it should be: says the file and the row.
         """
+        try:
+            return cls._read(path)
+        except csv.Error as error:
+            raise DataError(
+                f"{path} is no table: {error}. Run 'featcache datasets scan' again."
+            ) from error
+
+    @classmethod
+    def _read(cls, path: Path) -> Manifest:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""))
         names = next(reader, [])

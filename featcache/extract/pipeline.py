@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureStore
 from featcache.errors import ResourceError
 from featcache.extract import device as dev
+from featcache.extract.behaviour import check_networks
 from featcache.extract.bounded import map_ahead
 from featcache.extract.load import Loaded, load
 from featcache.extract.networks import Networks, PendingBatch, group_by
@@ -84,6 +85,9 @@ class Pipeline:
         self._requests = {request.id: request for request in requests}
         self.networks = Networks(requests, self.device, options.compiled)
         self.batch_size = options.batch_size or self._fit()
+        check_networks(
+            self.networks, requests, store, writer_record(self.device.type, self.batch_size)
+        )
 
     @property
     def on_cpu(self) -> bool:

@@ -1,0 +1,119 @@
+"""How a network behaved when its features were made: what it gives for a few built-in images.
+
+The key says what should determine a feature; libraries are not in it. So the features of some fixed
+images are kept beside each key, and compared whenever the network is loaded again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import layout
+from featcache.errors import FeatcacheWarning
+from featcache.files import store_error, write_atomic
+from featcache.parsing import parse_json
+
+TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
+"""Relative change of a feature vector that devices and batch sizes explain, by precision."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Features of the built-in images, and what computed them.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_images, n_features), float32
+    versions : dict of str to str
+    """
+
+    features: NDArray[np.float32]
+    versions: dict[str, str]
+
+
+def read_behaviour(folder: Path) -> Behaviour | None:
+    """Return what is kept in a key's folder; None where there is nothing usable."""
+    try:
+        data = parse_json((folder / layout.BEHAVIOUR_FILE).read_bytes())
+        shape = tuple(map(int, data["shape"]))
+        values = np.frombuffer(base64.b64decode(data["features"], validate=True), "<f4")
+        versions = {str(name): str(value) for name, value in data["versions"].items()}
+        return Behaviour(values.reshape(shape), versions)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise store_error(error, folder / layout.BEHAVIOUR_FILE, verb="read") from error
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def write_behaviour(folder: Path, behaviour: Behaviour) -> None:
+    """Keep the behaviour in a key's folder."""
+    features = np.ascontiguousarray(behaviour.features, "<f4")
+    document = {
+        "features": base64.b64encode(features.tobytes()).decode("ascii"),
+        "shape": list(features.shape),
+        "versions": behaviour.versions,
+    }
+    write_atomic(folder / layout.BEHAVIOUR_FILE, json.dumps(document, sort_keys=True).encode())
+
+
+def check_behaviour(folder: Path, name: str, precision: str, now: Behaviour) -> float:
+    """Compare a network with what it was when the key's first features were made, or keep it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the key.
+    name, precision : str
+        Of the feature.
+    now : Behaviour
+
+    Returns
+    -------
+    float
+        Largest relative change of a feature vector; 0 where nothing was kept before.
+
+    Warns
+    -----
+    FeatcacheWarning
+        If it moved beyond what the precision explains: says which libraries changed.
+    """
+    before = read_behaviour(folder)
+    if before is None:
+        write_behaviour(folder, now)
+        return 0.0
+    change = relative_change(before.features, now.features)
+    if change > TOLERANCE.get(precision, 1e-3):
+        warnings.warn(_words(name, change, before.versions, now.versions), FeatcacheWarning, 2)
+    return change
+
+
+def relative_change(before: NDArray[Any], now: NDArray[Any]) -> float:
+    """Return the largest |now - before| / |before| over vectors; infinite where shapes differ."""
+    if before.shape != now.shape or not (np.isfinite(before).all() and np.isfinite(now).all()):
+        return float("inf")
+    lengths = np.maximum(np.linalg.norm(before, axis=1), 1e-12)
+    return float((np.linalg.norm(now - before, axis=1) / lengths).max(initial=0.0))
+
+
+def _words(name: str, change: float, before: dict[str, str], now: dict[str, str]) -> str:
+    changed = [
+        f"{package} {before.get(package, 'none')} -> {now.get(package, 'none')}"
+        for package in sorted({*before, *now})
+        if before.get(package) != now.get(package)
+    ]
+    why = f"since then changed: {', '.join(changed)}" if changed else "no version changed"
+    return (
+        f"The network of {name!r} does not behave as when the features in the store were made: "
+        f"vectors of the built-in images moved by {change:.2g} ({why}). New features will not match "
+        "the old ones: use the old versions, or make all anew in another --cache."
+    )
