@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from featcache.errors import StoreError
+from featcache.errors import FeatcacheError, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Every temporary file starts like this, then host and process: what a killed one left is recognised."""
@@ -99,6 +99,60 @@ def _temporary_prefix() -> str:
 
 def _host_digest() -> str:
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+@contextmanager
+def whole_folder(root: Path) -> Iterator[Path]:
+    """Make a folder that appears whole or not at all, in the place of an older one.
+
+    Parameters
+    ----------
+    root : Path
+        Where the folder shall be.
+
+    Yields
+    ------
+    Path
+        A temporary folder beside it, to be filled; it is put in place when the block ends without
+        an error, and removed otherwise.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, read-only or gone.
+    """
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _drop_leftovers(root.parent)
+        folder = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+        try:
+            yield folder
+            folder.chmod(0o777 & ~_umask())
+            _replace(folder, root)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except FeatcacheError:  # some of them are OSErrors too, and say what is wrong already
+        raise
+    except OSError as error:
+        raise store_error(error, root) from error
+
+
+def _replace(folder: Path, root: Path) -> None:
+    """Put a folder in its place; the old one leaves that place whole, so that a kill leaves no half."""
+    if root.exists():
+        old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+        os.replace(root, old)
+        os.replace(folder, root)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(folder, root)
+
+
+def _drop_leftovers(folder: Path) -> None:
+    """Remove the folders that earlier runs left when they were killed."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir() and temporary_is_dead(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def printable(text: str) -> str:

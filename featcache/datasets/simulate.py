@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ from featcache.datasets.containers import read_bytes
 from featcache.datasets.groups import STRENGTH_MARK
 from featcache.datasets.scan import split_of
 from featcache.datasets.walk import IMAGE_SUFFIXES, suffix_of, walk
-from featcache.errors import DataError, FeatcacheError, ImageError, SettingsError, unknown_name
-from featcache.files import TEMPORARY_PREFIX, store_error
+from featcache.errors import DataError, ImageError, SettingsError, unknown_name
+from featcache.files import whole_folder
 from featcache.hashing import digest_bytes
 from featcache.images import decode
 from featcache.progress import progress
@@ -102,25 +101,11 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
     tiles = {name: cut for name, cut in tiles.items() if cut}
     splits = _splits(sorted(tiles), options.test_fraction)
     n_tiles = sum(map(len, tiles.values()))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=out.parent))
-        try:
-            with progress("simulate", n_tiles * len(generators)) as advance:
-                for name, cut in tiles.items():
-                    for i, tile in enumerate(cut):
-                        _write_tile(
-                            folder / splits[name], f"{name}__{i}", tile, generators, options
-                        )
-                        advance(len(generators))
-            folder.chmod(0o755)
-            os.replace(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except FeatcacheError:
-        raise
-    except OSError as error:
-        raise store_error(error, out) from error
+    with whole_folder(out) as folder, progress("simulate", n_tiles * len(generators)) as advance:
+        for name, cut in tiles.items():
+            for i, tile in enumerate(cut):
+                _write_tile(folder / splits[name], f"{name}__{i}", tile, generators, options)
+                advance(len(generators))
     return Simulated(out, list(generators), len(tiles), n_tiles)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +15,8 @@ from PIL import Image
 from featcache.demo.crops import Crop, cut, held_out_photos, plan_crops
 from featcache.demo.generators import GENERATORS, Pixels, make_fakes
 from featcache.demo.photographs import SIZE, Photo, load_folder, load_packaged
-from featcache.errors import DataError, FeatcacheError
-from featcache.files import TEMPORARY_PREFIX, store_error
+from featcache.errors import DataError
+from featcache.files import whole_folder
 from featcache.progress import progress
 
 VERSION = 1
@@ -29,9 +27,6 @@ QUALITY = 92
 
 RECORD = "demo.json"
 N_REALS = 200
-
-LEFTOVER_AGE_S = 6 * 3600
-"""Seconds after which a temporary folder is surely nobody's work in progress."""
 
 
 @dataclass(frozen=True)
@@ -146,39 +141,9 @@ def _write_whole(
     root: Path, photos: dict[str, Photo], crops: list[Crop], record: dict[str, Any]
 ) -> None:
     """Make the tree in a temporary folder beside its place, then put it there."""
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        _drop_leftovers(root.parent)
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root.parent))
-        try:
-            _write_images(folder, photos, crops)
-            (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-            folder.chmod(0o755)
-            _replace(folder, root)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except FeatcacheError:  # some of them are OSErrors too, and say what is wrong already
-        raise
-    except OSError as error:
-        raise store_error(error, root) from error
-
-
-def _replace(folder: Path, root: Path) -> None:
-    """Put a tree in its place; the old one leaves that place whole, so that a kill leaves no half."""
-    if root.exists():
-        old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root.parent))
-        os.replace(root, old)
-        os.replace(folder, root)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(folder, root)
-
-
-def _drop_leftovers(folder: Path) -> None:
-    """Remove what earlier runs left when they were killed; a young one may be at work."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE_S:
-            shutil.rmtree(leftover, ignore_errors=True)
+    with whole_folder(root) as folder:
+        _write_images(folder, photos, crops)
+        (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> None:
