@@ -71,7 +71,14 @@ def finetune(
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
     ] = None,
     workers: opt.Workers = None,
+    layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
+    protocol: opt.Protocol = None,
+    classes: opt.Classes = None,
+    generators: opt.Generators = None,
+    categories: opt.Categories = None,
+    groups: opt.Groups = None,
+    max_per_class: opt.MaxPerClass = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the steps, time one, and train nothing.")
     ] = False,
@@ -81,11 +88,14 @@ def finetune(
 ) -> None:
     """Train a backbone's last blocks, or a LoRA, with a head; compare it with the frozen backbone."""
     from featcache.backbones.weights import parse_weights
+    from featcache.cli._data import filter_flags
     from featcache.finetune import FinetuneOptions
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
     settings = load_settings(
+        **filter_flags(generators, categories, groups, max_per_class, protocol, classes),
+        layout=layout,
         cache=cache,
         data=[*(data or ()), *(roots or ())],
         backbone=[backbone] if backbone else None,
@@ -127,12 +137,11 @@ def _run(
 ) -> None:
     """Fine-tune, or forecast it, and print."""
     from featcache.cache import FeatureStore
-    from featcache.cli._data import scan_roots
-    from featcache.datasets import merge
+    from featcache.cli._data import scan_selection
     from featcache.finetune import finetune as run
     from featcache.finetune import forecast_finetune
 
-    manifest = merge(scan.manifest for scan in scan_roots(settings))
+    manifest = scan_selection(settings)
     if dry_run:
         _show_forecast(forecast_finetune(manifest, options), json)
         return

@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbones import Preprocessing
-from featcache.datasets import Sample
+from featcache.datasets import Sample, read_bytes
 from featcache.errors import DataError, ImageError
 from featcache.hashing import digest_bytes
 from featcache.images import decode
@@ -81,7 +80,7 @@ def load_batches(
 def load(sample: Sample, view: View, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Return the pixels (size, size, 3) of one sample, as extraction makes them."""
     try:
-        data = Path(sample.path).read_bytes()
+        data = read_bytes(sample.path)
     except OSError as error:
         raise _refusal(sample, f"cannot be read: {error.strerror or error}") from error
     if digest_bytes(data) != sample.sample_id:
