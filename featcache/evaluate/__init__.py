@@ -7,6 +7,7 @@ from featcache.evaluate.compare import compare
 from featcache.evaluate.export import export_npz
 from featcache.evaluate.given import judge_head
 from featcache.evaluate.options import ProbeOptions
+from featcache.evaluate.priors import ap_at_priors
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
 from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
 from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores, TrainResult
@@ -19,6 +20,7 @@ __all__ = [
     "Probed",
     "Scores",
     "TrainResult",
+    "ap_at_priors",
     "compare",
     "evaluate",
     "export_npz",

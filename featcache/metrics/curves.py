@@ -122,9 +122,7 @@ def oracle_threshold(counted: Counted) -> Float:
 
 
 def _youden(counted: Counted) -> Float:
-    """Return TPR - FPR at each step."""
-    n_fake, n_real = counted.n_fake[:, None], counted.n_real[:, None]
-    return np.asarray(counted.hits / n_fake - counted.alarms / n_real)
+    return np.asarray(counted.tpr - counted.fpr)
 
 
 def hit_rate_at(counted: Counted, percent: int) -> Float:
@@ -132,27 +130,27 @@ def hit_rate_at(counted: Counted, percent: int) -> Float:
 
     A threshold cannot part tied scores, so there is no interpolation between steps.
     """
-    few = 100.0 * counted.alarms <= percent * counted.n_real[:, None]  # exact in whole numbers
-    positions = np.append(0, counted.ranked.hits)[few.sum(axis=1)]
+    allowed = percent * counted.n_real / 100
+    rows = zip(counted.reals_up_to, allowed, strict=True)
+    reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
+    steps = counted.ranked.alarms.searchsorted(reals, side="right")
+    positions = np.append(0, counted.ranked.hits)[steps]
     caught = counted.fakes_up_to[np.arange(len(positions)), positions]
     return np.asarray(caught / counted.n_fake)
 
 
 def equal_error_rate(counted: Counted) -> Float:
     """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR."""
-    n_fake, n_real = counted.n_fake, counted.n_real
-    early = counted.hits * n_real[:, None] + counted.alarms * n_fake[:, None]
-    step = (early < (n_fake * n_real)[:, None]).sum(axis=1)
-    step = np.minimum(step, early.shape[1] - 1)  # only without a class
-    rows = np.arange(len(step))
-    tpr = counted.hits[rows, step] / n_fake
-    fpr = counted.alarms[rows, step] / n_real
-    tpr_before = tpr - counted.gains[rows, step] / n_fake
-    fpr_before = counted.alarms_before[rows, step] / n_real
+    tpr, fpr = counted.tpr, counted.fpr
+    rows = np.arange(len(tpr))
+    step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
+    tpr_after, fpr_after = tpr[rows, step], fpr[rows, step]
+    tpr_before = tpr_after - counted.gains[rows, step] / counted.n_fake
+    fpr_before = counted.alarms_before[rows, step] / counted.n_real
     missing = 1.0 - tpr_before - fpr_before  # > 0: the crossing lies on the step, not before it
-    rise = (tpr - tpr_before) + (fpr - fpr_before)
+    rise = (tpr_after - tpr_before) + (fpr_after - fpr_before)
     share = np.divide(missing, rise, out=np.zeros_like(rise), where=rise > 0)
-    crossing = fpr_before + share * (fpr - fpr_before)
+    crossing = fpr_before + share * (fpr_after - fpr_before)
     return np.asarray(np.where(missing > 0, crossing, 1.0 - tpr_before))
 
 

@@ -188,6 +188,16 @@ class Counted:
         return _columns(self.reals_up_to, self.ranked.alarms_before)
 
     @cached_property
+    def tpr(self) -> Float:
+        """Share of the fakes up to each step; shape (n_resamples, n_steps)."""
+        return np.asarray(self.hits / self.n_fake[:, None])
+
+    @cached_property
+    def fpr(self) -> Float:
+        """Share of the reals up to each step; shape (n_resamples, n_steps)."""
+        return np.asarray(self.alarms / self.n_real[:, None])
+
+    @cached_property
     def error_sums(self) -> Float | None:
         """Weighted sums of the columns of ``Sorted.errors``; shape (n_resamples, 11)."""
         if self.ranked.errors is None:

@@ -59,24 +59,43 @@ class Resamples:
         ndarray of shape (stop - start, n_sources), int32
             The same for a resample whatever the range it is asked for in.
         """
-        return self.drawer()(start, stop)
+        draw, place = self.drawer()
+        return draw(start, stop)[:, place]
 
-    def drawer(self) -> Callable[[int, int], NDArray[np.int32]]:
-        """Return :meth:`counts` with its preparation done, for many ranges."""
-        members = np.argsort(self.strata, kind="stable")
-        _, first, size = np.unique(self.strata[members], return_index=True, return_counts=True)
-        sizes, firsts = np.repeat(size, size).astype(np.float64), np.repeat(first, size)
+    def drawer(self) -> tuple[Callable[[int, int], NDArray[np.int32]], Index]:
+        """Return a function like :meth:`counts` whose columns are sources by stratum, and their places.
 
-        def counts(start: int, stop: int) -> NDArray[np.int32]:
-            drawn = np.empty((stop - start, len(members)), dtype=np.int32)
+        Returns
+        -------
+        callable
+            ``(start, stop)`` to counts of shape (stop - start, n_sources).
+        ndarray of shape (n_sources,), int
+            The column of each source.
+        """
+        order = np.argsort(self.strata, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        _, first, size = np.unique(self.strata[order], return_index=True, return_counts=True)
+        sizes, firsts = np.repeat(size, size).astype(np.uint64), np.repeat(first, size)
+
+        def draw(start: int, stop: int) -> NDArray[np.int32]:
+            drawn = np.empty((stop - start, len(order)), dtype=np.int32)
             for row in range(start, stop):
-                picks = np.random.default_rng((self.seed, row)).random(len(members))
-                picks *= sizes
-                chosen = picks.astype(np.int64) + firsts
-                drawn[row - start, members] = np.bincount(chosen, minlength=len(members))
+                picks = _picks(np.random.default_rng((self.seed, row)), sizes) + firsts
+                drawn[row - start] = np.bincount(picks, minlength=len(order))
             return drawn
 
-        return counts
+        return draw, place
+
+
+def _picks(rng: np.random.Generator, sizes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Draw for each size a number from 0 to size - 1.
+
+    The upper half of size x 32 random bits: three times as fast as ``rng.integers`` with sizes, and each
+    number's chance is right to one part in 2^32 / size.
+    """
+    bits = rng.integers(0, 2**64, (len(sizes) + 1) // 2, dtype=np.uint64).view(np.uint32)
+    return ((bits[: len(sizes)] * sizes) >> np.uint64(32)).view(np.int64)
 
 
 def bootstrap(
@@ -104,9 +123,9 @@ def bootstrap(
     -------
     dict of generator to dict of metric to ndarray of shape (n_resamples,)
     """
-    draw = resamples.drawer()
+    draw, place = resamples.drawer()
     places = {
-        name: (sources[name][scores.fakes], sources[name][scores.reals])
+        name: (place[sources[name][scores.fakes]], place[sources[name][scores.reals]])
         for name, scores in ranked.items()
     }
 
