@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from featcache.cache import claims, layout
 from featcache.cache.header import damaged, read_header
 from featcache.cache.keys import FeatureKey, read_key
-from featcache.cache.shard import read_payload
+from featcache.cache.shard import decode_ids, read_payload
 from featcache.cache.store import FeatureStore
 from featcache.errors import ShardError, StoreError
 from featcache.files import TEMPORARY_PREFIX, store_error, temporary_is_dead
@@ -119,7 +119,7 @@ def check_shard(path: Path, key: FeatureKey) -> int:
     ids = contents.ids
     if not sink.finite:
         raise damaged(path, "it holds NaN or Inf")
-    if (ids[1:] <= ids[:-1]).any() or contents.rejects.keys() & set(ids.astype(str).tolist()):
+    if (ids[1:] <= ids[:-1]).any() or contents.rejects.keys() & decode_ids(ids):
         raise damaged(path, "its sample ids are not sorted and each there once")
     return header.size
 
@@ -216,7 +216,7 @@ def _in_folder(
         return
     key = read_key(folder / layout.KEY_FILE)
     for entry in store.index(key).entries:
-        ids = {*entry.ids.astype(str).tolist(), *entry.rejects}
+        ids = {*decode_ids(entry.ids), *entry.rejects}
         if ids.isdisjoint(referenced):
             yield Waste(folder / entry.name, entry.header.size, "no sample of it is in a manifest")
 

@@ -139,7 +139,7 @@ def _scalar(file: h5py.File, name: str, path: Path) -> Any:
 
 def _text(file: h5py.File, name: str, path: Path) -> str:
     value = _scalar(file, name, path)
-    if not isinstance(value, str) or len(value) > layout.MAX_KEY_BYTES:
+    if not isinstance(value, str) or not value.isascii() or len(value) > layout.MAX_KEY_BYTES:
         raise damaged(path, f"the attribute {name!r} is no text of reasonable length")
     return value
 

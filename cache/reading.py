@@ -70,6 +70,11 @@ class Reader:
             for future in [pool.submit(task) for task in tasks]:
                 future.result()
 
+    def forget(self) -> None:
+        """Check every shard again when it is next met."""
+        for column in self._columns:
+            column.checked.clear()
+
 
 class _Column:
     """One key's part of the joined features."""
@@ -86,7 +91,7 @@ class _Column:
         self._key, self._folder, self._index = key, folder, index
         self._shards, self._rows = shards, rows
         self._where = slice(start, start + index.n_features)
-        self._checked: set[int] = set()
+        self.checked: set[int] = set()
 
     def tasks(self, part: slice, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
         """Yield one piece of work for each shard: they fill different rows and can run side by side."""
@@ -101,11 +106,11 @@ class _Column:
             yield partial(self._read, int(number), entry, target)
 
     def _read(self, number: int, entry: Entry, target: _Target) -> None:
-        if number in self._checked:
+        if number in self.checked:
             self._fetch(entry, target)
         else:
             read_payload(self._folder / entry.name, self._key, entry.header, target)
-            self._checked.add(number)
+            self.checked.add(number)
 
     def _fetch(self, entry: Entry, target: _Target) -> None:
         """Read only the rows that are wanted: the whole shard was checked before."""

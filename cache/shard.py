@@ -257,3 +257,8 @@ def _encode(rows: Rows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 def _decode(texts: NDArray[Any]) -> list[str]:
     return [text.decode("utf-8", "replace") for text in texts.tolist()]
+
+
+def decode_ids(ids: NDArray[Any]) -> set[str]:
+    """Return the ids of an array (n,) of S32 as text; what is no text matches nothing."""
+    return set(_decode(ids))

@@ -17,7 +17,7 @@ from featcache.cache.finding import absent, ambiguous, fits
 from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey, read_key
 from featcache.cache.reading import Reader
-from featcache.cache.shard import Rows, write_shard
+from featcache.cache.shard import Rows, decode_ids, write_shard
 from featcache.errors import StoreError
 from featcache.files import store_error, write_atomic
 from featcache.parsing import parse_json
@@ -88,7 +88,7 @@ class FeatureStore:
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""
-        return {name.decode("ascii", "replace") for name in self.index(key).ids.tolist()}
+        return decode_ids(self.index(key).ids)
 
     def rejects(self, key: FeatureKey) -> dict[str, str]:
         """Return sample id and reason of every image that gave no feature under a key."""
@@ -123,7 +123,7 @@ class FeatureStore:
         ShardError
             If a shard is damaged.
         """
-        reader = self._reader(keys, ids)
+        reader = self.reader(keys, ids)
         out = np.empty((len(ids), reader.n_features), dtype)
         reader.read(slice(0, len(ids)), out)
         return out
@@ -149,7 +149,7 @@ class FeatureStore:
         (slice, ndarray of shape (n, sum of n_features))
             Which of ``ids``, and their features in a new array. A shard is checked when it is first met.
         """
-        reader = self._reader(keys, ids)
+        reader = self.reader(keys, ids)
         for start in range(0, len(ids), rows):
             part = slice(start, min(start + rows, len(ids)))
             out = np.empty((part.stop - start, reader.n_features), dtype)
@@ -253,7 +253,8 @@ class FeatureStore:
     def _claim(self, key: FeatureKey, name: str) -> Path:
         return self.folder(key) / f"{name}{layout.CLAIM_SUFFIX}"
 
-    def _reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:
+    def reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:
+        """Return what reads the features of these samples, block by block if need be."""
         several = [keys] if isinstance(keys, FeatureKey) else list(keys)
         return Reader([(key, self.folder(key), self.index(key)) for key in several], ids)
 

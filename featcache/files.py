@@ -189,6 +189,22 @@ def store_error(
     return StoreError(f"{path} cannot be {verb}: {error.strerror or error}.")
 
 
+def check_room(folder: Path, n_bytes: int, what: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises
+    ------
+    StoreError
+        If fewer than ``n_bytes`` are free for the folder.
+    """
+    free = _free(folder / "file")
+    if n_bytes > free:
+        raise StoreError(
+            f"The disk is full: {what} need {n_bytes:,} bytes and {free:,} are free for {folder}. "
+            "Nothing was begun. Free some space or choose another folder (--cache)."
+        )
+
+
 def _free(path: Path) -> int:
     """Return the free bytes on the disk that would hold ``path``."""
     for folder in path.parents:

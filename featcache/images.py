@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -27,6 +27,26 @@ DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", 
 
 MAX_PIXELS = 120_000_000
 """An image of more pixels is refused before it is decoded (a bomb needs a few bytes to fill the memory)."""
+
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "TGA",
+    "ICO",
+)
+"""What is decoded. Pillow knows more; one of these (EPS) runs a program, and photographs come in none."""
+
+MAX_JPEG_SCANS = 200
+"""Passes over the picture that a progressive JPEG may take: a few bytes can ask for millions."""
 
 # What Pillow's plug-ins raise on damaged files, found by feeding them damaged files.
 _DECODE_ERRORS = (
@@ -103,6 +123,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         warnings.simplefilter("ignore")
         image = _open(data)
         _check_size(image, max_pixels)
+        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+            raise ImageError(f"the JPEG takes more than {MAX_JPEG_SCANS} passes to decode")
         try:
             image.load()
             return _to_rgb(image)
@@ -255,9 +277,16 @@ def _ijg_mean(quality: int) -> float:
 _IJG_MEANS = np.array([_ijg_mean(quality) for quality in range(1, 101)])
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return those of our formats that this Pillow can read."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:

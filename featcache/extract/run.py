@@ -20,6 +20,7 @@ from featcache.extract.requests import Request, make_requests
 from featcache.extract.rows import refusal
 from featcache.extract.share import await_others, without
 from featcache.extract.summary import ExtractSummary
+from featcache.files import check_room
 from featcache.progress import progress
 
 if TYPE_CHECKING:
@@ -93,10 +94,15 @@ def forecast(
             "n_cached": plans[request.id].n_cached,
             "n_missing": plans[request.id].n_missing,
             "n_shards": len(plans[request.id].jobs),
-            "n_bytes": plans[request.id].n_missing * (4 * request.spec.n_features + 32),
+            "n_bytes": _n_bytes(plans[request.id], request),
         }
         for request in requests
     ]
+
+
+def _n_bytes(work: Plan, request: Request) -> int:
+    """Return what the missing features of a request will take on disk."""
+    return work.n_missing * (4 * request.spec.n_features + 32)
 
 
 def _plans(
@@ -122,6 +128,11 @@ def _reports(
     if not items:
         return
     needed = [request for request in requests if plans[request.id].jobs]
+    check_room(
+        store.root,
+        sum(_n_bytes(plans[request.id], request) for request in needed),
+        "the features that are missing",
+    )
     for request in needed:
         store.prepare(request.key)
     engine = open_engine(options.engine, workers=options.processes, address=options.address)
