@@ -183,7 +183,10 @@ def timm_config(name: str) -> tuple[str, Any]:
     if not timm.is_model(architecture):
         near = timm.list_models(f"*{architecture}*") or timm.list_models()
         raise unknown_name("model of timm", architecture, near[:40])
-    cfg = timm.get_pretrained_cfg(name)
+    try:
+        cfg = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # what timm raises for a tag that it does not have
+        cfg = None
     if cfg is None:
         tags = timm.list_pretrained(f"{architecture}.*")
         raise SettingsError(f"timm has no weights {name!r}. It has: {', '.join(tags) or 'none'}.")

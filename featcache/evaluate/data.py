@@ -34,7 +34,11 @@ def joinable(
     usable = manifest.usable()
     rejected = {name for key in keys for name in store.rejects(key)}
     samples = [sample for sample in usable if sample.sample_id not in rejected]
-    notes = []
+    notes = [
+        f"{key.name!r} comes from a network with random weights: a test, not a finding."
+        for key in keys
+        if str(key.fields["weights"]).startswith("random:")
+    ]
     if n_bad := len(manifest) - len(samples):
         notes.append(
             f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
