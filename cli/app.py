@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from featcache._version import __version__
-from featcache.cli import backbones, cache, datasets, demo, doctor, extract, finetune, probe
+from featcache.cli import (
+    attend,
+    backbones,
+    cache,
+    datasets,
+    demo,
+    doctor,
+    embed,
+    extract,
+    finetune,
+    probe,
+    report,
+    score,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,5 +53,10 @@ app.add_typer(backbones.app, name="backbones")
 app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
 app.command("finetune")(finetune.finetune)
+app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("embed")(embed.embed)
+app.command("attend")(attend.attend)
+app.command("spectra")(embed.spectra)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

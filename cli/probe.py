@@ -87,18 +87,20 @@ def _run(
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
     from featcache.datasets.scan import dataset_name
-    from featcache.evaluate import run_probe, save_result
+    from featcache.evaluate import ready_for_field, run_probe, save_result
     from featcache.reports import write_report
     from featcache.reports.scores import write_scores
 
     names = [dataset_name(root.resolve()) for root in settings.data]
     manifest = load_manifests(settings.cache, names or None)
-    probed = run_probe(manifest, FeatureStore(settings.cache), options)
+    store = FeatureStore(settings.cache)
+    probed = run_probe(manifest, store, options)
     result = probed.result
     kept = save_result(settings.cache, result, probed.scores, probed.head)
     out.say(f"Result: {kept}")
     if save:
-        out.say(f"Head: {probed.head.save(save)}")
+        head = ready_for_field(probed.head, manifest, store, options)
+        out.say(f"Head: {head.save(save)}")
     if scores:
         out.say(f"Scores: {write_scores(probed.scores, scores)}")
     if report:

@@ -5,6 +5,7 @@ It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it
 
 from featcache.evaluate.compare import compare
 from featcache.evaluate.export import export_npz
+from featcache.evaluate.field import ready_for_field
 from featcache.evaluate.given import judge_head
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.priors import ap_at_priors
@@ -27,6 +28,7 @@ __all__ = [
     "judge_head",
     "load_result",
     "load_scores",
+    "ready_for_field",
     "result_folder",
     "run_probe",
     "save_result",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from safetensors.numpy import load, save
 from featcache.errors import DataError
 from featcache.files import write_atomic
 from featcache.hashing import canonical_json
+from featcache.probes.calibration import Calibration, read_calibration
+from featcache.probes.spread import Spread, read_spread, spread_tensors
 
 Features = NDArray[np.float32] | NDArray[np.float64]
 
@@ -44,6 +46,10 @@ class SavedHead:
         Each feature vector is divided by its Euclidean norm first.
     meta : dict
         ``head``, ``C``, ``scaling``, ``train``, ``versions``, …: where it comes from.
+    calibration : Calibration or None
+        From logits to probabilities that held-out training images bear out.
+    spread : Spread or None
+        Where the training features lie, to say how far outside another image is.
     """
 
     weight: NDArray[np.float64]
@@ -53,6 +59,8 @@ class SavedHead:
     threshold: float = 0.5
     l2: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    spread: Spread | None = None
 
     @property
     def n_features(self) -> int:
@@ -91,12 +99,15 @@ class SavedHead:
             The file, absolute.
         """
         tensors = {"weight": self.weight.astype(np.float64), "bias": np.array([self.bias])}
+        if self.spread is not None:
+            tensors |= spread_tensors(self.spread)
         about = {
             "format": FORMAT,
             "feature_keys": canonical_json(self.feature_keys),
             "widths": canonical_json(self.widths),
             "threshold": repr(float(self.threshold)),
             "l2": canonical_json(self.l2),
+            "calibration": json.dumps(asdict(self.calibration) if self.calibration else None),
             "meta": json.dumps(dict(self.meta), sort_keys=True),
         }
         write_atomic(path, save(tensors, about))
@@ -158,6 +169,8 @@ def _parse(tensors: dict[str, NDArray[Any]], about: dict[str, str]) -> SavedHead
         threshold=threshold,
         l2=bool(json.loads(about["l2"])),
         meta=json.loads(about["meta"]),
+        calibration=read_calibration(json.loads(about.get("calibration", "null"))),
+        spread=read_spread(tensors, len(weight)),
     )
 
 

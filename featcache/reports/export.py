@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.errors import SettingsError
 from featcache.files import write_atomic
-from featcache.reports.cells import full_text, interval_text, value_text
+from featcache.reports.cells import full_text
 from featcache.reports.extras import require_viz
 from featcache.reports.report import Report
 from featcache.reports.tables import Column, Table, TableRow
@@ -87,7 +87,7 @@ def to_json(report: Report) -> str:
             for part in report.parts
         ],
     }
-    return json.dumps(_json_ready(document), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+    return json.dumps(json_ready(document), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
 
 
 def markdown(report: Report) -> str:
@@ -154,14 +154,12 @@ def _latex_files(report: Report) -> dict[str, str]:
     return files | {"latex/report.tex": latex_document(report.title, list(tables))}
 
 
-def _json_ready(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """Return a value with None for every float that JSON cannot hold, and text as keys."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _json_ready(item) for name, item in value.items()}
+        return {str(name): json_ready(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json_ready(item) for item in value]
+        return [json_ready(item) for item in value]
     return value
-
-
-__all__ = ["FORMATS", "frame", "interval_text", "markdown", "to_json", "value_text", "write_tables"]

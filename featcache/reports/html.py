@@ -163,6 +163,22 @@ def _draw(part: Part) -> _Drawn | None:
     )
 
 
+def figures_of(report: Report) -> dict[str, str]:
+    """Return every figure of a report as SVG, by a name for its file; text takes the reader's colour."""
+    figures: dict[str, str] = {}
+    for part in report.parts:
+        drawn = _draw(part)
+        if drawn is None:
+            continue
+        for name in ("chart", "reliability", "views", "path"):
+            if text := getattr(drawn, name):
+                figures[f"{part.anchor}-{name}"] = str(text)
+        for number, one in enumerate(drawn.sets, 1):
+            for name in ("histogram", "roc", "pr"):
+                figures[f"{part.anchor}-set{number}-{name}"] = str(getattr(one, name))
+    return figures
+
+
 def _sets(part: Part) -> tuple[_Set, ...]:
     from markupsafe import Markup
 

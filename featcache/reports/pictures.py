@@ -26,13 +26,15 @@ class Thumbnail:
     height: int = 0
 
 
-def thumbnail(path: str) -> Thumbnail:
+def thumbnail(path: str, side: int = MAX_SIDE) -> Thumbnail:
     """Return a small copy of a picture, decoded by the rules that the backbones use.
 
     Parameters
     ----------
     path : str
         The file; it may hold surrogate escapes.
+    side : int, pixels
+        Of the larger side, at most.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def thumbnail(path: str) -> Thumbnail:
         return Thumbnail(reason=visible(error.strerror or str(error)))
     except ValueError as error:
         return Thumbnail(reason=visible(str(error)))
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,63 @@
+"""``featcache attend``: where networks look."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcache.cli import _options as opt
+from featcache.cli import _output as out
+
+
+def attend(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.")],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", metavar="A[,B...]", help="Backbones, drawn side by side."),
+    ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option("--head", metavar="FILE", help="Show what pushes this head's score."),
+    ] = None,
+    target: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the pictures are put.")
+    ] = Path("attend"),
+    weights: opt.Weights = None,
+    random_init: opt.RandomInit = None,
+    preset: opt.Preset = None,
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Draw attention, rollout and response of backbones over images."""
+    from featcache.attend import AttendOptions
+    from featcache.attend import attend as run
+    from featcache.backbones import require_weights, resolve_all
+    from featcache.errors import SettingsError
+    from featcache.files import write_atomic
+    from featcache.probes.heads import load_head
+    from featcache.reports.exhibits import attention_exhibit, save_exhibit
+    from featcache.reports.export import json_ready
+    from featcache.settings import load_settings, split_all
+
+    out.start(verbose, quiet)
+    settings = load_settings(cache=cache, backbone=split_all(backbone), preset=preset)
+    if not settings.backbone:
+        raise SettingsError("No backbone was named. Say which: featcache attend --backbone NAME")
+    specs = resolve_all(settings.backbone, weights or [], random_init)
+    require_weights(specs)
+    options = AttendOptions(preset=settings.preset, head=load_head(head) if head else None)
+    found = run(specs, images, options)
+    files = save_exhibit(target, attention_exhibit(found))
+    document = {"images": [one.to_dict() for one in found]}
+    files.append(target / "attend.json")
+    write_atomic(files[-1], json_module.dumps(json_ready(document)).encode())
+    if json:
+        out.print_json({**document, "files": [str(file.resolve()) for file in files]})
+        return
+    for file in files:
+        out.say(f"Written: {file}")

@@ -1,0 +1,186 @@
+"""Features of new images for heads: from the store where it has them, else through the backbone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.backbones import resolve
+from featcache.cache import FeatureKey, FeatureStore
+from featcache.detect.files import Item
+from featcache.errors import DataError, ImageError, WeightsError
+from featcache.extract import ExtractOptions
+from featcache.extract.device import choose_device
+from featcache.extract.forward import Forward
+from featcache.extract.requests import Request, make_requests
+from featcache.progress import Advance
+
+Rows = dict[str, NDArray[np.float32]]
+"""Feature rows, by sample id."""
+
+
+@dataclass
+class Found:
+    """The features that were found or made.
+
+    Parameters
+    ----------
+    rows : dict of str to dict of str to ndarray of shape (n_features,), float32
+        By fingerprint of the key, then by sample id.
+    cached : set of (str, str)
+        Fingerprint and sample id of what was in the store.
+    problems : dict of str to str
+        By sample id, why an image has no features.
+    """
+
+    rows: dict[str, Rows]
+    cached: set[tuple[str, str]] = field(default_factory=set)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class FeatureMaker:
+    """Makes the features of given keys; keeps the networks loaded between calls.
+
+    Parameters
+    ----------
+    keys : sequence of FeatureKey
+    weights : mapping of str to Path
+        Weights files by backbone name.
+    store : FeatureStore or None
+        Where features may lie already; nothing is written to it.
+    device : str
+    batch_size, workers : int
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[FeatureKey],
+        *,
+        weights: Mapping[str, Path],
+        store: FeatureStore | None,
+        device: str,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        self.keys = {key.fingerprint: key for key in keys}
+        self._weights, self._store = weights, store
+        self._device, self._batch_size = device, batch_size
+        self._workers = workers or os.cpu_count() or 1
+        self._requests: dict[str, Request] = {}
+        self._networks: dict[str, Forward] = {}
+
+    def __call__(self, items: Sequence[Item], advance: Advance) -> Found:
+        """Return the features of all images under all keys."""
+        found = Found({name: {} for name in self.keys})
+        unique = list({item.sample_id: item for item in items if item.sample_id}.values())
+        for key in self.keys.values():
+            self._look_up(key, unique, found)
+        lacking = [
+            item
+            for item in unique
+            if any(item.sample_id not in rows for rows in found.rows.values())
+        ]
+        advance(len(items) - len(lacking))
+        with ThreadPoolExecutor(self._workers) as pool:
+            for start in range(0, len(lacking), self._batch_size):
+                batch = lacking[start : start + self._batch_size]
+                self._make(batch, found, pool)
+                advance(len(batch))
+        return found
+
+    def _look_up(self, key: FeatureKey, items: Sequence[Item], found: Found) -> None:
+        if self._store is None:
+            return
+        have = self._store.samples(key)
+        ids = [item.sample_id for item in items if item.sample_id in have]
+        if ids:
+            rows = self._store.read(key, ids)
+            found.rows[key.fingerprint] |= dict(zip(ids, rows, strict=True))
+            found.cached |= {(key.fingerprint, name) for name in ids}
+
+    def _make(self, batch: list[Item], found: Found, pool: ThreadPoolExecutor) -> None:
+        """Run every network on the images that it lacks; each file is decoded once."""
+        todo = {
+            name: [item for item in batch if item.sample_id not in rows]
+            for name, rows in found.rows.items()
+        }
+        requests = [self._request(name) for name, items in todo.items() if items]
+        prepared = pool.map(lambda item: _prepare(item, requests), batch)
+        pixels = {}
+        for item, (made, problem) in zip(batch, prepared, strict=True):
+            pixels[item.sample_id] = made
+            if problem:
+                found.problems[item.sample_id] = problem
+        for request in requests:
+            ids = [i.sample_id for i in todo[request.id] if i.sample_id not in found.problems]
+            if ids:
+                stack = np.stack([pixels[name][request.id] for name in ids])
+                rows = self._run(request, stack)
+                found.rows[request.id] |= dict(zip(ids, rows, strict=True))
+
+    def _run(self, request: Request, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import torch
+
+        if request.id not in self._networks:
+            device = choose_device(self._device)
+            self._networks[request.id] = Forward([request], device)
+        network = self._networks[request.id]
+        batch = torch.from_numpy(pixels).to(network.device)
+        (rows,), _ = network(batch, request.preprocessing).result()
+        return rows
+
+    def _request(self, name: str) -> Request:
+        if name not in self._requests:
+            self._requests[name] = make_request(self.keys[name], self._weights)
+        return self._requests[name]
+
+
+def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
+    """Return what makes features of exactly this key.
+
+    Raises
+    ------
+    WeightsError
+        If the weights at hand are other ones than the head was trained with.
+    DataError
+        If something else of the key cannot be made here: says what.
+    """
+    fields: Mapping[str, Any] = key.fields
+    spec = resolve(key.name, weights=weights)
+    options = ExtractOptions(
+        preset=fields["preprocessing"].get("preset", "univfd"),
+        precision=fields["precision"],
+        views=(fields["view"]["name"],),
+    )
+    (request,) = make_requests([spec], options)
+    differences = key.differences(request.key)
+    if not differences:
+        return request
+    words = "; ".join(f"{name} is {mine!r}, here {theirs!r}" for name, mine, theirs in differences)
+    if any(name.startswith("weights") for name, _, _ in differences):
+        raise WeightsError(
+            f"The head was trained on {key.name!r} with other weights: {words}. "
+            f"Name the right file: --weights {key.name}=FILE"
+        )
+    raise DataError(
+        f"The features {key.name!r} that the head was trained on cannot be made here: {words}. "
+        "Train the head again with this version: featcache probe --save"
+    )
+
+
+def _prepare(item: Item, requests: Sequence[Request]) -> tuple[dict[str, NDArray[np.uint8]], str]:
+    """Return the pixels for each request, or why there are none."""
+    try:
+        image = item.open()
+        return {request.id: request.prepare(image, item.sample_id)[0] for request in requests}, ""
+    except ImageError as error:
+        return {}, str(error)
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror or error}"

@@ -1,0 +1,196 @@
+"""Exhibits: what embed, attend and spectra found, for a report, and as folders that are read again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from featcache.errors import DataError
+from featcache.files import write_atomic
+from featcache.reports.export import json_ready
+from featcache.reports.pngs import (
+    TITLES,
+    attention_picture,
+    heads_picture,
+    map_picture,
+    spectra_picture,
+)
+from featcache.reports.tables import Column, Exhibit, Section, Table, TableRow
+from featcache.reports.words import Estimate, visible
+from featcache.results.attention import Attended
+from featcache.results.embedding import EmbeddingResult
+from featcache.results.spectra import SpectraResult
+
+FILE = "exhibit.json"
+
+
+def map_exhibit(result: EmbeddingResult) -> Exhibit:
+    """Return the maps of a feature space with the numbers of its separation."""
+    name = " + ".join(map(visible, result.features))
+    return Exhibit(
+        title=f"The feature space of {name}",
+        text="Each point is an image. A map of two dimensions can show gaps that are not there and hide those "
+        "that are; the table measures the separation in all "
+        f"{result.n_features:,} dimensions.",
+        pictures=tuple(
+            (f"{TITLES.get(method, method)} of {name}", map_picture(result, method))
+            for method in result.maps
+        ),
+        tables=(separation_table(result),),
+    )
+
+
+def separation_table(result: EmbeddingResult) -> Table:
+    """Return how far reals and fakes lie apart in all dimensions."""
+    columns = (
+        Column(key="name", label="Fakes"),
+        Column(key="n_real", label="n real", kind="count"),
+        Column(key="n_fake", label="n fake", kind="count"),
+        Column(key="auroc", label="Linear AUROC", kind="percent", help="held-out photographs"),
+        Column(key="purity", label="kNN purity", kind="percent", help="balanced; 50 is nothing"),
+        Column(key="silhouette", label="Silhouette", kind="number", help="by cosine, -1 to 1"),
+    )
+    headings = {"all": "", "group": "By family", "generator": "By generator"}
+    sections = tuple(
+        Section(
+            heading=heading,
+            rows=tuple(
+                TableRow(
+                    cells={
+                        "name": "all but controls" if s.kind == "all" else visible(s.name),
+                        "n_real": s.n_real,
+                        "n_fake": s.n_fake,
+                        "auroc": Estimate(s.auroc),
+                        "purity": Estimate(s.purity),
+                        "silhouette": s.silhouette,
+                    }
+                )
+                for s in result.separations
+                if s.kind == kind
+            ),
+        )
+        for kind, heading in headings.items()
+    )
+    return Table(
+        name="separation",
+        caption="How far reals and fakes lie apart in all dimensions. Chance is 50 for AUROC and purity "
+        "and 0 for the silhouette.",
+        columns=columns,
+        sections=tuple(section for section in sections if section.rows),
+    )
+
+
+def attention_exhibit(found: Sequence[Attended]) -> Exhibit:
+    """Return the maps of all images and backbones, and the heads of each transformer on the first."""
+    pictures = [("Attention, rollout and response of each backbone", attention_picture(found))]
+    first = [one for one in found if one.path == found[0].path and one.n_heads]
+    pictures += [
+        (
+            f"Attention of every head of {visible(one.backbone)} in its last layer",
+            heads_picture(one),
+        )
+        for one in first
+    ]
+    return Exhibit(
+        title="Where the networks look",
+        text="Attention: what the class token looks at in the last layer, mean over heads. Rollout: the same "
+        "followed through all layers. Response: which places push the head's score, red towards fake, "
+        "blue towards real (without a head: what the feature is made of). A map explains a score; "
+        "it does not prove it.",
+        pictures=tuple(pictures),
+    )
+
+
+def spectra_exhibit(result: SpectraResult) -> Exhibit:
+    """Return the mean residual spectra beside an image of each generator."""
+    return Exhibit(
+        title="Spectra",
+        text=f"Mean log spectrum of the residual (image less its median-filtered self) of crops of "
+        f"{result.size} pixels, frequency 0 in the middle; right, less that of the reals. Bright points and "
+        "crosses away from the middle are traces of upsampling; a grid common to all, reals too, is JPEG's.",
+        pictures=(("Mean residual spectra", spectra_picture(result)),),
+    )
+
+
+def save_exhibit(folder: Path, exhibit: Exhibit) -> list[Path]:
+    """Write an exhibit's pictures, and a file by which a report finds them.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+    """
+    files = []
+    for number, (caption, data) in enumerate(exhibit.pictures, 1):
+        files.append(folder / f"{number}-{_slug(caption)}.png")
+        write_atomic(files[-1], data)
+    document = {
+        "format": "featcache-exhibit-1",
+        "title": exhibit.title,
+        "text": exhibit.text,
+        "pictures": [
+            {"caption": caption, "file": file.name}
+            for (caption, _), file in zip(exhibit.pictures, files, strict=True)
+        ],
+        "tables": [table.to_dict() for table in exhibit.tables],
+    }
+    text = json.dumps(json_ready(document), indent=1, allow_nan=False)
+    write_atomic(folder / FILE, text.encode())
+    return files
+
+
+def load_exhibit(folder: Path) -> Exhibit:
+    """Read what :func:`save_exhibit` wrote.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no exhibit.
+    """
+    try:
+        found = json.loads((folder / FILE).read_text("utf-8"))
+        pictures = tuple(
+            (str(p["caption"]), (folder / Path(p["file"]).name).read_bytes())
+            for p in found["pictures"]
+        )
+        tables = tuple(_table(table) for table in found["tables"])
+        return Exhibit(
+            title=str(found["title"]), text=str(found["text"]), pictures=pictures, tables=tables
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} holds no exhibit: {error}. Make one with 'featcache embed', 'attend' or 'spectra'."
+        ) from error
+
+
+def _table(found: dict[str, Any]) -> Table:
+    columns = tuple(
+        Column(key=c["key"], label=c["label"], kind=c["kind"], help=c["help"])
+        for c in found["columns"]
+    )
+    sections: dict[str, list[TableRow]] = {}
+    for row in found["rows"]:
+        cells = {c.key: _cell(row.get(c.key)) for c in columns}
+        made = TableRow(cells=cells, role=row["role"], bold=frozenset(row["bold"]))
+        sections.setdefault(row["section"], []).append(made)
+    return Table(
+        name=found["name"],
+        caption=found["caption"],
+        note=found["note"],
+        columns=columns,
+        sections=tuple(Section(heading=h, rows=tuple(rows)) for h, rows in sections.items()),
+    )
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        nan = float("nan")
+        return Estimate(*(nan if value[k] is None else value[k] for k in ("value", "low", "high")))
+    return value
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]

@@ -1,0 +1,133 @@
+"""Reports of saved results: find them, build one report of them, write it in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from featcache.errors import DataError, SettingsError
+from featcache.evaluate import load_result, load_scores
+from featcache.evaluate.saved import FOLDER, RESULT_FILE
+from featcache.files import write_atomic
+from featcache.reports.compare_tables import compared_part
+from featcache.reports.exhibits import load_exhibit
+from featcache.reports.export import FORMATS, write_tables
+from featcache.reports.html import figures_of, write_page
+from featcache.reports.report import Part, Report, ablation_part, probe_part
+from featcache.reports.words import visible
+from featcache.results import EvalResult, Scores
+
+
+def find_results(cache: Path, names: Sequence[str]) -> list[Path]:
+    """Return the folders of saved results.
+
+    Parameters
+    ----------
+    cache : Path
+        The store, in whose ``results`` digests are looked up.
+    names : sequence of str
+        Folders, ``result.json`` files, or the beginnings of digests; empty means the newest result.
+
+    Raises
+    ------
+    DataError
+        If there is none of a name, or several.
+    """
+    if names:
+        return [_find(cache, name) for name in names]
+    saved = sorted((cache / FOLDER).glob(f"*/{RESULT_FILE}"), key=lambda p: p.stat().st_mtime)
+    if not saved:
+        raise DataError(
+            f"{cache} holds no results. Make one with 'featcache probe' or 'featcache ablate'."
+        )
+    return [saved[-1].parent]
+
+
+def _find(cache: Path, name: str) -> Path:
+    path = Path(name)
+    if path.name == RESULT_FILE:
+        path = path.parent
+    if (path / RESULT_FILE).is_file():
+        return path
+    found = [p for p in (cache / FOLDER).glob("*") if p.name.startswith(name)] if name else []
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} results begin with" if found else "There is no result"
+    raise DataError(f"{what} {name!r} in {cache / FOLDER}. Name a folder there.")
+
+
+def build_report(
+    folders: Sequence[Path],
+    *,
+    compare: bool = False,
+    exhibits: Sequence[Path] = (),
+    title: str = "",
+    command: str = "",
+) -> Report:
+    """Return one report of saved results, a part for each.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+    compare : bool
+        Put the two runs side by side before their parts.
+    exhibits : sequence of Path
+        Folders that ``embed``, ``attend`` or ``spectra`` wrote.
+    title, command : str
+
+    Raises
+    ------
+    DataError
+        If a folder holds no result.
+    SettingsError
+        If a comparison was asked for of other than two probe runs.
+    """
+    parts: list[Part] = []
+    runs: list[tuple[EvalResult, Scores]] = []
+    for number, folder in enumerate(folders, 1):
+        result = load_result(folder)
+        if isinstance(result, EvalResult):
+            runs.append((result, load_scores(folder)))
+            parts.append(probe_part(*runs[-1], anchor=f"r{number}"))
+        else:
+            parts.append(ablation_part(result, anchor=f"r{number}"))
+    if compare:
+        if len(runs) != 2 or len(parts) != 2:
+            raise SettingsError("--compare takes two probe runs: featcache report --compare A B")
+        parts.insert(0, compared_part(*runs, names=_names(runs)))
+    return Report(
+        title=visible(title or parts[0].heading),
+        command=command,
+        parts=tuple(parts),
+        exhibits=tuple(load_exhibit(folder) for folder in exhibits),
+    )
+
+
+def write_all(report: Report, folder: Path, formats: Sequence[str] = ()) -> list[Path]:
+    """Write a report in every format that was asked for (all by default); return the files."""
+    wanted = list(formats) or list(FORMATS)
+    if unknown := [name for name in wanted if name not in FORMATS]:
+        raise SettingsError(
+            f"There is no report format {unknown[0]!r}. Known: {', '.join(FORMATS)}."
+        )
+    files = [write_page(report, folder / "report.html")] if "html" in wanted else []
+    files += write_tables(report, folder, [n for n in wanted if n not in ("html", "svg")])
+    if "svg" in wanted:
+        for name, text in figures_of(report).items():
+            files.append(folder / "figures" / f"{name}.svg")
+            write_atomic(files[-1], text.encode("utf-8"))
+    return files
+
+
+def _names(runs: Sequence[tuple[EvalResult, Scores]]) -> tuple[str, str]:
+    """Return what to call two runs: their features, and what else tells them apart."""
+    first, second = (" + ".join(result.features) for result, _ in runs)
+    if first != second:
+        return first, second
+    trained = [", ".join(result.train.generators) for result, _ in runs]
+    if trained[0] != trained[1]:
+        return f"{first} on {trained[0]}", f"{second} on {trained[1]}"
+    heads = [f"{result.head} C = {result.C:g}" for result, _ in runs]
+    if heads[0] != heads[1]:
+        return f"{first}, {heads[0]}", f"{second}, {heads[1]}"
+    return f"{first} ({runs[0][0].digest[:8]})", f"{second} ({runs[1][0].digest[:8]})"
