@@ -94,9 +94,9 @@ def spectra(
     quiet: opt.Quiet = False,
 ) -> None:
     """Draw the mean residual spectrum of the reals and of every generator."""
+    from featcache.embed.spectra import spectra as run
     from featcache.reports.exhibits import spectra_exhibit
     from featcache.settings import load_settings
-    from featcache.spectra import spectra as run
 
     out.start(verbose, quiet)
     settings = load_settings(cache=cache, data=data)

@@ -11,6 +11,9 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 
+AUDIT_FILE = "audit.json"
+"""Where 'datasets audit' leaves its result in the store; it becomes part of the report."""
+
 
 def report(
     results: Annotated[
@@ -44,8 +47,10 @@ def report(
     out.start(verbose, quiet)
     settings = load_settings(cache=cache)
     folders = find_results(settings.cache, results or [])
+    audit = settings.cache / AUDIT_FILE
     built = build_report(
         folders,
+        audit=audit if audit.is_file() else None,
         compare=compare,
         exhibits=exhibit or [],
         title=title,

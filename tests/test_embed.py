@@ -19,8 +19,9 @@ from featcache.datasets import Sample
 from featcache.embed.maps import make_map
 from featcache.embed.run import choose
 from featcache.embed.separation import knn_purity, linear_auroc, silhouette
+from featcache.embed.spectra import log_spectrum, radial_mean, spectra
 from featcache.errors import DataError
-from featcache.spectra import log_spectrum, radial_mean, spectra
+from featcache.reports.words import Estimate
 
 VIZ = [
     pytest.importorskip(name, reason="needs featcache[viz]") for name in ("matplotlib", "plotly")
@@ -253,3 +254,21 @@ def test_twenty_thousand_features_take_less_than_ninety_seconds(tmp_path: Path) 
         make_map(method, features, labels, units, 0)
     _separations(features, samples, labels, units)
     assert time.perf_counter() - start < 90
+
+
+def test_audit_is_a_part_of_the_report() -> None:
+    from featcache.audit import AuditResult, Duplicates, GeneratorAudit
+    from featcache.reports.audit_tables import audit_part
+
+    found = GeneratorAudit(
+        n_real=9, n_fake=8, auroc=0.97, auroc_ci=(0.9, 1.0), feature="format", verdict="solvable"
+    )
+    result = AuditResult(
+        view="clean", generators={"progan": found}, duplicates=Duplicates(n_leaks=2), balance=[],
+        corrupt=[], remedy="jpeg:90", sentences=["progan is solvable."], n_images=17,
+    )  # fmt: skip
+    part = audit_part(result)
+    assert part.finding.startswith("Something was found")
+    (row,) = part.tables[0].rows
+    assert (row.cells["verdict"], row.cells["auroc"]) == ("solvable", Estimate(0.97, 0.9, 1.0))
+    assert dict(part.facts)["Equal files in training and test"] == "2"

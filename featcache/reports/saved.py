@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from featcache.audit import read_audit
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import load_result, load_scores
 from featcache.evaluate.saved import FOLDER, RESULT_FILE
 from featcache.files import write_atomic
+from featcache.reports.audit_tables import audit_part
 from featcache.reports.compare_tables import compared_part
 from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
@@ -61,6 +63,7 @@ def build_report(
     *,
     compare: bool = False,
     exhibits: Sequence[Path] = (),
+    audit: Path | None = None,
     title: str = "",
     command: str = "",
 ) -> Report:
@@ -73,6 +76,8 @@ def build_report(
         Put the two runs side by side before their parts.
     exhibits : sequence of Path
         Folders that ``embed``, ``attend`` or ``spectra`` wrote.
+    audit : Path, optional
+        What ``datasets audit`` wrote; shown last.
     title, command : str
 
     Raises
@@ -95,6 +100,8 @@ def build_report(
         if len(runs) != 2 or len(parts) != 2:
             raise SettingsError("--compare takes two probe runs: featcache report --compare A B")
         parts.insert(0, compared_part(*runs, names=_names(runs)))
+    if audit is not None:
+        parts.append(audit_part(read_audit(audit)))
     return Report(
         title=visible(title or parts[0].heading),
         command=command,
