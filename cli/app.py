@@ -8,6 +8,7 @@ import typer
 
 from featcache._version import __version__
 from featcache.cli import (
+    ablate,
     attend,
     backbones,
     cache,
@@ -17,6 +18,7 @@ from featcache.cli import (
     embed,
     extract,
     finetune,
+    head,
     probe,
     report,
     score,
@@ -52,6 +54,8 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
 app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
+app.command("ablate")(ablate.ablate)
+app.add_typer(head.app, name="head")
 app.command("finetune")(finetune.finetune)
 app.command("score")(score.score)
 app.command("report")(report.report)

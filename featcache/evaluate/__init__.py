@@ -3,17 +3,19 @@
 It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
 """
 
+from featcache.evaluate.ablate import ablate
 from featcache.evaluate.compare import compare
-from featcache.evaluate.export import export_npz
+from featcache.evaluate.export import export_npz, write_ablation_csv
 from featcache.evaluate.field import ready_for_field
-from featcache.evaluate.given import judge_head
-from featcache.evaluate.options import ProbeOptions
+from featcache.evaluate.options import GRID, AblateOptions, ProbeOptions
 from featcache.evaluate.priors import ap_at_priors
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
 from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
 from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores, TrainResult
 
 __all__ = [
+    "GRID",
+    "AblateOptions",
     "EvalResult",
     "GeneratorResult",
     "GroupResult",
@@ -21,15 +23,16 @@ __all__ = [
     "Probed",
     "Scores",
     "TrainResult",
+    "ablate",
     "ap_at_priors",
     "compare",
     "evaluate",
     "export_npz",
-    "judge_head",
     "load_result",
     "load_scores",
     "ready_for_field",
     "result_folder",
     "run_probe",
     "save_result",
+    "write_ablation_csv",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +17,23 @@ from featcache.evaluate.options import ProbeOptions
 from featcache.results import TrainResult
 
 
-def find_keys(store: FeatureStore, options: ProbeOptions) -> list[FeatureKey]:
-    """Return the one key of each feature that was named."""
+def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -> list[FeatureKey]:
+    """Return the one key of each feature that was named, seen through a view."""
     if not options.features:
         raise SettingsError("No feature was named. Say which: featcache probe --features NAME")
     names = [canonical(name) for name in options.features]
     if len(set(names)) < len(names):
         raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
-    return [store.find(name, **options.wanted) for name in names]
+    return [store.find(name, **{**options.wanted, "view": view}) for name in names]
 
 
-def joinable(
-    manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
-) -> tuple[list[Sample], list[str]]:
-    """Return the samples that have every feature, and notes about those that were left out."""
-    usable = manifest.usable()
+def usable(
+    manifest: Manifest, store: FeatureStore, keys: Collection[FeatureKey], notes: list[str]
+) -> list[Sample]:
+    """Return the samples that no feature rejects; the others become a note."""
     rejected = {name for key in keys for name in store.rejects(key)}
-    samples = [sample for sample in usable if sample.sample_id not in rejected]
-    notes = [
+    samples = [sample for sample in manifest.usable() if sample.sample_id not in rejected]
+    notes += [
         f"{key.name!r} comes from a network with random weights: a test, not a finding."
         for key in keys
         if str(key.fields["weights"]).startswith("random:")
@@ -43,21 +42,57 @@ def joinable(
         notes.append(
             f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
         )
+    return samples
+
+
+def joinable(
+    manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
+) -> tuple[list[Sample], list[str]]:
+    """Return the samples that have every feature, and notes about those that were left out."""
+    notes: list[str] = []
+    samples = usable(manifest, store, keys, notes)
+    return complete(samples, store, keys, notes, options.intersection), notes
+
+
+def join(
+    store: FeatureStore, keys: list[FeatureKey], samples: Sequence[Sample]
+) -> NDArray[np.float32]:
+    """Return the features of samples side by side, joined by sample id."""
+    return np.asarray(store.read(keys, [sample.sample_id for sample in samples]))
+
+
+def complete(
+    samples: list[Sample],
+    store: FeatureStore,
+    keys: Iterable[FeatureKey],
+    notes: list[str],
+    intersection: bool,
+) -> list[Sample]:
+    """Return the samples that have every feature.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If one lacks a feature, unless ``intersection`` leaves it out with a note.
+    """
     for key in keys:
         have = store.samples(key)
         lacking = [sample for sample in samples if sample.sample_id not in have]
-        if lacking and not options.intersection:
+        if lacking and not intersection:
             raise _lacking(key, lacking, len(samples))
         if lacking:
             notes.append(f"{len(lacking):,} samples without {key.name!r} are left out.")
             samples = [sample for sample in samples if sample.sample_id in have]
-    return samples, notes
+    return samples
 
 
 def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeaturesError:
+    view = key.fields["view"].get("name", "clean")
+    option = "" if view == "clean" else f" --view {view}"
     return MissingFeaturesError(
         f"{len(lacking):,} of {n_all:,} samples have no feature {key.name!r} "
-        f"(first: {lacking[0].path!r}). Run 'featcache extract --backbone {key.name}' on the same data, "
+        f"(first: {lacking[0].path!r}). "
+        f"Run 'featcache extract --backbone {key.name}{option}' on the same data, "
         "or leave these samples out with --intersection."
     )
 
@@ -75,6 +110,9 @@ def training_set(samples: list[Sample], wanted: list[str]) -> list[Sample]:
         if name not in known:
             raise unknown_name("generator with training samples", name, known)
     chosen = [sample for sample in rows if sample.serves in (wanted or known)]
+    if len(classes := {sample.label for sample in chosen}) == 1:
+        missing = "fakes" if classes == {0} else "reals"
+        raise DataError(f"The training set has no {missing}: a probe needs both classes.")
     return list({sample.sample_id: sample for sample in reversed(chosen)}.values())[::-1]
 
 
@@ -103,14 +141,6 @@ def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
-def join(
-    store: FeatureStore, keys: list[FeatureKey], samples: Sequence[Sample]
-) -> NDArray[np.float32]:
-    """Return the features of the samples side by side, joined by sample id."""
-    ids = [sample.sample_id for sample in samples]
-    return np.concatenate([store.read(key, ids) for key in keys], axis=1)
-
-
 def unit(sample: Sample) -> str:
     """Return the unit of independence; names captured from paths hold within their dataset only."""
     if sample.source == sample.sample_id:
@@ -129,7 +159,7 @@ def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
     )
 
 
-def describe_training(train: list[Sample]) -> TrainResult:
+def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) -> TrainResult:
     """Return what a head was fitted on."""
     label = labels(train)
     return TrainResult(
@@ -138,4 +168,5 @@ def describe_training(train: list[Sample]) -> TrainResult:
         n_real=int((label == 0).sum()),
         n_fake=int((label == 1).sum()),
         n_sources=len({unit(sample) for sample in train}),
+        views=list(views),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from featcache.datasets import Manifest
 from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
 from featcache.files import printable, write_atomic
+from featcache.metrics import METRICS
+from featcache.results import AblationResult
 
 
 def export_npz(
@@ -47,3 +50,23 @@ def export_npz(
     np.savez(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
     return features.shape[0], features.shape[1]
+
+
+def write_ablation_csv(result: AblationResult, path: Path) -> Path:
+    """Write one row per feature set: features, C, the mean of every metric with its interval, p-values.
+
+    Returns
+    -------
+    Path
+        The file, absolute.
+    """
+    means = [name for metric in METRICS for name in (metric, f"{metric}_low", f"{metric}_high")]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["features", "n_features", "C", *means, "p_best_single", "p_baseline"])
+    for row in result.rows:
+        values = [v for m in METRICS for v in (row.means[m].value, *row.means[m].ci)]
+        others = [c.p_holm if c else "" for c in (row.vs_best_single, row.vs_baseline)]
+        writer.writerow(["+".join(row.features), row.n_features, row.C, *values, *others])
+    write_atomic(path, text.getvalue().encode("utf-8"))
+    return path.resolve()

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.datasets import Manifest, Sample
+from featcache.datasets import Manifest
+from featcache.errors import SettingsError
 from featcache.evaluate import data
-from featcache.evaluate.judge import group_results, judge, unseen_result
+from featcache.evaluate.cells import Cell, Fit, logits_of
+from featcache.evaluate.diagnose import diagnose
+from featcache.evaluate.judge import Judged, group_results, judge, unseen_result
 from featcache.evaluate.options import ProbeOptions
-from featcache.hashing import digest_json
-from featcache.probes import Head, SavedHead, fit_logistic
-from featcache.results import EvalResult, Scores
+from featcache.evaluate.sets import FittedSet, fit_sets
+from featcache.evaluate.study import Study, prepare
+from featcache.probes import Linear, SavedHead, Scorer, kinds
+from featcache.results import EvalResult, Scores, ViewResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What one run made: the result, the score of every test sample, and the head."""
+    """What one run made.
+
+    Parameters
+    ----------
+    result : EvalResult
+    scores : Scores
+        Of the first test view.
+    head : SavedHead or None
+        None for heads that are not linear (``knn``, ``oneclass``).
+    """
 
     result: EvalResult
     scores: Scores
-    head: SavedHead
+    head: SavedHead | None
+
+    def saveable_head(self) -> SavedHead:
+        """Return the head, or raise an error that says why it cannot be saved."""
+        if self.head is None:
+            raise SettingsError(
+                f"A {self.result.head!r} head cannot be saved: it is not linear in the features. "
+                f"Heads that can be: logistic, {', '.join(n for n, k in kinds().items() if k.linear)}."
+            )
+        return self.head
 
 
 def evaluate(
@@ -36,7 +59,12 @@ def evaluate(
     return probed.result, probed.scores
 
 
-def run_probe(manifest: Manifest, store: FeatureStore, options: ProbeOptions) -> Probed:
+def run_probe(
+    manifest: Manifest,
+    store: FeatureStore,
+    options: ProbeOptions,
+    head: SavedHead | None = None,
+) -> Probed:
     """Fit a probe on the training samples and judge it on every generator's test samples.
 
     Parameters
@@ -45,6 +73,8 @@ def run_probe(manifest: Manifest, store: FeatureStore, options: ProbeOptions) ->
     store : FeatureStore
         Must hold the features of all usable samples.
     options : ProbeOptions
+    head : SavedHead, optional
+        Judge this head instead of fitting one; its feature keys hold, and only test samples need them.
 
     Returns
     -------
@@ -57,128 +87,138 @@ def run_probe(manifest: Manifest, store: FeatureStore, options: ProbeOptions) ->
     DataError
         If the training set, or every test set, lacks a class.
     """
-    keys = data.find_keys(store, options)
-    samples, notes = data.joinable(manifest, store, keys, options)
-    train = data.training_set(samples, options.train)
-    head = fit_logistic(data.join(store, keys, train), data.labels(train), options.C)
-    tests = data.test_sets(samples, notes)
-    scores = score(tests, head, store, keys)
-    notes += data.leak_notes(train, [sample for rows in tests.values() for sample in rows])
-    result = describe(options, keys, train, tests, scores, notes, len(head.weight))
-    result = replace(result, digest=_digest(options, keys, train, tests))
-    return Probed(result=result, scores=scores, head=_saved(head, result, store, keys))
+    study = prepare(manifest, store, options, _keys_of(head))
+    fitted = _given(head, study) if head else fit_sets(study, [_all(study.options)])[0]
+    logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
+    scores = [study.scores(row) for row in logits]
+    judged = [_judge(study, fitted, each) for each in scores]
+    digest = study.digest(head=_fingerprint(head)) if head else study.digest()
+    result = _describe(study, fitted, judged[0], digest)
+    if head:
+        result = replace(
+            result,
+            C=math.nan,
+            head=str(head.meta.get("head", "given")),
+            scaling=str(head.meta.get("scaling", "")),
+        )
+    views = {
+        name: _view(name, each) for name, each in zip(study.test_views[1:], judged[1:], strict=True)
+    }
+    result = replace(result, views=views)
+    result = replace(result, diagnosis=diagnose(result))
+    return Probed(result=result, scores=scores[0], head=head or _saved(fitted, result, study))
 
 
-def describe(
-    options: ProbeOptions,
-    keys: list[FeatureKey],
-    train: list[Sample],
-    tests: dict[str, list[Sample]],
-    scores: Scores,
-    notes: list[str],
-    n_features: int,
-) -> EvalResult:
-    """Judge the scores and return the result, but for what only the caller knows."""
-    groups = {name: rows[0].group for name, rows in tests.items()}
-    judged = judge(
+def _keys_of(head: SavedHead | None) -> list[FeatureKey] | None:
+    if head is None:
+        return None
+    if not head.feature_keys:
+        raise SettingsError("The head does not say which features it is for.")
+    return [FeatureKey(fields) for fields in head.feature_keys]
+
+
+def _given(head: SavedHead, study: Study) -> FittedSet:
+    return FittedSet(
+        blocks=_all(study.options),
+        C=math.nan,
+        scorer=head,
+        certificate=None,
+        selection=None,
+        by_C={},
+    )
+
+
+def _fingerprint(head: SavedHead | None) -> list[float]:
+    return [] if head is None else [*head.weight.tolist(), head.bias]
+
+
+def _all(options: ProbeOptions) -> tuple[int, ...]:
+    return tuple(range(len(options.features)))
+
+
+def _test_logits(study: Study, scorer: Scorer, view: int) -> NDArray[np.float64]:
+    cell = Cell(_all(study.options), study.options.C, 0)
+    return np.asarray(logits_of(study.test_rows(view), [cell], [Fit(scorer, None)])[0])
+
+
+def _judge(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
+    options = study.options
+    return judge(
         scores,
-        groups,
+        study.groups,
         threshold=options.threshold,
+        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
+        prior=options.prior,
         n_resamples=options.n_resamples,
         seed=options.seed,
     )
-    training = data.describe_training(train)
+
+
+def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> EvalResult:
+    options = study.options
+    training = data.describe_training(study.train, study.train_views)
     means = judged.means()
     return EvalResult(
         features=options.features,
-        n_features=n_features,
+        n_features=sum(study.widths),
         train=training,
-        C=options.C,
+        C=fitted.C,
         threshold=options.threshold,
         mAP=means["ap"].value,
         mean_acc=means["acc"].value,
         mAP_ci=means["ap"].ci,
         mean_acc_ci=means["acc"].ci,
         groups=group_results(judged, training.generators),
-        unseen=unseen_result(judged, training.generators),
-        means=means,
         generators=judged.generators,
         controls=judged.controls,
-        keys=[dict(key.fields) for key in keys],
-        notes=notes,
+        keys=[dict(key.fields) for key in study.test_keys[0]],
+        notes=study.notes,
         versions={"featcache": __version__, "numpy": np.__version__},
+        head=options.head,
+        scaling=options.scaling if options.head == "logistic" else "own",
+        means=means,
+        unseen=unseen_result(judged, training.generators),
+        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
+        prior=options.prior,
+        certificate=fitted.certificate,
+        selection=fitted.selection,
+        digest=digest,
     )
 
 
-def _saved(
-    head: Head, result: EvalResult, store: FeatureStore, keys: list[FeatureKey]
-) -> SavedHead:
+def _view(name: str, judged: Judged) -> ViewResult:
+    means = judged.means()
+    return ViewResult(
+        view=name,
+        mAP=means["ap"].value,
+        mean_acc=means["acc"].value,
+        mAP_ci=means["ap"].ci,
+        mean_acc_ci=means["acc"].ci,
+        generators={**judged.generators, **judged.controls},
+        means=means,
+    )
+
+
+def _saved(fitted: FittedSet, result: EvalResult, study: Study) -> SavedHead | None:
+    scorer = fitted.scorer
+    if not isinstance(scorer, Linear):
+        return None
+    meta: dict[str, Any] = {
+        "head": result.head,
+        "scaling": result.scaling,
+        "C": result.C,
+        "features": result.features,
+        "train": asdict(result.train),
+        "versions": result.versions,
+        "result": result.digest,
+        "val_threshold": None if math.isnan(result.val_threshold) else result.val_threshold,
+    }
     return SavedHead(
-        weight=head.weight,
-        bias=head.bias,
-        feature_keys=[dict(key.fields) for key in keys],
-        widths=[store.summary(key).n_features for key in keys],
+        weight=scorer.weight,
+        bias=scorer.bias,
+        feature_keys=result.keys,
+        widths=scorer.widths,
         threshold=result.threshold,
-        meta={
-            "head": result.head,
-            "scaling": result.scaling,
-            "C": result.C,
-            "features": result.features,
-            "train": asdict(result.train),
-            "versions": result.versions,
-            "result": result.digest,
-        },
+        l2=scorer.l2,
+        meta=meta,
     )
-
-
-def _digest(
-    options: ProbeOptions,
-    keys: list[FeatureKey],
-    train: list[Sample],
-    tests: dict[str, list[Sample]],
-) -> str:
-    """Return the digest of all that determines the result."""
-    rows = [(s.sample_id, s.label, s.serves, data.unit(s)) for s in train]
-    asked = [(name, s.sample_id, s.label, data.unit(s)) for name, ss in tests.items() for s in ss]
-    return digest_json(
-        {
-            "protocol": __version__,
-            "options": {**asdict(options), "wanted": dict(options.wanted)},
-            "keys": [key.fingerprint for key in keys],
-            "train": digest_json(sorted(rows)),
-            "test": digest_json(sorted(asked)),
-        }
-    )
-
-
-def score(
-    tests: dict[str, list[Sample]],
-    head: Head | SavedHead,
-    store: FeatureStore,
-    keys: list[FeatureKey],
-) -> Scores:
-    """Score every test sample once per generator that it serves."""
-    rows = [(name, sample) for name, samples in tests.items() for sample in samples]
-    samples = [sample for _, sample in rows]
-    unique = list({sample.sample_id: sample for sample in samples}.values())
-    values = head.logits(data.join(store, keys, unique))
-    by_id = dict(zip((sample.sample_id for sample in unique), values.tolist(), strict=True))
-    logit = np.array([by_id[sample.sample_id] for sample in samples])
-    return _scores([name for name, _ in rows], samples, logit)
-
-
-def _scores(names: list[str], samples: Sequence[Sample], logit: NDArray[np.float64]) -> Scores:
-    return Scores(
-        generator=_texts(names),
-        split=_texts([sample.split for sample in samples]),
-        path=_texts([sample.path for sample in samples]),
-        sample_id=_texts([sample.sample_id for sample in samples]),
-        source=_texts([data.unit(sample) for sample in samples]),
-        label=data.labels(samples),
-        score=np.asarray(0.5 * (1.0 + np.tanh(0.5 * logit))),
-        logit=logit,
-    )
-
-
-def _texts(values: list[str]) -> NDArray[np.object_]:
-    return np.array(values, dtype=object)

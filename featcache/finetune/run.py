@@ -13,7 +13,7 @@ from featcache.backbones import BackboneSpec, choose_precision, preprocessing_of
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.errors import SettingsError
-from featcache.evaluate import Probed, ProbeOptions, compare, judge_head, run_probe, save_result
+from featcache.evaluate import Probed, ProbeOptions, compare, run_probe, save_result
 from featcache.evaluate.data import describe_training
 from featcache.extract import ExtractOptions, Request, extract, make_requests
 from featcache.extract.device import choose_device
@@ -183,7 +183,7 @@ def _train(run: _Run, frozen: Probed) -> tuple[Product, list[Epoch]]:
         tuner, request.preprocessing, _frozen_features(run), request.precision, device
     )
     if options.start == "probe":
-        graph.start_at(frozen.head)
+        graph.start_at(frozen.saveable_head())
     log.info(
         "%s, %s: %s of %s parameters, %s images, %s held out",
         *(run.spec.name, options.method, f"{tuner.n_trained:,}", f"{tuner.n_parameters:,}"),
@@ -227,7 +227,7 @@ def _judge(
     head = save_head(product, request, options, describe_training(list(parts.train)), run.digest)
     if reused:
         log.info("%s is the result of this very run; nothing was trained again.", run.out)
-    tuned = judge_head(parts.manifest, run.store, head, _probe_options(request, options))
+    tuned = run_probe(parts.manifest, run.store, _probe_options(request, options), head)
     kept = [save_result(run.store.root, p.result, p.scores, p.head) for p in (frozen, tuned)]
     best = int(product.about["best_epoch"])
     return FinetuneResult(

@@ -1,6 +1,20 @@
 """Heads on cached features. Knows no torch and no store."""
 
+from featcache.probes.fit import Fitted, fit_heads
 from featcache.probes.heads import SavedHead, load_head
-from featcache.probes.logistic import Head, fit_logistic
+from featcache.probes.kinds import Linear, Scorer, Training, fit_kind, kinds
+from featcache.probes.logistic import LogisticProbe, fit_logistic
 
-__all__ = ["Head", "SavedHead", "fit_logistic", "load_head"]
+__all__ = [
+    "Fitted",
+    "Linear",
+    "LogisticProbe",
+    "SavedHead",
+    "Scorer",
+    "Training",
+    "fit_heads",
+    "fit_kind",
+    "fit_logistic",
+    "kinds",
+    "load_head",
+]

@@ -1,0 +1,145 @@
+"""Choosing C and the threshold from validation data; test samples are never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.datasets import Sample
+from featcache.evaluate.data import unit
+from featcache.metrics import Sorted, best_threshold, compute_metrics
+from featcache.results import Certificate, CPoint, Selection
+
+METRIC = "auroc"
+"""What is maximised: it does not depend on the share of fakes, and ties are rare."""
+
+SplitBy = Literal["val", "generator", "source"]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How validation is done.
+
+    Parameters
+    ----------
+    split_by : {"val", "generator", "source"}
+    tasks : ndarray of shape (n_tasks, n_rows), float64
+        Row 0 is the whole training set; with folds, row 1 + i is what fold i trains on.
+    held_out : list of ndarray of int
+        Samples that fold i is judged on; positions in the validation samples with ``"val"``.
+    labels : ndarray of int
+        Of the samples that are judged.
+    generators : ndarray of str
+    """
+
+    split_by: SplitBy
+    tasks: NDArray[np.float64]
+    held_out: list[NDArray[np.intp]]
+    labels: NDArray[np.int64]
+    generators: NDArray[np.str_]
+
+
+def plan_folds(
+    train: Sequence[Sample], val: Sequence[Sample], n_views: int, n_folds: int, validate: bool
+) -> Folds | None:
+    """Return how to validate: on the validation split, else by generator, else by photograph.
+
+    None where it is not wanted, or no fold would have both classes on both sides.
+    """
+    if not validate:
+        return None
+    if len({sample.label for sample in val}) == 2:
+        tasks = np.ones((1, len(train) * n_views))
+        return Folds("val", tasks, [np.arange(len(val))], *_describe(val))
+    serves = sorted({sample.serves for sample in train})
+    if len(serves) > 1:
+        split_by: SplitBy = "generator"
+        groups = [serves.index(sample.serves) for sample in train]
+    else:
+        split_by = "source"
+        units = sorted({unit(sample) for sample in train})
+        turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(units))}
+        groups = [turn[unit(sample)] % max(n_folds, 2) for sample in train]
+    return _folds(split_by, train, np.array(groups), n_views)
+
+
+def _folds(
+    split_by: SplitBy, train: Sequence[Sample], groups: NDArray[np.intp], n_views: int
+) -> Folds | None:
+    labels, generators = _describe(train)
+    units = np.array([unit(sample) for sample in train])
+    tasks, held_out = [np.ones(len(train))], []
+    for group in np.unique(groups):
+        out = groups == group
+        inside = ~out & ~np.isin(units, units[out])  # a photograph is on one side only
+        if len(set(labels[out])) == 2 and len(set(labels[inside])) == 2:
+            tasks.append(inside.astype(float))
+            held_out.append(np.flatnonzero(out))
+    if not held_out:
+        return None
+    return Folds(split_by, np.tile(np.array(tasks), (1, n_views)), held_out, labels, generators)
+
+
+def _describe(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    labels = np.array([sample.label for sample in samples], dtype=np.int64)
+    return labels, np.array([sample.serves for sample in samples])
+
+
+def choose(
+    folds: Folds,
+    grid: Sequence[float],
+    logits: NDArray[np.float64],
+    certificates: Sequence[Certificate | None],
+) -> Selection:
+    """Choose C by the mean over folds, and the threshold on the held-out scores at that C.
+
+    Parameters
+    ----------
+    folds : Folds
+    grid : sequence of float
+    logits : ndarray of shape (n_grid, n_samples)
+        Of every judged sample, by the head of its fold; NaN where it is in no fold.
+    certificates : sequence of Certificate or None
+        Of the head on the whole training set at each C.
+
+    Notes
+    -----
+    Of values of C that are equally good the smallest is taken. The threshold is the one of highest
+    balanced accuracy.
+    """
+    scores = 0.5 * (1 + np.tanh(0.5 * logits))
+    path = []
+    for C, row, certificate in zip(grid, scores, certificates, strict=True):
+        found = [_auroc(folds.labels[at], row[at]) for at in _units(folds)]
+        good = np.array([value for value in found if np.isfinite(value)])
+        error = float(good.std(ddof=1) / np.sqrt(len(good))) if len(good) > 1 else float("nan")
+        mean = float(good.mean()) if len(good) else float("nan")
+        path.append(CPoint(C=C, score=mean, standard_error=error, certificate=certificate))
+    values = np.nan_to_num(np.array([point.score for point in path]), nan=-np.inf)
+    best = int(np.argmax(values >= values.max() - 1e-12))
+    judged = np.isfinite(scores[best])
+    return Selection(
+        split_by=folds.split_by,
+        n_folds=len(folds.held_out),
+        metric=METRIC,
+        path=path,
+        C=float(grid[best]),
+        threshold=best_threshold(Sorted.of(folds.labels[judged], scores[best][judged], 0.5)),
+    )
+
+
+def _units(folds: Folds) -> list[NDArray[np.intp]]:
+    """Return what is averaged over: folds, or the generators of the validation split."""
+    if folds.split_by != "val":
+        return folds.held_out
+    return [np.flatnonzero(folds.generators == name) for name in np.unique(folds.generators)]
+
+
+def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    if len(set(labels.tolist())) < 2 or not np.isfinite(scores).all():
+        return float("nan")
+    return compute_metrics(labels, scores, 0.5)[METRIC]

@@ -1,0 +1,189 @@
+"""Heads for feature sets: fitted jointly on every training set, C and threshold chosen, fused late if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.errors import DataError
+from featcache.evaluate.cells import Cell, Fit, fit_cells, logits_of
+from featcache.evaluate.select_c import choose
+from featcache.evaluate.study import Study
+from featcache.probes import Linear, LogisticProbe, Scorer
+from featcache.probes.solver import Source
+from featcache.results import Certificate, Selection
+
+Set = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSet:
+    """The head of one feature set.
+
+    Parameters
+    ----------
+    blocks : tuple of int
+        Positions of its features.
+    C : float
+    scorer : Scorer
+    certificate : Certificate or None
+    selection : Selection or None
+        How C and the threshold were chosen; None without validation.
+    by_C : dict of float to Scorer
+        The heads at all values of C, for the curve.
+    """
+
+    blocks: Set
+    C: float
+    scorer: Scorer
+    certificate: Certificate | None
+    selection: Selection | None
+    by_C: dict[float, Scorer]
+
+
+def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
+    """Fit feature sets: all x all values of C x all training sets of the validation, in one solve.
+
+    Parameters
+    ----------
+    study : Study
+    sets : sequence of tuple of int
+        Positions of the features of each set, in rising order.
+    """
+    options, tasks = study.options, study.tasks
+    grid = options.grid or [options.C]
+    fused = options.fusion != "concat"
+    units: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
+    cells = [Cell(u, C, t) for u in units for C in grid for t in range(len(tasks))]
+    source = study.train_rows()
+    fits = fit_cells(
+        source,
+        study.labels,
+        tasks,
+        cells,
+        head=options.head,
+        scaling=options.scaling,
+        memory=options.memory,
+        units=study.units,
+        k=options.k,
+        seed=options.seed,
+    )
+    shape = (len(units), len(grid), len(tasks))
+    judged = _validation(study, source, cells, fits, shape)
+    out = []
+    for s in sets:
+        mine = [units.index((b,)) for b in s] if fused else [units.index(s)]
+        heads = [[fits[_at(shape, u, c, 0)] for u in mine] for c in range(len(grid))]
+        logits = None if judged is None else judged[mine]
+        out.append(_finish(study, s, grid, heads, logits))
+    return out
+
+
+def _at(shape: tuple[int, int, int], unit: int, c: int, task: int) -> int:
+    return (unit * shape[1] + c) * shape[2] + task
+
+
+def _validation(
+    study: Study, source: Source, cells: list[Cell], fits: list[Fit], shape: tuple[int, int, int]
+) -> NDArray[np.float64] | None:
+    """Return held-out logits (n_units, n_grid, n_samples), NaN for samples in no fold."""
+    folds = study.folds
+    if folds is None:
+        return None
+    rows = study.val_rows() if folds.split_by == "val" else source
+    n = len(folds.labels)
+    every = logits_of(rows, cells, fits).reshape(*shape, -1)[..., :n]
+    if folds.split_by == "val":
+        return every[:, :, 0]
+    out = np.full((shape[0], shape[1], n), np.nan)
+    for i, held in enumerate(folds.held_out):
+        out[:, :, held] = every[:, :, 1 + i, held]
+    return out
+
+
+def _finish(
+    study: Study,
+    blocks: Set,
+    grid: Sequence[float],
+    heads: list[list[Fit]],
+    logits: NDArray[np.float64] | None,
+) -> FittedSet:
+    """Fuse, choose, and put together one set; ``logits`` is (n_parts, n_grid, n_samples)."""
+    scorers, joint, certificates = [], [], []
+    widths = [study.widths[b] for b in blocks]
+    for c, parts in enumerate(heads):
+        shares, bias = _shares(study, len(parts), None if logits is None else logits[:, c])
+        scorers.append(_fuse([part.scorer for part in parts], widths, shares, bias))
+        certificates.append(_worst([part.certificate for part in parts]))
+        if logits is not None:
+            joint.append(shares @ logits[:, c] + bias)
+    selection = None
+    if study.folds is not None and joint:
+        selection = choose(study.folds, grid, np.array(joint), certificates)
+    best = 0 if selection is None else list(grid).index(selection.C)
+    return FittedSet(
+        blocks=blocks,
+        C=float(grid[best]),
+        scorer=scorers[best],
+        certificate=certificates[best],
+        selection=selection,
+        by_C=dict(zip(grid, scorers, strict=True)),
+    )
+
+
+def _shares(
+    study: Study, n: int, logits: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], float]:
+    """Return how the logits of the parts are added up: equally, or as stacked on held-out logits."""
+    if study.options.fusion != "stacking" or n == 1:
+        return np.full(n, 1.0 / n), 0.0
+    if logits is None or study.folds is None:
+        raise _no_folds()
+    known = np.isfinite(logits).all(axis=0)
+    stacked = LogisticProbe(C=1.0).fit(logits[:, known].T, study.folds.labels[known])
+    return stacked.coef_[0], float(stacked.intercept_[0])
+
+
+def _no_folds() -> DataError:
+    return DataError(
+        "Stacking learns from held-out samples, and there are none: it needs a val split, several "
+        "training generators, or several photographs of each class. Use --fusion mean-logit."
+    )
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Several heads on their own features; their logits are added up."""
+
+    parts: list[Scorer]
+    widths: list[int]
+    shares: NDArray[np.float64]
+    bias: float
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the weighted sum of the parts' logits."""
+        blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
+        each = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
+        return np.asarray(self.shares @ np.array(each) + self.bias)
+
+
+def _fuse(
+    parts: list[Scorer], widths: list[int], shares: NDArray[np.float64], bias: float
+) -> Scorer:
+    """Return one scorer on the joined features; linear where the parts are."""
+    if len(parts) == 1 and shares[0] == 1.0:
+        return parts[0]
+    linear = [part for part in parts if isinstance(part, Linear)]
+    if len(linear) == len(parts):
+        weight = np.concatenate([a * part.weight for a, part in zip(shares, linear, strict=True)])
+        total = float(sum(a * part.bias for a, part in zip(shares, linear, strict=True)) + bias)
+        return Linear(weight=weight, bias=total, widths=widths, l2=linear[0].l2)
+    return Fused(parts, widths, shares, bias)
+
+
+def _worst(certificates: Sequence[Certificate | None]) -> Certificate | None:
+    known = [c for c in certificates if c is not None]
+    return max(known, key=lambda c: c.gap) if known else None

@@ -1,0 +1,148 @@
+"""Many linear heads on cached features in one solve: scaled, solved, folded back into raw space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.errors import DataError
+from featcache.probes.scaling import Scale, Scaled, learn_scale
+from featcache.probes.solver import Heads, RowSums, Source, minimise
+from featcache.probes.solver.lbfgs import MEMORY
+from featcache.probes.solver.problem import Float
+from featcache.results import Certificate
+
+TOLS = {np.dtype(np.float32): 1e-9, np.dtype(np.float64): 1e-14}
+"""Share of the objective that a head may be above its minimum, by what the precision can tell."""
+
+SMALL_CELLS = 8_000_000
+"""Features up to this many numbers are solved in float64: it costs nothing there and is exact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Heads in raw feature space.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_heads, n_columns), float64
+        Zero outside a head's blocks.
+    bias : ndarray of shape (n_heads,), float64
+    l2 : bool
+        Each block of a row is divided by its norm before the weights are applied.
+    certificates : list of Certificate
+    """
+
+    weight: Float
+    bias: Float
+    l2: bool
+    certificates: list[Certificate]
+
+
+def fit_heads(
+    raw: Source,
+    labels: NDArray[Any],
+    heads: Heads,
+    *,
+    weights: NDArray[Any] | None = None,
+    scaling: str = "standardise",
+    memory: int | None = None,
+    tol: float | None = None,
+    max_iter: int = 300,
+) -> Fitted:
+    """Fit all heads in one joint solve.
+
+    Parameters
+    ----------
+    raw : Source
+        Unscaled features.
+    labels : ndarray of shape (n_tasks, n_rows)
+        0 or 1.
+    heads : Heads
+    weights : ndarray of shape (n_tasks, n_rows), optional
+        0 leaves a sample out of a task, also out of its scaling.
+    scaling : str
+        One of :data:`~featcache.probes.scaling.SCALINGS`.
+    memory : int, bytes, optional
+        Features that need more than half of it are read again for every pass; heads are solved in as
+        few groups as fit. Unbounded by default. The answer is the same.
+    tol : float, optional
+        Share of the objective that a head may be above its minimum; :data:`TOLS` by default.
+
+    Raises
+    ------
+    DataError
+        If a task lacks a class.
+    """
+    counts = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    _check_classes(labels, counts > 0)
+    how = learn_scale(raw, scaling, counts, centre=heads.intercept)
+    source = _scaled(raw, how, memory)
+    tol = TOLS[np.dtype(source.dtype)] if tol is None else tol
+    weight, bias = np.zeros((len(heads), sum(raw.widths))), np.zeros(len(heads))
+    certificates: list[Certificate] = []
+    for some in _groups(heads, raw, memory):
+        part = _take(heads, some, how.per_task)
+        found = minimise(RowSums(source, labels, weights), part, tol=tol, max_iter=max_iter)
+        weight[some], bias[some] = how.fold(found.weight, found.bias)
+        certificates += [
+            Certificate(
+                objective=float(found.objective[i]),
+                gradient_norm=float(found.gradient_norm[i]),
+                gap=float(found.gap[i]),
+                n_iter=int(found.n_iter[i]),
+                converged=bool(found.converged[i]),
+            )
+            for i in range(len(some))
+        ]
+    return Fitted(weight=weight, bias=bias, l2=how.l2, certificates=certificates)
+
+
+def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
+    """Return the scaled features: in memory where they may be, in float64 where they are few."""
+    cells = raw.n_rows * sum(raw.widths)
+    small = cells <= SMALL_CELLS and (memory is None or 8 * cells <= memory // 2)
+    scaled = Scaled(raw, how, np.dtype(np.float64) if small else np.dtype(raw.dtype))
+    if memory is None or cells * scaled.dtype.itemsize <= memory // 2:
+        return scaled.load()
+    return scaled
+
+
+def _take(heads: Heads, some: slice | NDArray[np.intp], scale: Float) -> Heads:
+    return Heads(
+        uses=heads.uses[some],
+        C=heads.C[some],
+        task=heads.task[some],
+        intercept=heads.intercept,
+        scale=scale,
+    )
+
+
+def _groups(heads: Heads, raw: Source, memory: int | None) -> list[NDArray[np.intp]]:
+    """Cut the heads into groups whose logits, memory of steps and factors fit into half of the memory."""
+    everyone = np.arange(len(heads))
+    if memory is None:
+        return [everyone]
+    size = np.dtype(raw.dtype).itemsize
+    n_columns = heads.uses @ np.array(raw.widths)
+    each = 3 * size * raw.n_rows + (2 * MEMORY * size + 48) * sum(raw.widths) + size * n_columns**2
+    # The Gram matrix is there once for all.
+    room = max(memory // 2 - 8 * sum(raw.widths) ** 2, int(each.max()))
+    cuts, used = [], 0
+    for i, need in enumerate(each):
+        if used + need > room and used:
+            cuts.append(i)
+            used = 0
+        used += int(need)
+    return np.split(everyone, cuts)
+
+
+def _check_classes(labels: NDArray[Any], members: NDArray[np.bool_]) -> None:
+    fakes = (labels * members).sum(axis=1)
+    for n_fake, n in zip(fakes, members.sum(axis=1), strict=True):
+        if n_fake in (0, n):
+            missing = "fakes" if n_fake == 0 else "reals"
+            raise DataError(f"The training set has no {missing}: a probe needs both classes.")

@@ -1,0 +1,184 @@
+"""How features are scaled before a head sees them, and how that is folded back into its weights.
+
+======================  ==========================================================================
+``"standardise"``       every column to mean 0 and deviation 1 on the training samples (the default)
+``"none"``              columns as they are (centred, which an unpenalised intercept undoes)
+``"block-rms"``         one factor per feature, so that each has the same mean square norm
+``"l2"``                every feature vector divided by its Euclidean norm, then centred
+======================  ==========================================================================
+
+Scaling decides what the penalty means: ½‖w‖² is taken on the weights of the *scaled* columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.errors import unknown_name
+from featcache.probes.solver import Arrays, Source
+from featcache.probes.solver.problem import Float, Real
+from featcache.probes.solver.source import Chunk
+
+Scaling = Literal["standardise", "none", "block-rms", "l2"]
+SCALINGS: tuple[str, ...] = get_args(Scaling)
+
+PIECE_ROWS = 1024
+"""Rows of a pass that are added up in the precision of the features; between them it is float64."""
+
+DEAD = 1e-7
+"""A column whose deviation is below this share of its mean is a constant with rounding noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Shift and scale of every column: ``(x - shift) / scale``.
+
+    Parameters
+    ----------
+    shift, scale : ndarray of shape (n_columns,), float64
+        Shared by all tasks; ``scale`` is infinite for a dead column, whose weight is 0 therefore.
+    per_task : ndarray of shape (n_tasks, n_columns), float64
+        Each task's own scale over the shared one, so that its penalty is that of a fit on its samples
+        alone; 0 for a column that is dead in the task.
+    l2 : bool
+        Rows of each block are divided by their norm first.
+    """
+
+    shift: Float
+    scale: Float
+    per_task: Float
+    l2: bool
+
+    def fold(self, weight: Float, bias: Float) -> tuple[Float, Float]:
+        """Return weights (n_heads, n_columns) and biases for unscaled (but l2-normed) columns."""
+        raw = weight / self.scale
+        return raw, bias - raw @ self.shift
+
+
+def check_scaling(name: str) -> None:
+    """Raise an error that lists the policies unless ``name`` is one."""
+    if name not in SCALINGS:
+        raise unknown_name("scaling", name, SCALINGS)
+
+
+def learn_scale(raw: Source, policy: str, weights: NDArray[Any], centre: bool = True) -> Scale:
+    """Learn shift and scale in one pass.
+
+    Parameters
+    ----------
+    raw : Source
+    policy : str
+        One of :data:`SCALINGS`.
+    weights : ndarray of shape (n_tasks, n_rows)
+        Weight of each sample in each task: means and deviations are weighted, as if a sample of weight
+        2 stood there twice.
+    centre : bool
+        False leaves the columns where they are: for heads without an intercept.
+    """
+    check_scaling(policy)
+    l2 = policy == "l2"
+    mean, variance, overall = _moments(raw, weights, l2)
+    deviation = np.sqrt(variance)
+    alive = deviation > DEAD * np.maximum(np.abs(mean), 1e-30)
+    one = np.ones_like(deviation)
+    if policy == "standardise":
+        own = np.where(alive, deviation, 0.0)
+    elif policy == "block-rms":
+        own = one * _block_rms(variance, raw.widths)
+    else:
+        own = one
+    shared = own.max(axis=0)
+    shared = np.where(shared > 0, shared, np.inf)
+    shift = overall if centre else np.zeros_like(overall)
+    return Scale(shift=shift, scale=shared, per_task=own / shared, l2=l2)
+
+
+def _block_rms(variance: Float, widths: list[int]) -> Float:
+    """Return the root mean square norm of each block's centred rows, repeated over its columns."""
+    stops = np.cumsum(widths)[:-1]
+    norms = [np.sqrt(part.sum(axis=1)) for part in np.split(variance, stops, axis=1)]
+    safe = np.stack([np.where(norm > 0, norm, 1.0) for norm in norms], axis=1)
+    return np.repeat(safe, widths, axis=1)
+
+
+def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float, Float]:
+    """Return mean and variance of each column in each task, and the mean over all tasks' samples."""
+    rows = np.concatenate([weights, weights.max(axis=0, keepdims=True)]).astype(np.float64)
+    count = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    first: Float | None = None
+    sums, squares = np.zeros(1), np.zeros(1)
+    for at, x in _pieces(raw, l2):
+        first = x[:256].mean(axis=0, dtype=np.float64) if first is None else first
+        x = x - first.astype(x.dtype)  # near the mean, so that the squares do not cancel
+        weight = rows[:, at].astype(x.dtype)
+        sums = sums + weight @ x
+        squares = squares + weight @ np.square(x, out=x)
+    if first is None:
+        raise ValueError("no rows")
+    near = sums / count
+    variance = np.maximum(squares / count - near**2, 0.0)
+    mean = near + first.astype(raw.dtype).astype(np.float64)
+    return mean[:-1], variance[:-1], mean[-1]
+
+
+def _pieces(raw: Source, l2: bool) -> Iterator[tuple[slice, Any]]:
+    """Yield all rows joined side by side, so few at once that they stay in the processor's cache."""
+    for rows, blocks in raw.chunks(range(len(raw.widths))):
+        for start in range(rows.start, rows.stop, PIECE_ROWS):
+            at = slice(start, min(start + PIECE_ROWS, rows.stop))
+            here = slice(at.start - rows.start, at.stop - rows.start)
+            yield at, np.concatenate(_normed([block[here] for block in blocks], l2), axis=1)
+
+
+def _normed(blocks: Sequence[Any], l2: bool) -> list[Any]:
+    if not l2:
+        return list(blocks)
+    return [b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12) for b in blocks]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A source whose chunks are scaled whenever they are read, into the given dtype."""
+
+    raw: Source
+    how: Scale
+    dtype: np.dtype[Any]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of samples."""
+        return self.raw.n_rows
+
+    @property
+    def widths(self) -> list[int]:
+        """Columns of each block."""
+        return self.raw.widths
+
+    def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
+        """Yield the scaled chunks of some blocks."""
+        stops = np.cumsum(self.widths)
+        for rows, found in self.raw.chunks(blocks):
+            out = list(found)
+            for b in blocks:
+                mine = slice(stops[b] - self.widths[b], stops[b])
+                out[b] = self._scale(found[b], mine)
+            yield rows, out
+
+    def load(self) -> Arrays:
+        """Return all of it in memory."""
+        arrays: list[Real] = [np.empty((self.n_rows, w), dtype=self.dtype) for w in self.widths]
+        for rows, blocks in self.chunks(range(len(self.widths))):
+            for array, block in zip(arrays, blocks, strict=True):
+                array[rows] = block
+        return Arrays(arrays)
+
+    def _scale(self, block: Any, mine: slice) -> Any:
+        (x,) = _normed([block], self.how.l2)
+        out = np.subtract(x, self.how.shift[mine].astype(self.dtype), dtype=self.dtype)
+        out *= (1.0 / self.how.scale[mine]).astype(self.dtype)
+        return out

@@ -1,0 +1,8 @@
+"""Many ridge-penalised logistic regressions at once, from sums over rows; knows no estimator."""
+
+from featcache.probes.solver.lbfgs import minimise
+from featcache.probes.solver.problem import Heads, Solution
+from featcache.probes.solver.source import Arrays, Source
+from featcache.probes.solver.sums import AddedSums, RowSums, Sums
+
+__all__ = ["AddedSums", "Arrays", "Heads", "RowSums", "Solution", "Source", "Sums", "minimise"]

@@ -1,0 +1,289 @@
+"""Joint L-BFGS: all heads advance together, so that each iteration is two products with the data.
+
+The line search happens in the space of the logits and needs no pass over the data. A head that L-BFGS does
+not bring home gets its own Hessian as the new start: the method then is Newton's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache import threads
+from featcache.probes.solver.precondition import Preconditioner
+from featcache.probes.solver.problem import Float, Heads, Solution
+from featcache.probes.solver.sums import Index, Sums
+
+MEMORY = 10
+"""Pairs of steps and gradient changes that are kept."""
+
+REFRESH_AFTER, REFRESH_EVERY = 20, 6
+"""Iterations after which a head gets its own Hessian, and gets it again."""
+
+NOW = 1_000_000
+"""An age at which a head's Hessian is due at once."""
+
+SLOPE = 0.3
+"""A step is long enough when the slope has fallen to this share of what it was."""
+
+MAX_TRIALS = 30
+
+
+def minimise(sums: Sums, heads: Heads, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
+    """Solve all heads.
+
+    Parameters
+    ----------
+    sums : Sums
+        Over centred features: the solver works with others too, more slowly.
+    heads : Heads
+    tol : float
+        A head is done when its objective is at most this share above the minimum: proven by the
+        duality gap, or estimated from the step that would come next.
+    max_iter : int
+
+    Returns
+    -------
+    Solution
+    """
+    with threads.pool():
+        return _Joint(sums, heads, tol).run(max_iter)
+
+
+@dataclass
+class _Pair:
+    """One step and gradient change of every head; ``rho`` is 0 for heads that have none."""
+
+    step: NDArray[np.floating]
+    change: NDArray[np.floating]
+    rho: Float
+
+
+class _Joint:
+    """The state of a joint solve. Everything is per unit of sample weight: mean loss + ½λ‖w‖²."""
+
+    def __init__(self, sums: Sums, heads: Heads, tol: float) -> None:
+        self.sums, self.heads, self.tol = sums, heads, tol
+        self.columns = heads.columns(sums.widths)
+        n, d = self.columns.shape
+        weight_of = sums.start(heads)[heads.task]
+        self.total = weight_of.sum(axis=1)
+        self.penalty = 1.0 / (heads.C * self.total)
+        self.ridge = np.concatenate([self.penalty[:, None] * heads.ridge(d), np.zeros((n, 1))], 1)
+        self.mask = np.concatenate([self.columns, np.full((n, 1), heads.intercept)], axis=1)
+        gram, rows = sums.gram()
+        self.inverse = Preconditioner(
+            gram / max(rows, 1), heads, self.penalty, self.columns, sums.dtype
+        )
+        self.x = np.zeros((n, d + 1))
+        self.pairs: list[_Pair] = []
+        self.n_iter = np.zeros(n, dtype=np.int64)
+        self.age = np.full(n, REFRESH_EVERY - REFRESH_AFTER)  # of a head's own Hessian
+        self.converged = np.zeros(n, dtype=bool)
+        self.value, self.gradient = np.zeros(n), np.zeros((n, d + 1))
+        self.bend = np.full(n, 0.25)
+        self._start(weight_of)
+
+    def run(self, max_iter: int) -> Solution:
+        """Iterate until every head is done or stuck."""
+        active = np.flatnonzero(self._open(np.arange(len(self.heads))))
+        for _ in range(max_iter):
+            if not len(active):
+                break
+            self._refresh(active)
+            direction, slope = self._direction(active)
+            done = 0.5 * np.abs(slope) <= self.tol * self.value[active]
+            self.converged[active[done]] = True
+            active, direction, slope = active[~done], direction[~done], slope[~done]
+            if len(active):
+                active = self._advance(active, direction, slope)
+        return self._finish()
+
+    def _start(self, weight_of: Float) -> None:
+        """Start at w = 0 with the intercept of the class shares."""
+        everyone = np.arange(len(self.heads))
+        share = (weight_of[:, 1] + 0.5) / (self.total + 1.0)
+        self.x[:, -1] = np.log(share / (1 - share)) if self.heads.intercept else 0.0
+        self.sums.move(everyone, self.x)
+        self._take(everyone, np.ones(len(everyone)))
+
+    def _take(self, active: Index, steps: Float) -> None:
+        """Go the steps in the logits and set value and gradient anew."""
+        loss, gradient, bend = self.sums.accept(active, steps)
+        per = self.total[active]
+        x, ridge = self.x[active], self.ridge[active]
+        self.value[active] = loss / per + 0.5 * (ridge * x * x).sum(axis=1)
+        self.gradient[active] = np.where(self.mask[active], gradient / per[:, None] + ridge * x, 0)
+        self.bend[active] = bend / per
+
+    def _advance(self, active: Index, direction: Float, slope: Float) -> Index:
+        """Search along the directions, step, remember the pair; return the heads that go on."""
+        self.sums.move(active, direction)
+        steps = self._search(active, direction, slope)
+        before = self.gradient[active]
+        self.x[active] += steps[:, None] * direction
+        self._take(active, steps)
+        self._remember(active, steps[:, None] * direction, self.gradient[active] - before)
+        self.n_iter[active] += 1
+        self.age[active] += 1
+        stuck = steps == 0
+        gave_up = stuck & (
+            self.age[active] == 1
+        )  # its own Hessian did not help: precision ends here
+        self.age[active[stuck]] = NOW
+        going: Index = active[self._open(active) & ~gave_up]
+        return going
+
+    def _direction(self, active: Index) -> tuple[Float, Float]:
+        """Return minus the gradient times the inverse Hessian as L-BFGS knows it, and its slope."""
+        gradient = self.gradient[active]
+        q, kept = gradient.copy(), []
+        for pair in reversed(self.pairs):
+            share = pair.rho[active] * _dot(pair.step[active], q)
+            q -= share[:, None] * pair.change[active]
+            kept.append(share)
+        r = self._precondition(active, q)
+        for pair, share in zip(self.pairs, reversed(kept), strict=True):
+            other = pair.rho[active] * _dot(pair.change[active], r)
+            r += (share - other)[:, None] * pair.step[active]
+        slope = -_dot(gradient, r)
+        return -r, slope
+
+    def _precondition(self, active: Index, vectors: Float) -> Float:
+        """Apply the preconditioner, scaled so that it is right along the last step.
+
+        The last change of the gradient goes through the factors together with the vectors: reading the
+        factors is what costs.
+        """
+        if not self.pairs:
+            return self._solve(active, vectors)
+        last = self.pairs[-1]
+        change = last.change[active].astype(np.float64)
+        both = self._solve(np.tile(active, 2), np.concatenate([vectors, change]))
+        below = _dot(change, both[len(active) :])
+        good = (last.rho[active] > 0) & (below > 0)
+        scale = np.ones(len(active))
+        scale[good] = 1.0 / (last.rho[active][good] * below[good])
+        return np.asarray(both[: len(active)] * scale[:, None])
+
+    def _solve(self, active: Index, vectors: Float) -> Float:
+        out = np.empty_like(vectors)
+        out[:, :-1] = self.inverse.solve(active, vectors[:, :-1])
+        out[:, -1] = vectors[:, -1] / np.maximum(self.bend[active], 1e-12)
+        return out
+
+    def _search(self, active: Index, direction: Float, slope: Float) -> Float:
+        """Return steps at which the slope along each direction has nearly vanished; 0 if none helps."""
+        ridge = self.ridge[active]
+        linear = (ridge * self.x[active] * direction).sum(axis=1)
+        square = (ridge * direction * direction).sum(axis=1)
+        low, high = np.zeros(len(active)), np.full(len(active), np.inf)
+        at_low, at_high = slope.copy(), np.full(len(active), np.inf)
+        steps = np.ones(len(active))
+        open_ = slope < 0
+        steps[~open_] = 0.0
+        for _ in range(MAX_TRIALS):
+            todo = np.flatnonzero(open_)
+            if not len(todo):
+                break
+            first, second = self.sums.slopes(active[todo], steps[todo]) / self.total[active[todo]]
+            first += linear[todo] + steps[todo] * square[todo]
+            second += square[todo]
+            good = np.abs(first) <= SLOPE * np.abs(slope[todo])
+            open_[todo[good]] = False
+            up = first > 0
+            high[todo[up]], at_high[todo[up]] = steps[todo[up]], first[up]
+            low[todo[~up]], at_low[todo[~up]] = steps[todo[~up]], first[~up]
+            bad = todo[~good]
+            steps[bad] = _next_step(
+                steps[bad],
+                first[~good],
+                second[~good],
+                low[bad],
+                high[bad],
+                at_low[bad],
+                at_high[bad],
+            )
+        steps[open_] = low[open_]
+        return steps
+
+    def _remember(self, active: Index, step: Float, change: Float) -> None:
+        product = _dot(step, change)
+        size = np.sqrt(_dot(step, step) * _dot(change, change))
+        rho = np.zeros(len(self.heads))
+        good = product > 1e-10 * size
+        rho[active[good]] = 1.0 / product[good]
+        shape, dtype = self.x.shape, self.sums.dtype
+        pair = _Pair(np.zeros(shape, dtype), np.zeros(shape, dtype), rho)
+        pair.step[active], pair.change[active] = step, change
+        self.pairs = [*self.pairs[-MEMORY + 1 :], pair]
+
+    def _refresh(self, active: Index) -> None:
+        """Give heads that are slow, or stuck, their own Hessian and an empty memory."""
+        due = self.age[active] >= REFRESH_EVERY
+        for head in active[due]:
+            seen = self.columns[head][np.repeat(self.heads.uses[head], self.sums.widths)]
+            hessian = self.sums.hessian(int(head))[np.ix_(seen, seen)]
+            self.inverse.replace(int(head), hessian / self.total[head])
+            self.age[head] = 0
+            for pair in self.pairs:
+                pair.rho[head] = 0.0
+
+    def _open(self, active: Index) -> NDArray[np.bool_]:
+        """Say which heads are not yet proven to be done."""
+        done = self._gap(active) <= self.tol * self.value[active]
+        self.converged[active[done]] = True
+        return ~done
+
+    def _gap(self, active: Index) -> Float:
+        """Return the duality gap: ‖gradient in w‖² / 2λ, exact where the intercept is optimal."""
+        g = self.gradient[active, :-1]
+        return 0.5 * _dot(g, g / self.ridge[active, :-1])
+
+    def _finish(self) -> Solution:
+        """Make the intercept optimal at fixed weights, then certify."""
+        everyone = np.arange(len(self.heads))
+        if self.heads.intercept:
+            only = np.zeros_like(self.x)
+            only[:, -1] = -self.gradient[:, -1] / np.maximum(self.bend, 1e-12)
+            slope = self.gradient[:, -1] * only[:, -1]
+            self.sums.move(everyone, only)
+            steps = self._search(everyone, only, slope)
+            self.x += steps[:, None] * only
+            self._take(everyone, steps)
+        unit = self.heads.C * self.total
+        norm = np.sqrt(_dot(self.gradient[:, :-1], self.gradient[:, :-1]))
+        return Solution(
+            weight=self.x[:, :-1],
+            bias=self.x[:, -1],
+            objective=self.value * unit,
+            gradient_norm=norm * unit,
+            gap=self._gap(everyone) / np.maximum(self.value, np.finfo(float).tiny),
+            n_iter=self.n_iter,
+            converged=self.converged,
+        )
+
+
+def _next_step(
+    step: Float, first: Float, second: Float, low: Float, high: Float, at_low: Float, at_high: Float
+) -> Float:
+    """Return Newton's next trial, kept inside the bracket and from growing more than fivefold."""
+    newton = step - first / np.maximum(second, np.finfo(float).tiny)
+    upper = np.where(np.isfinite(high), high, 5 * np.maximum(step, low))
+    with np.errstate(invalid="ignore", over="ignore"):
+        secant = low - at_low * (upper - low) / (at_high - at_low)
+    middle = np.where(np.isfinite(high), 0.5 * (low + upper), upper)
+    inside = (newton > low) & (newton < upper)
+    between = (
+        np.isfinite(secant)
+        & (secant > low + 0.05 * (upper - low))
+        & (secant < upper - 0.05 * (upper - low))
+    )
+    return np.where(inside, newton, np.where(between & np.isfinite(high), secant, middle))
+
+
+def _dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> Float:
+    """Return the products of the rows of two matrices."""
+    return np.asarray(np.einsum("ij,ij->i", a, b), dtype=np.float64)

@@ -1,0 +1,260 @@
+"""All that the solver asks of the data: sums over rows. They add up over parts, wherever these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.probes.solver.problem import Float, Heads, Real
+from featcache.probes.solver.source import Source
+from featcache.threads import each, parts
+
+Index = NDArray[np.intp]
+
+GRAM_ROWS_PER_COLUMN = 4
+"""The Gram matrix only starts the solver: this many rows per column estimate it well enough."""
+
+SQUARE_ROWS = 2048
+
+
+class Sums(Protocol):
+    """The sums over rows that the solver needs; the state of the logits stays with the rows.
+
+    Heads are given as indices into the :class:`Heads` of the solve. Vectors over columns have one entry
+    more, the intercept's, at the end.
+    """
+
+    widths: list[int]
+    dtype: Any
+
+    def start(self, heads: Heads) -> Float:
+        """Set all logits to 0; return the sum of weights of each task and class, (n_tasks, 2)."""
+
+    def gram(self) -> tuple[Float, int]:
+        """Return the Gram matrix (n_columns, n_columns) of some rows, and how many."""
+
+    def move(self, heads: Index, directions: Float) -> None:
+        """Take (k, n_columns + 1) directions and compute the change of every logit along them."""
+
+    def slopes(self, heads: Index, steps: Float) -> Float:
+        """Return the loss's first and second derivative along the directions at steps (k,): (2, k)."""
+
+    def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
+        """Go these steps; return loss (k,), its gradient (k, n_columns + 1), curvature in b (k,)."""
+
+    def hessian(self, head: int) -> Float:
+        """Return the loss's second derivative in the columns of one head's blocks."""
+
+
+class RowSums:
+    """The sums over the rows of one source.
+
+    Parameters
+    ----------
+    source : Source
+    labels : ndarray of shape (n_tasks, n_rows)
+        0 or 1.
+    weights : ndarray of shape (n_tasks, n_rows), optional
+        Weight of each sample in each task; 0 leaves it out. All 1 by default.
+    """
+
+    def __init__(
+        self, source: Source, labels: NDArray[Any], weights: NDArray[Any] | None = None
+    ) -> None:
+        self.source = source
+        self.widths, self.dtype = list(source.widths), np.dtype(source.dtype)
+        self._labels = np.asarray(labels, dtype=self.dtype)
+        self._weights = None if weights is None else np.asarray(weights, dtype=self.dtype)
+        stops = np.cumsum(self.widths).tolist()
+        self._columns = [slice(b - w, b) for w, b in zip(self.widths, stops, strict=True)]
+
+    def start(self, heads: Heads) -> Float:
+        """See :class:`Sums`."""
+        self.heads = heads
+        self._z = np.zeros((len(heads), self.source.n_rows), dtype=self.dtype)
+        self._dz = np.zeros_like(self._z)
+        ones = np.ones_like(self._labels) if self._weights is None else self._weights
+        fake = (ones * self._labels).sum(axis=1, dtype=np.float64)
+        return np.stack([ones.sum(axis=1, dtype=np.float64) - fake, fake], axis=1)
+
+    def gram(self) -> tuple[Float, int]:
+        """See :class:`Sums`; products in the dtype of the features, added up in float64."""
+        n_columns = sum(self.widths)
+        total, done = np.zeros((n_columns, n_columns)), 0
+        stride = max(self.source.n_rows // (GRAM_ROWS_PER_COLUMN * n_columns), 1)
+        for _, blocks in self.source.chunks(range(len(self.widths))):
+            rows = np.concatenate([block[::stride] for block in blocks], axis=1)
+            _add_square(total, rows)
+            done += len(rows)
+        return total, done
+
+    def move(self, heads: Index, directions: Float) -> None:
+        """See :class:`Sums`."""
+        steps = directions.astype(self.dtype)
+        change = np.repeat(steps[:, -1:], self.source.n_rows, axis=1)
+
+        def work(rows: slice, b: int, mine: Any, block: Real) -> None:
+            change[mine, rows] += steps[mine, self._columns[b]] @ block.T
+
+        self._products(heads, work)
+        self._dz[heads] = change
+
+    def slopes(self, heads: Index, steps: Float) -> Float:
+        """See :class:`Sums`."""
+
+        def work(i: int) -> tuple[float, float]:
+            change = self._dz[heads[i]]
+            logit = self._z[heads[i]] + self.dtype.type(steps[i]) * change
+            residual, curvature = self._derivatives(heads[i], logit)
+            curvature *= change
+            return float(residual @ change), float(curvature @ change)
+
+        return np.array(each(work, range(len(heads))), dtype=np.float64).T
+
+    def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
+        """See :class:`Sums`."""
+        residuals = np.empty((len(heads), self.source.n_rows), dtype=self.dtype)
+
+        def work(i: int) -> tuple[float, float]:
+            logit = self._z[heads[i]]  # a view: the state moves
+            logit += self.dtype.type(steps[i]) * self._dz[heads[i]]
+            residuals[i], curvature = self._derivatives(heads[i], logit)
+            return self._loss(heads[i]), float(curvature.sum(dtype=np.float64))
+
+        loss, bend = np.array(each(work, range(len(heads)))).T
+        return loss, self._gradient(heads, residuals), bend
+
+    def hessian(self, head: int) -> Float:
+        """See :class:`Sums`."""
+        blocks = np.flatnonzero(self.heads.uses[head]).tolist()
+        n_columns = sum(self.widths[b] for b in blocks)
+        total = np.zeros((n_columns, n_columns))
+        _, curvature = self._derivatives(head, self._z[head])
+        root = np.sqrt(curvature)
+        for rows, chunk in self.source.chunks(blocks):
+            joined = np.concatenate([chunk[b] for b in blocks], axis=1)
+            _add_square(total, joined * root[rows, None])
+        return total
+
+    def _gradient(self, heads: Index, residuals: Real) -> Float:
+        out = np.zeros((len(heads), sum(self.widths) + 1))
+        out[:, -1] = residuals.sum(axis=1, dtype=np.float64)
+        lock = Lock()
+
+        def work(rows: slice, b: int, mine: Any, block: Real) -> None:
+            product = residuals[mine, rows] @ block
+            with lock:
+                out[mine, self._columns[b]] += product
+
+        self._products(heads, work)
+        return out
+
+    def _products(self, heads: Index, work: Callable[[slice, int, Any, Real], None]) -> None:
+        """Call ``work`` with rows, block, the positions of the heads that see it, and its features."""
+        uses = self.heads.uses[heads]
+        wanted = np.flatnonzero(uses.any(axis=0)).tolist()
+        for rows, blocks in self.source.chunks(wanted):
+
+            def piece(at: slice, start: int = rows.start, blocks: list[Real] = blocks) -> None:
+                here = slice(start + at.start, start + at.stop)
+                for b in wanted:
+                    work(here, b, _where(uses[:, b]), blocks[b][at])
+
+            each(piece, parts(rows.stop - rows.start))
+
+    def _derivatives(self, head: int, logit: Real) -> tuple[Any, Any]:
+        """Return the first and second derivative of the weighted loss in each logit."""
+        task = self.heads.task[head]
+        chance = np.negative(logit)
+        with np.errstate(over="ignore"):
+            np.exp(chance, out=chance)
+        chance += 1
+        np.reciprocal(chance, out=chance)
+        curvature = 1 - chance
+        curvature *= chance
+        chance -= self._labels[task]
+        if self._weights is not None:
+            chance *= self._weights[task]
+            curvature *= self._weights[task]
+        return chance, curvature
+
+    def _loss(self, head: int) -> float:
+        """Return the weighted sum of log(1 + exp(-m)) over the margins m."""
+        task = self.heads.task[head]
+        margin = self._z[head] * (2 * self._labels[task] - 1)
+        loss = np.log1p(np.exp(-np.abs(margin))) - np.minimum(margin, 0)
+        if self._weights is not None:
+            loss *= self._weights[task]
+        return float(loss.sum(dtype=np.float64))
+
+
+def _where(mine: NDArray[np.bool_]) -> slice | Index:
+    """Return positions, as a slice where they are all, which saves a copy."""
+    return slice(None) if mine.all() else np.flatnonzero(mine)
+
+
+def _add_square(total: Float, matrix: Real) -> None:
+    """Add matrixᵀ·matrix: products in the matrix's dtype, added up in float64."""
+    lock = Lock()
+
+    def work(part: Any) -> None:
+        product = part.T @ part
+        with lock:
+            np.add(total, product, out=total)
+
+    each(work, np.array_split(matrix, max(-(-len(matrix) // SQUARE_ROWS), 1)))
+
+
+class AddedSums:
+    """The sums of several parts added up: what a distributed engine needs.
+
+    Parameters
+    ----------
+    parts : list of Sums
+        Each over its own rows, of the same columns.
+    each : callable
+        ``each(function, parts)`` applies a function to every part, like :func:`map`; an engine may do
+        so in parallel and elsewhere.
+    """
+
+    def __init__(
+        self,
+        parts: list[Sums],
+        each: Callable[[Callable[[Sums], Any], list[Sums]], Iterable[Any]] = map,
+    ) -> None:
+        self.parts, self._each = parts, each
+        self.widths, self.dtype = parts[0].widths, parts[0].dtype
+
+    def start(self, heads: Heads) -> Float:
+        """See :class:`Sums`."""
+        return self._sum(lambda part: part.start(heads))
+
+    def gram(self) -> tuple[Float, int]:
+        """See :class:`Sums`."""
+        found = list(self._each(lambda part: part.gram(), self.parts))
+        return np.sum([matrix for matrix, _ in found], axis=0), sum(n for _, n in found)
+
+    def move(self, heads: Index, directions: Float) -> None:
+        """See :class:`Sums`."""
+        list(self._each(lambda part: part.move(heads, directions), self.parts))
+
+    def slopes(self, heads: Index, steps: Float) -> Float:
+        """See :class:`Sums`."""
+        return self._sum(lambda part: part.slopes(heads, steps))
+
+    def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
+        """See :class:`Sums`."""
+        found = list(self._each(lambda part: part.accept(heads, steps), self.parts))
+        loss, gradient, bend = (np.sum(values, axis=0) for values in zip(*found, strict=True))
+        return loss, gradient, bend
+
+    def hessian(self, head: int) -> Float:
+        """See :class:`Sums`."""
+        return self._sum(lambda part: part.hessian(head))
+
+    def _sum(self, function: Callable[[Sums], Any]) -> Float:
+        return np.asarray(np.sum(list(self._each(function, self.parts)), axis=0))

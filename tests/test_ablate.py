@@ -1,0 +1,244 @@
+"""Ablation: its cells are the single probes', nothing is chosen on test data, and it needs no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featcache.cache import FeatureStore, Rows
+from featcache.cache.testing import make_key
+from featcache.datasets import Manifest, Sample
+from featcache.evaluate import AblateOptions, ProbeOptions, ablate, run_probe
+from featcache.hashing import digest_bytes
+from featcache.probes import SavedHead, load_head
+
+Call = Callable[..., Any]
+NAMES = ("a", "b", "c")
+GENERATORS = ("progan", "biggan", "adm")
+
+
+def sample(i: int, split: str, generator: str, label: int) -> Sample:
+    return Sample(
+        dataset="toy", root="/toy", path=f"/toy/{split}/{generator}/{label}/{i}.png", label=label,
+        generator=generator if label else "real", serves=generator,
+        group="diffusion" if generator == "adm" else "GAN", split=split,
+        sample_id=digest_bytes(f"{split}{generator}{label}{i}".encode()),
+        source=digest_bytes(f"{split}{generator}{label}{i}".encode()),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
+    """Three made-up features: a good one, its near copy, and noise; views clean and jpeg:50."""
+    folder = tmp_path_factory.mktemp("toy") / "store"
+    samples = [
+        sample(i, split, generator, label)
+        for split in ("train", "test") for generator in GENERATORS
+        for label in (0, 1) for i in range(40)
+    ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    y = np.array([s.label for s in samples])
+    good = rng.normal(size=(len(y), 12)) + 0.5 * y[:, None]
+    blocks = {
+        "a": good, "b": good + 0.05 * rng.normal(size=good.shape), "c": rng.normal(size=(len(y), 8))
+    }  # fmt: skip
+    store = FeatureStore(folder)
+    ids = [s.sample_id for s in samples]
+    order = np.argsort(ids)
+    for name, block in blocks.items():
+        for view, noise in (("clean", 0.0), ("jpeg:50", 1.5)):
+            rows = (block + noise * rng.normal(size=block.shape)).astype(np.float32)
+            key = make_key(backbone=name, view={"name": view, "steps": []})
+            store.write(
+                key, digest_bytes(view.encode()), Rows([ids[i] for i in order], rows[order], {}), {}
+            )
+    manifest = Manifest(tuple(samples))
+    manifest.write(folder / "manifests" / "toy.csv")
+    return manifest, folder
+
+
+def options(**changes: Any) -> ProbeOptions:
+    values: dict[str, Any] = {
+        "features": list(NAMES),
+        "train": ["progan", "biggan"],
+        "n_resamples": 200,
+    }
+    return ProbeOptions(**{**values, **changes})
+
+
+@pytest.mark.parametrize("grid", [[], [1e-3, 1e-1, 10.0]])
+def test_rows_are_the_single_probes(toy: tuple[Manifest, Path], grid: list[float]) -> None:
+    manifest, folder = toy
+    result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options(grid=grid)))
+    assert len(result.rows) == 7
+    for row in result.rows:
+        single = run_probe(
+            manifest, FeatureStore(folder), options(features=row.features, grid=grid)
+        ).result
+        assert row.C == single.C
+        assert row.mAP == pytest.approx(single.mAP, abs=1e-6)
+        assert row.val_threshold == pytest.approx(single.val_threshold, abs=1e-6)
+        for name, found in single.generators.items():
+            assert row.generators[name]["auroc"] == pytest.approx(found.auroc, abs=1e-6)
+        assert row.mAP_ci == pytest.approx(single.mAP_ci, abs=1e-6)
+
+
+def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options()))
+    values = [row.mAP for row in result.rows]
+    assert values == sorted(values, reverse=True)
+    whole = next(row for row in result.rows if len(row.features) == 3)
+    by_name = {each.feature: each for each in result.contributions}
+    assert sum(each.shapley for each in by_name.values()) == pytest.approx(
+        whole.mAP - 0.5, abs=1e-9
+    )
+    assert by_name["a"].shapley > by_name["c"].shapley
+    assert result.similarity["a"]["b"] > 0.9 > result.similarity["a"]["c"]
+    assert any("a and b are nearly the same" in note for note in result.notes)
+    assert result.best_single in (["a"], ["b"])
+    noise = next(row for row in result.rows if row.features == ["c"])
+    assert noise.vs_best_single is not None
+    assert noise.vs_best_single.p_holm < 0.01
+    assert (
+        next(row for row in result.rows if row.features == result.best_single).vs_best_single
+        is None
+    )
+
+
+def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
+    """Turning the test labels round changes no C, threshold or head."""
+    manifest, folder = toy
+    from dataclasses import replace
+
+    turned = Manifest(
+        tuple(replace(s, label=1 - s.label) if s.split == "test" else s for s in manifest)
+    )
+    grid = [1e-4, 1e-2, 1.0]
+    a = run_probe(manifest, FeatureStore(folder), options(grid=grid))
+    b = run_probe(turned, FeatureStore(folder), options(grid=grid))
+    assert a.result.selection == b.result.selection
+    assert a.result.selection is not None
+    assert a.result.selection.split_by == "generator"
+    assert a.head is not None
+    assert b.head is not None
+    np.testing.assert_array_equal(a.head.weight, b.head.weight)
+    assert a.result.mAP > 0.6 > b.result.mAP
+
+
+def test_folds_hold_out_photographs(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    found = run_probe(manifest, FeatureStore(folder), options(train=["progan"], grid=[0.1, 1.0]))
+    assert found.result.selection is not None
+    assert (found.result.selection.split_by, found.result.selection.n_folds) == ("source", 5)
+
+
+@pytest.mark.parametrize("fusion", ["mean-logit", "stacking"])
+def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
+    manifest, folder = toy
+    joint = run_probe(manifest, FeatureStore(folder), options(fusion=fusion))
+    assert joint.head is not None
+    if fusion == "mean-logit":
+        each = [
+            run_probe(manifest, FeatureStore(folder), options(features=[name])).scores.logit
+            for name in NAMES
+        ]
+        np.testing.assert_allclose(joint.scores.logit, np.mean(each, axis=0), atol=1e-5)
+    assert joint.result.mAP > 0.7
+
+
+def test_views(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    views = run_probe(
+        manifest, FeatureStore(folder), options(test_views=["clean", "jpeg:50"])
+    ).result
+    assert set(views.views) == {"jpeg:50"}
+    assert views.views["jpeg:50"].mAP < views.mAP
+    trained = run_probe(
+        manifest, FeatureStore(folder),
+        options(train_views=["clean", "jpeg:50"], test_views=["clean", "jpeg:50"]),
+    ).result  # fmt: skip
+    assert trained.train.views == ["clean", "jpeg:50"]
+    assert trained.train.n_fake == 80
+    assert trained.mAP != views.mAP
+
+
+@pytest.mark.parametrize("head", ["knn", "prototype", "ridge", "lda"])
+def test_other_heads(toy: tuple[Manifest, Path], head: str) -> None:
+    manifest, folder = toy
+    found = run_probe(manifest, FeatureStore(folder), options(features=["a"], head=head, k=5))
+    assert found.result.mAP > 0.7
+    assert (found.head is None) == (head == "knn")
+
+
+def test_a_given_head_is_judged(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, folder = toy
+    fitted = run_probe(manifest, FeatureStore(folder), options())
+    head = load_head(fitted.saveable_head().save(tmp_path / "h.safetensors"))
+    judged = run_probe(manifest, FeatureStore(folder), options(), head)
+    np.testing.assert_allclose(judged.scores.logit, fitted.scores.logit, atol=1e-9)
+    assert judged.result.mAP == pytest.approx(fitted.result.mAP, abs=1e-12)
+    assert judged.result.digest != fitted.result.digest
+
+
+def test_streaming_under_memory(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    whole = run_probe(manifest, FeatureStore(folder), options())
+    torn = run_probe(manifest, FeatureStore(folder), options(memory=6_000))
+    np.testing.assert_allclose(torn.scores.logit, whole.scores.logit, atol=1e-3)
+    assert torn.result.digest == whole.result.digest
+
+
+def test_command(featcache: Call, toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+    _, folder = toy
+    command = ("ablate", "--features", "a,b,c", "--cache", folder, "--C", "0.01,1", "--json")
+    first = featcache(*command, "--csv", tmp_path / "t.csv")
+    assert first.code == 0, first.err
+    assert len(first.json["rows"]) == 7
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 8
+    again = featcache(*command)
+    assert again.json == first.json  # read, not fitted: the seconds are those of the first
+    assert "a + b" in featcache(*command[:-1]).out
+    probe = featcache("probe", "--features", "a,c", "--cache", folder, "--C", "0.01,1", "--json",
+                      "--test-view", "clean,jpeg:50")  # fmt: skip
+    assert probe.code == 0, probe.err
+    row = next(r for r in first.json["rows"] if r["features"] == ["a", "c"])
+    assert probe.json["mAP"] == pytest.approx(row["mAP"], abs=1e-6)
+    assert featcache("ablate", "--features", "a,b", "--subset", "x", "--cache", folder).code == 2
+    assert featcache("ablate", "--features", "a", "--C", "high", "--cache", folder).code == 2
+
+
+def test_no_torch(toy: tuple[Manifest, Path]) -> None:
+    arguments = ["ablate", "--features", "a,b", "--cache", str(toy[1]), "--json", "-q"]
+    code = (
+        f"import sys\nfrom featcache.cli import run\nassert run({arguments!r}) == 0\n"
+        "assert not {'torch', 'timm', 'open_clip'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_univfd_weights_there_and_back(featcache: Call, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    weight, bias = torch.randn(1, 768), torch.randn(1)
+    torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
+    head_file, back = tmp_path / "h.safetensors", tmp_path / "back.pth"
+    assert featcache("head", "import", tmp_path / "fc_weights.pth", "--out", head_file).code == 0
+    head = load_head(head_file)
+    x = np.random.default_rng(0).normal(size=(5, 768)).astype(np.float32)
+    expected = torch.from_numpy(x).double() @ weight.double().T + bias.double()
+    np.testing.assert_allclose(head.logits(x), expected[:, 0].numpy(), atol=1e-9)
+    assert featcache("head", "export", head_file, "--out", back).code == 0
+    state = torch.load(back, weights_only=True)
+    assert torch.equal(state["weight"], weight)
+    assert torch.equal(state["bias"], bias)
+    (tmp_path / "evil.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    ran = featcache("head", "import", tmp_path / "evil.pth", "--out", head_file)
+    assert ran.code == 3
+    assert "no linear head" in ran.err
+    assert SavedHead(weight=weight[0].double().numpy(), bias=0.0).n_features == 768
