@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check lint types layers wheel test-oldest release-check docs format clean
+.PHONY: help install demo test slow gpu-test bench check lint types layers wheel test-oldest release-check docs format clean
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,12 @@ test: install ## The default test suite
 
 slow: install ## The tests that take minutes
 	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m slow
+
+gpu-test: install ## The tests that need a CUDA device
+	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m gpu -rs
+
+bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, probe); JSON in build/benchmarks
+	$(BIN)/python -m benchmarks.$(NAME)
 
 check: lint types layers ## Style, types and layers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,7 @@ def extract(
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Scan, say what would be done, and run nothing.")
+        bool, typer.Option("--dry-run", help="Scan, time a few images, say what it would take.")
     ] = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -133,7 +134,7 @@ def _run(
     from featcache.cache import FeatureStore
     from featcache.cli._data import scan_selection
     from featcache.cli._errors import REJECTS
-    from featcache.extract import ExtractOptions, forecast, write_rejects
+    from featcache.extract import ExtractOptions, estimate_seconds, forecast, write_rejects
     from featcache.extract import extract as run
 
     require_weights(specs)
@@ -142,16 +143,17 @@ def _run(
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
     options = ExtractOptions(views=tuple(settings.view), **chosen, **flags)
     if dry_run:
-        _show_forecast(forecast(manifest, specs, store, options), json)
+        seconds = estimate_seconds(manifest, specs, store, options)
+        _show_forecast(forecast(manifest, specs, store, options), seconds, json)
         return 0
     summaries = run(manifest, specs, store, options)
     _show(summaries, write_rejects(settings.cache, summaries), json)
     return REJECTS if any(summary.rejects for summary in summaries) else 0
 
 
-def _show_forecast(plans: list[dict[str, Any]], json: bool) -> None:
+def _show_forecast(plans: list[dict[str, Any]], seconds: float, json: bool) -> None:
     if json:
-        out.print_json({"dry_run": True, "backbones": plans})
+        out.print_json({"dry_run": True, "backbones": plans, "seconds": seconds})
         return
     for plan in plans:
         out.print_rich(
@@ -159,6 +161,9 @@ def _show_forecast(plans: list[dict[str, Any]], json: bool) -> None:
             f"{plan['n_missing']:,} forward passes to do in {plan['n_shards']:,} shards, "
             f"about {plan['n_bytes'] / 1e6:,.1f} MB"
         )
+    if seconds:
+        duration = timedelta(seconds=max(round(seconds), 1))
+        out.print_rich(f"About {duration} (h:mm:ss) on this machine, by a few of the images.")
 
 
 def _show(summaries: list[ExtractSummary], rejects_file: Path, json: bool) -> None:

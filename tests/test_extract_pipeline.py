@@ -16,7 +16,7 @@ from featcache.backbones import BACKBONES, BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, scan_into
 from featcache.errors import ImageError, ResourceError
-from featcache.extract import ExtractOptions, extract, load
+from featcache.extract import ExtractOptions, estimate_seconds, extract, load
 from featcache.extract import device as dev
 from featcache.extract.bounded import map_ahead
 from featcache.extract.forward import Forward
@@ -319,4 +319,17 @@ def test_specs_of_one_stream_share_pixels(spec: BackboneSpec) -> None:
         return {request.stream for request in requests}
 
     assert len(streams(native=replace(spec.native, mean=(0.1, 0.2, 0.3)))) == 1
-    assert len(streams(native=replace(spec.native, size=160))) == 2
+    assert len(streams(native=replace(spec.native, size=160), crop=160)) == 2
+
+
+def test_the_forecast_of_time_keeps_nothing_and_is_near(
+    data: Manifest, spec: BackboneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = load.decode
+    monkeypatch.setattr(load, "decode", lambda data: time.sleep(0.02) or decode(data))
+    store = FeatureStore(tmp_path / "s")
+    forecast = estimate_seconds(data, [spec], store, OPTIONS)
+    assert not store.root.exists()
+    (summary,) = extract(data, [spec], store, OPTIONS)
+    assert 0.2 * summary.seconds < forecast < 5 * summary.seconds
+    assert estimate_seconds(data, [spec], store, OPTIONS) == 0.0

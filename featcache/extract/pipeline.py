@@ -9,6 +9,7 @@ In both, batches follow each other across shards, and a thread of its own writes
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,23 @@ class Pipeline:
                     raise
                 self._halve(error)
 
+    def rehearse(self, item: WorkItem, n: int) -> float:
+        """Return the seconds that an image of an item takes, by taking ``n`` of them; nothing is kept."""
+        samples = item.job.samples[:n]
+        rows = ItemRows(item, self._shards(item))
+        size = max(min(self.batch_size, len(samples) // self.threads), 1)
+        batches = (
+            Batch(i, rows, samples[i : i + size], False, ExitStack())
+            for i in range(0, len(samples), size)
+        )
+        start = time.perf_counter()
+        for _ in self._flow(batches):
+            pass
+        return (time.perf_counter() - start) / len(samples)
+
+    def _flow(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+        return self._through_lanes(batches) if self.on_cpu else self._through_device(batches)
+
     def _fit(self) -> int:
         nominal = dev.BATCH.get(self.device.type, 32)
         lanes = self.threads if self.on_cpu else 1
@@ -127,12 +145,11 @@ class Pipeline:
 
     def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
         """Let batches flow across items; write each item while the next one is computed."""
-        flow = self._through_lanes if self.on_cpu else self._through_device
         with ExitStack() as stack:
             claims = stack.enter_context(ExitStack())
             writer = stack.enter_context(ThreadPoolExecutor(1, "featcache-write"))
             writing = None
-            for batch, samples, features in flow(self._batches(items, claims)):
+            for batch, samples, features in self._flow(self._batches(items, claims)):
                 batch.rows.add(samples, features)
                 self.advance(len(samples))
                 if batch.last:

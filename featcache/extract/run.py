@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
@@ -61,7 +61,7 @@ def extract(
     requests = make_requests(specs, options)
     if options.strict:
         _refuse_problems(manifest)
-    plans = _plans(manifest, requests, store, options)
+    plans = plan_requests(manifest, requests, store, options)
     run = RunReport(engine=options.engine)
     summaries = {request.id: _summary(request, plans[request.id], run) for request in requests}
     for report in _reports(requests, plans, store, options, run):
@@ -76,36 +76,12 @@ def extract(
     return list(summaries.values())
 
 
-def forecast(
-    manifest: Manifest,
-    specs: Sequence[BackboneSpec],
-    store: FeatureStore,
-    options: ExtractOptions,
-) -> list[dict[str, Any]]:
-    """Return what :func:`extract` would do: counts, shards and bytes; nothing is done."""
-    requests = make_requests(specs, options)
-    plans = _plans(manifest, requests, store, options)
-    return [
-        {
-            "backbone": request.key.name,
-            "view": request.view.name,
-            "key": request.id,
-            "n_samples": plans[request.id].n_samples,
-            "n_cached": plans[request.id].n_cached,
-            "n_missing": plans[request.id].n_missing,
-            "n_shards": len(plans[request.id].jobs),
-            "n_bytes": _n_bytes(plans[request.id], request),
-        }
-        for request in requests
-    ]
-
-
-def _n_bytes(work: Plan, request: Request) -> int:
+def n_bytes(work: Plan, request: Request) -> int:
     """Return what the missing features of a request will take on disk."""
     return work.n_missing * (4 * request.spec.n_features + 32)
 
 
-def _plans(
+def plan_requests(
     manifest: Manifest, requests: list[Request], store: FeatureStore, options: ExtractOptions
 ) -> Plans:
     """Return the plan of every request, by its id."""
@@ -130,7 +106,7 @@ def _reports(
     needed = [request for request in requests if plans[request.id].jobs]
     check_room(
         store.root,
-        sum(_n_bytes(plans[request.id], request) for request in needed),
+        sum(n_bytes(plans[request.id], request) for request in needed),
         "the features that are missing",
     )
     for request in needed:

@@ -1,0 +1,67 @@
+"""What an extraction would cost: counts, bytes and, by taking a few images, time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from featcache.backbones import BackboneSpec
+from featcache.cache import FeatureStore
+from featcache.datasets import Manifest
+from featcache.extract.options import ExtractOptions
+from featcache.extract.plan import WorkItem, group
+from featcache.extract.requests import make_requests
+from featcache.extract.run import make_pipeline, n_bytes, plan_requests
+
+IMAGES_PER_THREAD = 4
+"""Images that are taken to measure the rate, for each thread."""
+
+
+def forecast(
+    manifest: Manifest,
+    specs: Sequence[BackboneSpec],
+    store: FeatureStore,
+    options: ExtractOptions,
+) -> list[dict[str, Any]]:
+    """Return what :func:`extract` would do: counts, shards and bytes; nothing is done."""
+    requests = make_requests(specs, options)
+    plans = plan_requests(manifest, requests, store, options)
+    return [
+        {
+            "backbone": request.key.name,
+            "view": request.view.name,
+            "key": request.id,
+            "n_samples": plans[request.id].n_samples,
+            "n_cached": plans[request.id].n_cached,
+            "n_missing": plans[request.id].n_missing,
+            "n_shards": len(plans[request.id].jobs),
+            "n_bytes": n_bytes(plans[request.id], request),
+        }
+        for request in requests
+    ]
+
+
+def estimate_seconds(
+    manifest: Manifest,
+    specs: Sequence[BackboneSpec],
+    store: FeatureStore,
+    options: ExtractOptions,
+) -> float:
+    """Return how long :func:`extract` would take on this machine alone, in seconds.
+
+    A few of the images that are missing go through the whole pipeline; nothing is kept.
+    """
+    requests = make_requests(specs, options)
+    items = group(plan_requests(manifest, requests, store, options))
+    if not items:
+        return 0.0
+    pipeline = make_pipeline(requests, options, store)
+    longest = max(items, key=lambda item: (len(item.requests), len(item.job.samples)))
+    pipeline.rehearse(longest, pipeline.threads)  # the first pass sets up what later ones reuse
+    per_image = pipeline.rehearse(longest, IMAGES_PER_THREAD * pipeline.threads)
+    per_pass = per_image / len(longest.requests)
+    return per_pass * sum(_n_passes(item) for item in items)
+
+
+def _n_passes(item: WorkItem) -> int:
+    return len(item.job.samples) * len(item.requests)
