@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from featcache.backbones import BACKBONES, BackboneSpec
@@ -208,3 +209,27 @@ class watched:
             self.tell(self.done)
 
         return nullcontext(advance)
+
+
+@pytest.mark.slow
+def test_the_sums_of_the_solver_in_actors_give_the_fit_of_one_process() -> None:
+    pytest.importorskip("featcache.probes.solver")
+    from featcache.probes.solver import AddedSums, Heads, minimise
+
+    heads = Heads(uses=np.ones((2, 1), bool), C=np.array([0.1, 1.0]), task=np.zeros(2, np.intp))
+    makes = [partial(rows_of, i) for i in range(3)]
+    with open_engine("local").host(makes) as here:
+        expected = minimise(AddedSums(here.parts, here.each), heads)
+    with open_engine("ray").host(makes) as there:
+        found = minimise(AddedSums(there.parts, there.each), heads)
+    np.testing.assert_array_equal(found.weight, expected.weight)
+    assert np.abs(found.weight).max() > 0.1
+
+
+def rows_of(part: int) -> Any:
+    from featcache.probes.solver import Arrays, RowSums
+
+    rng = np.random.default_rng(part)
+    features = rng.standard_normal((200, 8)).astype(np.float32)
+    labels = (features[:, 0] + rng.standard_normal(200) > 0).astype(np.int64)
+    return RowSums(Arrays([features]), labels[None])

@@ -1,6 +1,6 @@
 """Where work runs: in this process, or in workers on many machines. One interface for all engines."""
 
-from featcache.engines.base import Engine, Make, Work
+from featcache.engines.base import Engine, Hosts, Make, Work
 from featcache.registry import Registry
 
 ENGINES: Registry[type] = Registry("engine", "featcache.engines", type)
@@ -30,4 +30,4 @@ def open_engine(name: str, *, workers: int = 0, address: str = "") -> Engine:
     return engine
 
 
-__all__ = ["ENGINES", "Engine", "Make", "Work", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Hosts", "Make", "Work", "open_engine"]

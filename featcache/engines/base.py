@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
 
 Work: TypeAlias = Callable[[Sequence[Any]], Iterator[Any]]
 """Takes items and yields one result for each, in their order."""
 
 Make: TypeAlias = Callable[[], Work]
 """Makes the work where it is to be done: loads networks, opens files. Can be pickled."""
+
+
+class Hosts(Protocol):
+    """Objects that live where their data are, in their order."""
+
+    parts: list[Any]
+    """The objects, or stand-ins from which their attributes can be read."""
+
+    def each(self, function: Callable[[Any], Any], parts: list[Any]) -> Iterable[Any]:
+        """Return ``function`` of each object, in their order; it runs where the object lives."""
 
 
 class Engine(ABC):
@@ -45,4 +56,12 @@ class Engine(ABC):
             Makes the work in each process.
         items : sequence
             Independent of each other; an item may be done twice where a worker was lost in between.
+        """
+
+    @abstractmethod
+    def host(self, makes: Sequence[Callable[[], Any]]) -> AbstractContextManager[Hosts]:
+        """Make one object per maker, each in a process of its own, and keep them for the block.
+
+        For data larger than one memory: every object holds its rows, and what is asked of all of them
+        comes back as small sums, added up in the order of the makers.
         """

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from featcache.engines.base import Engine, Make
+from featcache.engines.base import Engine, Hosts, Make
+from featcache.engines.ray_hosts import RayHosts
 from featcache.errors import MissingExtraError, ResourceError, SettingsError
 
 log = logging.getLogger("featcache")
@@ -85,6 +86,16 @@ class RayEngine(Engine):
             shape = _shape(ray, self.workers)
             self.n_workers = min(shape.n, len(items))
             yield from _Dispatch(ray, make, items, shape, self.n_workers).run()
+
+    @contextmanager
+    def host(self, makes: Sequence[Callable[[], Any]]) -> Iterator[Hosts]:
+        """Make each object in an actor; the cores of the cluster are shared out among them."""
+        with _connected(self.address) as ray:
+            hosts = RayHosts(ray, list(makes), _shape(ray, len(makes)).cores)
+            try:
+                yield hosts
+            finally:
+                hosts.close()
 
 
 @dataclass(frozen=True)
