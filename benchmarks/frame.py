@@ -86,6 +86,7 @@ def in_turn(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
         for name, case in cases.items():
             gc.collect()
             value = case()
+            print(f"round {i} of {rounds}: {name} {value:.4g}", file=sys.stderr)
             if i:
                 found[name].append(value)
     return found
