@@ -86,9 +86,7 @@ class Pipeline:
         self._requests = {request.id: request for request in requests}
         self.networks = Networks(requests, self.device, options.compiled)
         self.batch_size = options.batch_size or self._fit()
-        check_networks(
-            self.networks, requests, store, writer_record(self.device.type, self.batch_size)
-        )
+        self._checked = False
 
     @property
     def on_cpu(self) -> bool:
@@ -100,6 +98,7 @@ class Pipeline:
         left = deque(items)
         while left:
             try:
+                self._check_once()
                 for report in self._stream(list(left)):
                     left.popleft()
                     yield report
@@ -107,6 +106,13 @@ class Pipeline:
                 if not dev.is_out_of_memory(error):
                     raise
                 self._halve(error)
+
+    def _check_once(self) -> None:
+        """Compare the networks with what they were, before the first shard: a rehearsal writes nothing."""
+        if not self._checked:
+            record = writer_record(self.device.type, self.batch_size)
+            check_networks(self.networks, list(self._requests.values()), self.store, record)
+            self._checked = True
 
     def rehearse(self, item: WorkItem, n: int) -> float:
         """Return the seconds that an image of an item takes, by taking ``n`` of them; nothing is kept."""
