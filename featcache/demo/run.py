@@ -6,16 +6,21 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from featcache.audit import AuditOptions, audit
 from featcache.backbones import BACKBONES
 from featcache.cache import FeatureStore
-from featcache.datasets import ScanOptions, load_manifests, scan_into
+from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
 from featcache.datasets.scan import dataset_name
 from featcache.demo.build import DemoTree, build_tree
+from featcache.embed import EmbedOptions, embed
+from featcache.embed.spectra import spectra
 from featcache.evaluate import ProbeOptions, evaluate
 from featcache.extract import ExtractOptions, ExtractSummary, extract
 from featcache.files import write_atomic
 from featcache.reports import write_report
+from featcache.reports.exhibits import map_exhibit, spectra_exhibit
 from featcache.reports.scores import write_scores
+from featcache.reports.tables import Exhibit
 from featcache.results import EvalResult
 
 BACKBONE = "efficientnet-lite0"
@@ -63,16 +68,32 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     (extraction,) = extract(manifest, [BACKBONES.get(BACKBONE)], store, ExtractOptions())
     options = ProbeOptions(features=[BACKBONE], train=[TRAIN], wanted={"preset": "univfd"})
     result, scores = evaluate(manifest, store, options)
+    checked = audit(manifest, AuditOptions())
+    checked.write(store_path / "audit.json")
     return DemoRun(
         tree=tree,
         cache=store_path,
         extraction=extraction,
         result=result,
         report=write_report(
-            result, scores, out / "report.html", title="featcache demo", command="featcache demo"
+            result,
+            scores,
+            out / "report.html",
+            title="featcache demo",
+            command="featcache demo",
+            audit=checked,
+            exhibits=_exhibits(manifest, store),
         ),
         scores=write_scores(scores, out / "scores.csv"),
     )
+
+
+def _exhibits(manifest: Manifest, store: FeatureStore) -> list[Exhibit]:
+    """Draw the feature space and the spectra; UMAP, which takes longer, is for ``featcache embed``."""
+    options = EmbedOptions(
+        features=[BACKBONE], methods=("pca", "probe"), wanted={"preset": "univfd"}
+    )
+    return [map_exhibit(embed(manifest, store, options)), spectra_exhibit(spectra(manifest))]
 
 
 def _write_settings(out: Path, cache: Path) -> None:

@@ -12,7 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featcache.audit import AuditResult
 from featcache.files import write_atomic
+from featcache.reports.audit_tables import audit_part
 from featcache.reports.cells import interval_text, sort_value, value_text
 from featcache.reports.curves import Confusion
 from featcache.reports.extras import require_viz
@@ -70,6 +72,7 @@ def write_report(
     title: str,
     command: str = "",
     ablation: AblationResult | None = None,
+    audit: AuditResult | None = None,
     exhibits: Sequence[Exhibit] = (),
 ) -> Path:
     """Write what a probe run found as one self-contained HTML file.
@@ -87,6 +90,8 @@ def write_report(
         The command line that repeats the run.
     ablation : AblationResult, optional
         Shown below the probe.
+    audit : AuditResult, optional
+        Of the data; shown below all results.
     exhibits : sequence of Exhibit
         Pictures that other commands made.
 
@@ -106,6 +111,8 @@ def write_report(
     parts = [probe_part(result, scores)]
     if ablation is not None:
         parts.append(ablation_part(ablation))
+    if audit is not None:
+        parts.append(audit_part(audit))
     report = Report(
         title=visible(title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
     )
