@@ -116,11 +116,12 @@ def test_command_draws_maps_and_an_interactive_page(
 
 
 HOVER = """
-window.addEventListener("load", () => setTimeout(() => {
+window.addEventListener("load", () => setTimeout(async () => {
   const plot = document.getElementById("plot"), out = {};
   out.points = plot.querySelectorAll(".point").length;
   plot.emit("plotly_hover", { points: [{ customdata: 3 }] });
   const card = document.getElementById("card"), picture = document.getElementById("picture");
+  await picture.decode();
   out.card = [card.hidden, picture.src.slice(0, 22), picture.naturalWidth, picture.alt];
   plot.emit("plotly_unhover", {});
   out.gone = card.hidden;
