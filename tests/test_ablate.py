@@ -14,7 +14,14 @@ import pytest
 from featcache.cache import FeatureStore, Rows
 from featcache.cache.testing import make_key
 from featcache.datasets import Manifest, Sample
-from featcache.evaluate import AblateOptions, ProbeOptions, ablate, run_probe
+from featcache.evaluate import (
+    AblateOptions,
+    ProbeOptions,
+    ablate,
+    efficiency,
+    run_probe,
+    transfer,
+)
 from featcache.hashing import digest_bytes
 from featcache.probes import SavedHead, load_head
 
@@ -212,6 +219,28 @@ def test_command(featcache: Call, toy: tuple[Manifest, Path], tmp_path: Path) ->
     assert probe.json["mAP"] == pytest.approx(row["mAP"], abs=1e-6)
     assert featcache("ablate", "--features", "a,b", "--subset", "x", "--cache", folder).code == 2
     assert featcache("ablate", "--features", "a", "--C", "high", "--cache", folder).code == 2
+
+
+def test_transfer_and_efficiency(toy: tuple[Manifest, Path]) -> None:
+    """Heads of other training sets are the probes that are trained on them."""
+    manifest, folder = toy
+    asked = options(features=["a", "c"], train=[])
+    found = transfer(manifest, FeatureStore(folder), asked)
+    assert set(found.each) == set(found.without) == set(GENERATORS)
+    single = options(features=["a", "c"], train=["progan"])
+    alone = run_probe(manifest, FeatureStore(folder), single).result
+    others = run_probe(
+        manifest, FeatureStore(folder), options(features=["a", "c"], train=["adm", "biggan"])
+    )
+    for name in GENERATORS:
+        assert found.each["progan"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        expected = others.result.generators[name].ap
+        assert found.without["progan"][name].ap == pytest.approx(expected, abs=1e-6)
+    curve = efficiency(manifest, FeatureStore(folder), asked, sizes=(5, 40), n_seeds=4)
+    assert [(p.n, len(p.mAP)) for p in curve.points] == [(5, 4), (40, 4), (120, 1)]
+    assert curve.points[0].mean < curve.points[-1].mean
+    whole = run_probe(manifest, FeatureStore(folder), asked).result
+    assert curve.points[-1].mean == pytest.approx(whole.mAP, abs=1e-6)
 
 
 def test_no_torch(toy: tuple[Manifest, Path]) -> None:

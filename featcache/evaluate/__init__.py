@@ -11,6 +11,7 @@ from featcache.evaluate.options import GRID, AblateOptions, ProbeOptions
 from featcache.evaluate.priors import ap_at_priors
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
 from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
+from featcache.evaluate.transfer import efficiency, transfer
 from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores, TrainResult
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ablate",
     "ap_at_priors",
     "compare",
+    "efficiency",
     "evaluate",
     "export_npz",
     "load_result",
@@ -34,5 +36,6 @@ __all__ = [
     "result_folder",
     "run_probe",
     "save_result",
+    "transfer",
     "write_ablation_csv",
 ]
