@@ -6,11 +6,14 @@ Labels live here and nowhere else. Written as CSV; file names that are not UTF-8
 from __future__ import annotations
 
 import csv
+import gc
 import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from featcache.errors import DataError
 from featcache.files import write_atomic
@@ -19,7 +22,7 @@ REAL = "real"
 """The ``generator`` of a photograph."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image file.
 
@@ -150,8 +153,22 @@ class Manifest:
                 f"{path} is no manifest of this version: it lacks the columns "
                 f"{', '.join(missing)}. Run 'featcache datasets scan' again to write a new one."
             )
-        at = [(name, names.index(name), name in _INTEGERS) for name in _COLUMNS]
-        return cls(tuple(_parse(row, at, path, reader.line_num) for row in reader))
+        places = [names.index(name) for name in _COLUMNS]
+        # Hundreds of thousands of objects that live on: the collector would look at them in vain.
+        with paused_gc():
+            return cls(tuple(_parse(row, places, path, reader.line_num) for row in reader))
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Keep the garbage collector from running while many lasting objects are made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def merge(manifests: Iterable[Manifest]) -> Manifest:
@@ -190,14 +207,20 @@ def _check_labels(samples: list[Sample]) -> None:
             )
 
 
-def _parse(row: list[str], at: list[tuple[str, int, bool]], path: Path, line: int) -> Sample:
-    """Return the sample in a row; ``at`` says name, place and whether it is a number of each column."""
+_NUMBERS = [i for i, name in enumerate(_COLUMNS) if name in _INTEGERS]
+_LABEL = _COLUMNS.index("label")
+
+
+def _parse(row: list[str], places: list[int], path: Path, line: int) -> Sample:
+    """Return the sample in a row; ``places`` are the columns in the order of the fields."""
     try:
-        values = {name: int(row[i]) if is_int else row[i] for name, i, is_int in at}
-        if values["label"] not in (0, 1):
-            raise ValueError(f"label {values['label']!r} is neither 0 nor 1")
+        values: list[Any] = [row[i] for i in places]
+        for i in _NUMBERS:
+            values[i] = int(values[i])
+        if values[_LABEL] not in (0, 1):
+            raise ValueError(f"label {values[_LABEL]!r} is neither 0 nor 1")
     except (ValueError, IndexError) as error:
         raise DataError(
             f"{path}, line {line}: {error}. Run 'featcache datasets scan' again."
         ) from error
-    return Sample(**values)  # type: ignore[arg-type]
+    return Sample(*values)

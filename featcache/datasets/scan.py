@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from featcache.datasets.facts import Facts, facts_of
 from featcache.datasets.find import NOT_NAMED, Found, find
 from featcache.datasets.groups import group_of
-from featcache.datasets.manifest import REAL, Manifest, Sample
+from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
 from featcache.datasets.place import EVERY, SERVES_SEPARATOR, Place
 from featcache.datasets.template import SPLITS
 from featcache.errors import DataError, SettingsError
@@ -86,14 +87,17 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
     DataError
         If the tree is of no known layout or holds no image.
     """
-    root = root.resolve()
+    with paused_gc():
+        return _scan(root.resolve(), options, known)
+
+
+def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
     source_of = compile_source_pattern(options.source_pattern)
     found = find(root, options.layout)
     if not found.samples:
         raise DataError(f"{root} holds no images. Passed over: {dict(found.skipped) or 'nothing'}.")
     facts = facts_of([file for file, _ in found.samples], known, options.workers)
     name = dataset_name(root)
-    # Identical strings are kept once: 200,000 samples share a few dozen folders and formats.
     samples = [
         _sample(file.path, place, fact, (name, str(root)), source_of, options)
         for (file, place), fact in zip(found.samples, facts, strict=True)
@@ -144,7 +148,7 @@ def split_of(source: str, test_fraction: float) -> str:
 def _sample(
     path: str,
     place: Place,
-    facts: Facts,
+    facts: Facts | Sample,
     dataset: tuple[str, str],
     source_of: Callable[[str], str],
     options: ScanOptions,
@@ -155,20 +159,32 @@ def _sample(
     source = source_of(relative) or place.source or facts.sample_id or relative
     serves = place.serves or place.generator
     shared = serves == EVERY or SERVES_SEPARATOR in serves
-    return Sample(
-        dataset=name,
-        root=root,
-        path=path,
-        label=place.label,
-        generator=place.generator if place.label else REAL,
-        serves=serves,
-        group="" if shared else group_of(serves, options.groups),
-        split=place.split or split_of(source, options.test_fraction),
-        category=place.category,
-        source=source,
-        layout=place.layout,
-        **facts._asdict(),
+    said = (
+        name,
+        root,
+        path,
+        place.label,
+        place.generator if place.label else REAL,
+        serves,
+        "" if shared else group_of(serves, options.groups),
+        place.split or split_of(source, options.test_fraction),
+        place.category,
+        source,
+        place.layout,
     )
+    if isinstance(facts, Facts):
+        return Sample(**dict(zip(_SAID, said, strict=True)), **facts._asdict())  # type: ignore[arg-type]
+    same = _said(facts) == said
+    return facts if same else replace(facts, **dict(zip(_SAID, said, strict=True)))  # type: ignore[arg-type]
+
+
+_SAID = (
+    *("dataset", "root", "path", "label", "generator", "serves", "group", "split", "category"),
+    *("source", "layout"),
+)
+"""What place and options say about a sample; the rest are facts of the file."""
+
+_said = attrgetter(*_SAID)
 
 
 def _notes(found: Found, samples: list[Sample], options: ScanOptions) -> list[str]:
