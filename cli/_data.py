@@ -51,13 +51,17 @@ def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
     return scans
 
 
-def scan_selection(settings: Settings) -> Manifest:
-    """Scan every root into the store, and return what protocol and filters take of it."""
+def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:
+    """Scan every root into the store, and return what protocol and filters take of it.
+
+    Without filters shared reals stay one row each, which is all that extraction needs; ``every_row``
+    gives them one for each generator that they serve.
+    """
     from featcache.datasets import expand, merge
 
     manifest = merge(scan.manifest for scan in scan_roots(settings))
     filters = ("protocol", "classes", "generators", "categories", "only_groups", "max_per_class")
-    if not any(getattr(settings, name) for name in filters):
+    if not every_row and not any(getattr(settings, name) for name in filters):
         return manifest
     return choose(expand(manifest, settings.generators, settings.groups), settings)
 
@@ -97,22 +101,17 @@ def load_selection(settings: Settings) -> Manifest:
 
 def choose(manifest: Manifest, settings: Settings) -> Manifest:
     """Return the samples that the settings' protocol and filters take."""
-    from featcache.datasets import select
-    from featcache.datasets.protocols import class_subset, get_protocol
+    from featcache.datasets import choose as run
 
-    if settings.protocol:
-        protocol = get_protocol(settings.protocol)
-        manifest = protocol.apply(manifest)
-        if missing := protocol.missing(manifest):
-            say(
-                f"The protocol {protocol.name} also tests on {', '.join(missing)}: not in the store."
-            )
-    if settings.classes:
-        manifest = class_subset(manifest, settings.classes)
-    return select(
+    chosen, notes = run(
         manifest,
+        protocol=settings.protocol,
+        classes=settings.classes,
         generators=settings.generators,
         categories=settings.categories,
         groups=settings.only_groups,
         max_per_class=settings.max_per_class,
     )
+    for note in notes:
+        say(note)
+    return chosen

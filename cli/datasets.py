@@ -120,6 +120,7 @@ def views(
 
 @app.command()
 def audit(
+    roots: opt.Roots = None,
     data: opt.Data = None,
     cache: opt.Cache = None,
     view: Annotated[
@@ -140,22 +141,28 @@ def audit(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Say whether the data can be solved without looking at the pictures; find duplicates and leaks."""
+    """Say whether data can be solved without looking at the pictures; find duplicates and leaks.
+
+    Each ROOT is scanned first; without one, what the store knows is audited.
+    """
     from featcache.audit import AuditOptions
     from featcache.audit import audit as run
-    from featcache.cli._data import filter_flags, load_selection
+    from featcache.cli._data import filter_flags, load_selection, scan_selection
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
     flags = filter_flags(generators, None, groups, None, protocol)
-    settings = load_settings(cache=cache, data=data, workers=workers, **flags)
+    settings = load_settings(
+        cache=cache, data=[*(roots or ()), *(data or ())], workers=workers, **flags
+    )
     options = AuditOptions(
         view=view or "clean",
         max_per_class=max_per_class,
         decode=not files_only,
         workers=settings.workers,
     )
-    result = run(load_selection(settings), options)
+    manifest = scan_selection(settings, every_row=True) if roots else load_selection(settings)
+    result = run(manifest, options)
     path = settings.cache / "audit.json"
     result.write(path)
     if json:

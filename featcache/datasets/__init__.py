@@ -1,5 +1,6 @@
 """Which images there are: layouts, scanning by content, manifests. Labels live here and only here."""
 
+from featcache.datasets.choose import choose
 from featcache.datasets.containers import read_bytes
 from featcache.datasets.counts import count_rows
 from featcache.datasets.find import describe_layouts
@@ -14,6 +15,7 @@ __all__ = [
     "Sample",
     "Scan",
     "ScanOptions",
+    "choose",
     "count_rows",
     "describe_layouts",
     "expand",
