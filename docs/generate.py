@@ -33,7 +33,10 @@ def commands() -> str:
 def api() -> str:
     """Return the reference of the public names, in the order of ``featcache.__all__``."""
     names = [name for name in featcache.__all__ if name != "__version__"]
-    return API_HEAD + "".join(f"\n::: {featcache.home(name)}.{name}\n" for name in names)
+    return API_HEAD + "".join(
+        f"\n::: {getattr(featcache, name).__module__}.{getattr(featcache, name).__qualname__}\n"
+        for name in names
+    )
 
 
 write("reference/commands.md", commands())

@@ -1,19 +1,78 @@
-"""featcache: run frozen vision backbones once, probe their features for generated images in seconds."""
+"""featcache: run frozen vision backbones once, probe their features for generated images in seconds.
 
+The names below are the public interface; each is loaded when it is first used, so that importing
+featcache costs nothing and the offline half never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from featcache._version import __version__
 
 if TYPE_CHECKING:
+    from featcache.backbones import load_backbone
+    from featcache.cache import FeatureKey, FeatureStore
+    from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
     from featcache.detect import Detector
+    from featcache.evaluate import AblateOptions, ProbeOptions, ablate, run_probe
+    from featcache.extract import ExtractOptions
+    from featcache.extract import extract as extract_features
+    from featcache.probes import LogisticProbe, SavedHead, load_head
+    from featcache.studies import load_study
 
-__all__ = ["Detector", "__version__"]
+_HOMES = {
+    "AblateOptions": "featcache.evaluate",
+    "Detector": "featcache.detect",
+    "ExtractOptions": "featcache.extract",
+    "FeatureKey": "featcache.cache",
+    "FeatureStore": "featcache.cache",
+    "LogisticProbe": "featcache.probes",
+    "Manifest": "featcache.datasets",
+    "ProbeOptions": "featcache.evaluate",
+    "SavedHead": "featcache.probes",
+    "ScanOptions": "featcache.datasets",
+    "ablate": "featcache.evaluate",
+    "extract_features": "featcache.extract",
+    "load_backbone": "featcache.backbones",
+    "load_head": "featcache.probes",
+    "load_manifests": "featcache.datasets",
+    "load_study": "featcache.studies",
+    "run_probe": "featcache.evaluate",
+    "scan_into": "featcache.datasets",
+}
+_NAMES = {"extract_features": "extract"}
+"""Names that differ from those at home: a function cannot be called like a package beside it."""
+
+__all__ = [
+    "AblateOptions",
+    "Detector",
+    "ExtractOptions",
+    "FeatureKey",
+    "FeatureStore",
+    "LogisticProbe",
+    "Manifest",
+    "ProbeOptions",
+    "SavedHead",
+    "ScanOptions",
+    "__version__",
+    "ablate",
+    "extract_features",
+    "load_backbone",
+    "load_head",
+    "load_manifests",
+    "load_study",
+    "run_probe",
+    "scan_into",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the detector when it is asked for: ``import featcache`` stays light."""
-    if name == "Detector":
-        from featcache.detect import Detector
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featcache' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), _NAMES.get(name, name))
 
-        return Detector
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__

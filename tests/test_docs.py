@@ -31,7 +31,7 @@ OUTSIDE = ("make", "pip", "pre-commit", "featcache demo", "docker")
 """First words of commands that other tests run (make, the wheel, the demo): only their names are checked."""
 
 BLOCK = re.compile(
-    r"^(?:<!-- (?P<note>.*?) -->\n+)?```(?P<kind>\w*)\n(?P<text>.*?)^```", re.M | re.S
+    r"^(?:<!-- (?P<note>.*?) -->\n+)?```(?P<kind>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
 )
 
 
@@ -100,18 +100,20 @@ def check_outside(command: list[str]) -> None:
     if command[0] == "make":
         makefile = (ROOT / "Makefile").read_text("utf-8")
         assert all(
-            re.search(rf"^{name}:", makefile, re.M) for name in command[1:] if "=" not in name
+            re.search(rf"^{name}:", makefile, re.MULTILINE)
+            for name in command[1:]
+            if "=" not in name
         ), command
     extras = [part for part in command if "[" in part] if command[0] == "pip" else []
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     for extra in extras:
         for name in extra[extra.index("[") + 1 : extra.index("]")].split(","):
-            assert re.search(rf"^{name} = \[", project, re.M), extra
+            assert re.search(rf"^{name} = \[", project, re.MULTILINE), extra
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    text = re.sub(r"```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if not re.match(r"[a-z]+:", target) and not target.startswith("reference/"):
             assert (page.parent / target).exists(), f"{page}: {target}"

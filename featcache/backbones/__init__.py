@@ -2,6 +2,7 @@
 
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.describe import check_weights, describe, describe_all
+from featcache.backbones.load import load_backbone
 from featcache.backbones.names import canonical
 from featcache.backbones.precision import choose_precision
 from featcache.backbones.preprocess import Preprocessing, choose_preset
@@ -29,6 +30,7 @@ __all__ = [
     "describe",
     "describe_all",
     "feature_fields",
+    "load_backbone",
     "parse_weights",
     "preprocessing_of",
     "require_weights",
