@@ -22,6 +22,7 @@ from featcache.cli import (
     probe,
     report,
     score,
+    study,
 )
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
 app.command("ablate")(ablate.ablate)
 app.add_typer(head.app, name="head")
+app.command("run")(study.run)
 app.command("finetune")(finetune.finetune)
 app.command("score")(score.score)
 app.command("report")(report.report)

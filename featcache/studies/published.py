@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -97,13 +97,15 @@ def published_row(name: str) -> Published:
     return rows[name]
 
 
-def compare(published: Published, own: dict[str, tuple[float, Interval]]) -> tuple[Comparison, ...]:
+def beside(
+    published: Published, own: Mapping[str, tuple[float, Interval]]
+) -> tuple[Comparison, ...]:
     """Set published numbers beside one's own, where both exist.
 
     Parameters
     ----------
     published : Published
-    own : dict of str to (float, (float, float))
+    own : mapping of str to (float, (float, float))
         Value and interval by generator, or by mean for differences.
 
     Returns
@@ -114,7 +116,7 @@ def compare(published: Published, own: dict[str, tuple[float, Interval]]) -> tup
     Examples
     --------
     >>> row = published_row("dfwf-ensemble")
-    >>> (one,) = compare(row, {"mAP": (0.08, (0.05, 0.11))})
+    >>> (one,) = beside(row, {"mAP": (0.08, (0.05, 0.11))})
     >>> one.inside, round(one.difference, 4)
     (True, 0.0047)
     """

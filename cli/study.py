@@ -1,0 +1,125 @@
+"""``featcache run``: a whole study from one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featcache.cli import _options as opt
+from featcache.cli import _output as out
+
+if TYPE_CHECKING:
+    from featcache.studies.run import StudyRun
+
+SHOWN_PLANS = 12
+
+
+def run(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY.toml|NAME", help="A file, or a study that comes along.")
+    ],
+    data: opt.Data = None,
+    cache: opt.Cache = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where lock and report are put. [default: NAME]"),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            metavar="A[,B...]",
+            help="In the place of the study's, the first for the first.",
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", metavar="DIR", help="Photographs, for studies that make images."),
+    ] = None,
+    weights: opt.Weights = None,
+    random_init: opt.RandomInit = None,
+    max_per_class: Annotated[
+        int | None,
+        typer.Option(
+            "--max-per-class", min=1, help="A smaller study: so many images of each class."
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="[default: auto]")] = None,
+    workers: opt.Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and run nothing.")
+    ] = False,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
+    from featcache.backbones.weights import parse_weights
+    from featcache.cli._data import DEFAULT_ROOT
+    from featcache.cli._errors import REJECTS
+    from featcache.extract import ExtractOptions
+    from featcache.settings import load_settings, split_all
+    from featcache.studies import load_study
+    from featcache.studies.plan import with_backbones
+    from featcache.studies.run import StudyOptions, forecast_study, run_study
+
+    out.start(verbose, quiet)
+    plan = load_study(study)
+    if backbone:
+        plan = with_backbones(plan, split_all(backbone))
+    settings = load_settings(cache=cache, data=data, device=device, workers=workers)
+    options = StudyOptions(
+        out=target or Path(plan.name),
+        cache=settings.cache,
+        data=tuple(settings.data) or ((DEFAULT_ROOT,) if DEFAULT_ROOT.is_dir() else ()),
+        photos=photos,
+        weights=parse_weights(weights or [], plan.extract.backbones),
+        random_init=random_init,
+        extract=ExtractOptions(device=settings.device, workers=settings.workers),
+        max_per_class=max_per_class,
+    )
+    if dry_run:
+        _show_forecast(forecast_study(plan, options), json)
+        return 0
+    done = run_study(plan, options, command=" ".join(["featcache", *sys.argv[1:]]))
+    _show(done, json)
+    return REJECTS if done.n_rejected else 0
+
+
+def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
+    if json:
+        out.print_json({"dry_run": True, **forecast})
+        return
+    columns = ["feature", "view", "images", "in store", "to do", "MB"]
+    rows = [
+        [
+            plan["backbone"],
+            plan["view"],
+            f"{plan['n_samples']:,}",
+            f"{plan['n_cached']:,}",
+            f"{plan['n_missing']:,}",
+            f"{plan['n_bytes'] / 1e6:,.1f}",
+        ]
+        for plan in forecast["extract"]
+    ]
+    out.print_table(columns, rows, right=set(columns[2:]))
+    out.print_rich(f"{len(forecast['runs'])} runs: {'; '.join(forecast['runs'])}")
+    for note in forecast["notes"]:
+        out.say(f"Note: {note}")
+
+
+def _show(done: StudyRun, json: bool) -> None:
+    from featcache.reports.terminal import terminal_table
+    from featcache.studies.tables import study_part
+
+    if json:
+        paths = {"report": str(done.report), "lock": str(done.lock)}
+        out.print_json({**done.result.to_dict(), **paths, "n_forwarded": done.n_forwarded})
+        return
+    out.print_rich(done.result.answer, *map(terminal_table, study_part(done.result).tables))
+    for note in done.result.notes:
+        out.say(f"Note: {note}")
+    out.print_rich(f"Report   {done.report}", f"Lock     {done.lock}")

@@ -1,0 +1,172 @@
+"""What runs say together: differences on the same resamples, published rows, mixtures, boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from featcache.backbones.names import canonical
+from featcache.datasets.simulate import split_generator
+from featcache.evaluate import ap_at_priors, compare
+from featcache.metrics import holm
+from featcache.results import Comparison as Paired
+from featcache.results import Interval, RunComparison, Scores
+from featcache.studies.published import Published, beside, published_row
+from featcache.studies.result import BoundaryPoint, Difference, MixtureAP, Reference, RunResult
+
+METRICS = {"mAP": "ap", "mean_acc": "acc"}
+"""Means that runs are compared in, and the metric behind each."""
+
+Own = Mapping[str, tuple[float, Interval]]
+
+
+def differences(
+    runs: Sequence[RunResult],
+    baseline: RunResult,
+    scores: Mapping[str, Scores],
+    *,
+    n_resamples: int,
+) -> list[Difference]:
+    """Return every run minus the baseline, by mean and by group of generators.
+
+    Runs on another training set than the baseline's are compared all the same: their test samples
+    are the same.
+    """
+    found = [
+        difference
+        for run in runs
+        if run is not baseline
+        for metric in METRICS
+        for difference in _pair(run, baseline, scores, metric, n_resamples)
+    ]
+    return _corrected(found)
+
+
+def _pair(
+    run: RunResult,
+    baseline: RunResult,
+    scores: Mapping[str, Scores],
+    metric: str,
+    n_resamples: int,
+) -> Iterator[Difference]:
+    everything = run.result.generators | run.result.controls
+    paired = compare(
+        scores[run.name],
+        scores[baseline.name],
+        {name: found.group for name, found in everything.items()},
+        METRICS[metric],
+        trained=sorted({*run.result.train.generators, *baseline.result.train.generators}),
+        other=baseline.result.features,
+        n_resamples=n_resamples,
+        thresholds=(run.result.threshold, baseline.result.threshold),
+    )
+    for over, one in _overs(paired):
+        yield Difference(
+            run=run.name,
+            baseline=baseline.name,
+            over=over,
+            metric=metric,
+            value=one.difference,
+            ci=one.ci,
+            p=one.p,
+        )
+
+
+def _overs(paired: RunComparison) -> Iterator[tuple[str, Paired]]:
+    yield "all", paired.overall
+    if paired.unseen is not None:
+        yield "unseen", paired.unseen
+    yield from paired.groups.items()
+    for group, one in paired.groups_unseen.items():
+        yield f"{group}, unseen", one
+
+
+def _corrected(found: list[Difference]) -> list[Difference]:
+    """Correct for the number of runs, for each mean on its own."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for place, difference in enumerate(found):
+        families.setdefault((difference.over, difference.metric), []).append(place)
+    corrected = list(found)
+    for places in families.values():
+        for place, p in zip(places, holm([found[i].p for i in places]), strict=True):
+            corrected[place] = replace(found[place], p_holm=p)
+    return corrected
+
+
+def references(
+    names: Sequence[str], runs: Sequence[RunResult], differences: Sequence[Difference]
+) -> list[Reference]:
+    """Return published rows beside the runs that are like theirs; a row with no such run is left out.
+
+    Runs on random weights are like nobody's.
+    """
+    found = []
+    for row in map(published_row, names):
+        run = next((run for run in runs if _alike(run, row)), None)
+        if run is None:
+            continue
+        own = _own_means(run, row, differences) if row.metric == "difference" else _own(run, row)
+        if comparisons := beside(row, own):
+            found.append(Reference(published=row, run=run.name, comparisons=comparisons))
+    return found
+
+
+def _alike(run: RunResult, row: Published) -> bool:
+    head = "knn" if "-nn-" in row.id else "logistic"
+    features = tuple(map(canonical, run.run.features))
+    same = (features, run.run.train, run.run.head) == (row.features, row.train, head)
+    return same and run.run.n_classes is None and not any("#" in f for f in run.result.features)
+
+
+def _own(run: RunResult, row: Published) -> Own:
+    return {
+        name: (getattr(found, row.metric), getattr(found, f"{row.metric}_ci"))
+        for name, found in run.result.generators.items()
+    }
+
+
+def _own_means(run: RunResult, row: Published, differences: Sequence[Difference]) -> Own:
+    """Return the run's differences over the generators that the published ones are means over."""
+    overs = (f"{row.group}, unseen", row.group) if row.unseen else (row.group or "all",)
+    own: dict[str, tuple[float, Interval]] = {}
+    for over in reversed(overs):
+        mine = (d for d in differences if (d.run, d.over) == (run.name, over))
+        own |= {d.metric: (d.value, d.ci) for d in mine}
+    return own
+
+
+def mixtures(
+    runs: Iterable[RunResult],
+    scores: Mapping[str, Scores],
+    shares: Sequence[float],
+    *,
+    n_resamples: int,
+) -> list[MixtureAP]:
+    """Return each run's mean AP at each share of fakes."""
+    found = []
+    for run in runs if shares else ():
+        groups = {name: one.group for name, one in run.result.generators.items()}
+        at = ap_at_priors(scores[run.name], shares, groups=groups, n_resamples=n_resamples)
+        found += [
+            MixtureAP(run=run.name, share=share, ap=each["mean"].value, ci=each["mean"].ci)
+            for share, each in at.items()
+        ]
+    return found
+
+
+def boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
+    """Return AP by artefact and strength, of generators named ``ARTEFACT@STRENGTH``."""
+    return [
+        BoundaryPoint(
+            run=run.name,
+            artefact=artefact,
+            strength=strength,
+            ap=found.ap,
+            ci=found.ap_ci,
+            chance=found.n_fake / (found.n_fake + found.n_real),
+        )
+        for run in runs
+        for name, found in run.result.generators.items()
+        if (simulated := split_generator(name)) is not None
+        for artefact, strength in (simulated,)
+    ]

@@ -1,0 +1,203 @@
+"""Run a study: images, features, every run, the comparisons, the answer, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from featcache._version import __version__
+from featcache.datasets.protocols import class_subset
+from featcache.evaluate import (
+    GRID,
+    ProbeOptions,
+    load_scores,
+    result_folder,
+    run_probe,
+    save_result,
+)
+from featcache.extract import extract, forecast, make_requests
+from featcache.hashing import digest_json
+from featcache.progress import track
+from featcache.results import Scores
+from featcache.studies.answers import answer
+from featcache.studies.compare import boundary, differences, mixtures, references
+from featcache.studies.lock import FILE_NAME, Lock, changes, digest_samples, read_lock, write_lock
+from featcache.studies.plan import Run, plan_runs
+from featcache.studies.prepare import Prepared, StudyOptions, prepare
+from featcache.studies.result import RunResult, StudyResult
+from featcache.studies.schema import Study
+from featcache.studies.tables import study_report
+
+REPORT, TABLES = "report.html", "tables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """What a study made.
+
+    Parameters
+    ----------
+    result : StudyResult
+    report : Path
+        The page.
+    lock : Path
+    n_forwarded : int
+        Forward passes that this call did.
+    n_rejected : int
+        Images that gave no feature.
+    """
+
+    result: StudyResult
+    report: Path
+    lock: Path
+    n_forwarded: int
+    n_rejected: int
+
+
+def forecast_study(study: Study, options: StudyOptions) -> dict[str, Any]:
+    """Return what :func:`run_study` would do: images, forward passes, bytes and runs.
+
+    Nothing is extracted; images that the study itself makes are made, since their number is unknown
+    before.
+    """
+    prepared = prepare(study, options)
+    plans = forecast(
+        prepared.manifest, list(prepared.specs.values()), prepared.store, prepared.options
+    )
+    return {
+        "study": study.name,
+        "n_samples": len(prepared.manifest),
+        "extract": plans,
+        "n_forward": sum(plan["n_missing"] for plan in plans),
+        "n_bytes": sum(plan["n_bytes"] for plan in plans),
+        "runs": [run.name for run in plan_runs(study)],
+        "notes": prepared.notes,
+    }
+
+
+def run_study(study: Study, options: StudyOptions, *, command: str = "") -> StudyRun:
+    """Run a study; features and results that exist already are used again.
+
+    Parameters
+    ----------
+    study : Study
+    options : StudyOptions
+    command : str
+        The command line that repeats it, for the report.
+
+    Returns
+    -------
+    StudyRun
+
+    Raises
+    ------
+    MissingExtraError
+        If the packages of the report are missing: before anything is done.
+    """
+    from featcache.reports.extras import require_viz
+    from featcache.reports.html import write_page
+
+    require_viz()
+    prepared = prepare(study, options)
+    specs = list(prepared.specs.values())
+    summaries = extract(prepared.manifest, specs, prepared.store, prepared.options)
+    runs = [
+        _run(run, study, prepared, options)
+        for run in track(plan_runs(study), "runs", len(plan_runs(study)), "runs")
+    ]
+    scores = {run.name: load_scores(Path(run.folder)) for run in runs}
+    lock = _lock(study, prepared, runs)
+    notes = prepared.notes + _changed(options.out / FILE_NAME, lock)
+    result = _conclude(study, runs, scores, notes, options)
+    report = study_report(result, scores, command)
+    page = write_page(report, options.out / REPORT)
+    _write_tables(report, options.out / TABLES)
+    write_lock(options.out / FILE_NAME, lock)
+    return StudyRun(
+        result=result,
+        report=page,
+        lock=options.out / FILE_NAME,
+        n_forwarded=sum(summary.n_forwarded for summary in summaries),
+        n_rejected=len({r.path for summary in summaries for r in summary.rejects}),
+    )
+
+
+def _write_tables(report: Any, folder: Path) -> None:
+    from featcache.reports.export import write_tables
+
+    write_tables(report, folder, ("csv", "json", "md", "latex"))
+
+
+def _run(run: Run, study: Study, prepared: Prepared, options: StudyOptions) -> RunResult:
+    """Fit and judge one run, and keep its result."""
+    manifest = prepared.manifest
+    if run.n_classes is not None:
+        manifest = class_subset(manifest, run.n_classes)
+    probed = run_probe(manifest, prepared.store, _probe_options(run, study, prepared, options))
+    save_result(options.cache, probed.result, probed.scores, probed.head)
+    folder = result_folder(options.cache, probed.result.digest)
+    return RunResult(run=run, result=probed.result, folder=str(folder))
+
+
+def _probe_options(
+    run: Run, study: Study, prepared: Prepared, options: StudyOptions
+) -> ProbeOptions:
+    plan = study.probe
+    return ProbeOptions(
+        features=prepared.names(run.features),
+        train=list(run.train),
+        head=run.head,
+        C=1.0 if plan.C == "grid" else plan.C,
+        grid=GRID if plan.C == "grid" else [],
+        train_views=[plan.train_view],
+        test_views=list(plan.test_views),
+        wanted={"preset": prepared.options.preset, "precision": prepared.options.precision},
+        n_resamples=options.n_resamples,
+    )
+
+
+def _conclude(
+    study: Study,
+    runs: list[RunResult],
+    scores: dict[str, Scores],
+    notes: list[str],
+    options: StudyOptions,
+) -> StudyResult:
+    """Compare the runs and answer the question."""
+    baseline = next((r for r in runs if r.run.features == study.baseline), runs[0])
+    compared = differences(runs, baseline, scores, n_resamples=options.n_resamples)
+    result = StudyResult(
+        name=study.name,
+        title=study.title,
+        asks=study.asks,
+        runs=runs,
+        differences=compared,
+        references=references(study.report.published, runs, compared),
+        mixtures=mixtures(runs, scores, study.probe.shares, n_resamples=options.n_resamples),
+        boundary=boundary(runs),
+        notes=list(dict.fromkeys([*notes, *_run_notes(runs)])),
+    )
+    return replace(result, answer=answer(study.answer, result))
+
+
+def _run_notes(runs: Iterable[RunResult]) -> list[str]:
+    return [note for run in runs for note in run.result.notes]
+
+
+def _lock(study: Study, prepared: Prepared, runs: list[RunResult]) -> Lock:
+    requests = make_requests(list(prepared.specs.values()), prepared.options)
+    return Lock(
+        study=digest_json(study.model_dump(mode="json")),
+        samples=digest_samples(prepared.manifest),
+        n_samples=len(prepared.manifest),
+        keys={f"{r.key.name} {r.key.settings}": dict(r.key.fields) for r in requests},
+        results={run.name: run.result.digest for run in runs},
+        versions={"featcache": __version__, **runs[0].result.versions},
+    )
+
+
+def _changed(path: Path, lock: Lock) -> list[str]:
+    old = read_lock(path)
+    return [f"Since the last run {change}." for change in changes(old, lock)] if old else []

@@ -1,0 +1,210 @@
+"""The tables of a study's report, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from featcache.reports.report import Part, Report, probe_part
+from featcache.reports.tables import Cell, Column, Section, Table, TableRow
+from featcache.reports.words import SIGNIFICANT, Estimate, visible
+from featcache.results import EvalResult, Scores
+from featcache.studies.result import Reference, StudyResult
+
+
+def study_report(result: StudyResult, scores: dict[str, Scores], command: str) -> Report:
+    """Return the whole report: the study's own part first, then one part for each run.
+
+    Parameters
+    ----------
+    result : StudyResult
+    scores : dict of str to Scores
+        By name of the run.
+    command : str
+        The command line that repeats the study.
+    """
+    parts = [study_part(result)]
+    for number, run in enumerate(result.runs, 1):
+        if run.name in scores:
+            parts.append(probe_part(run.result, scores[run.name], anchor=f"run{number}"))
+    return Report(title=visible(result.title), command=command, parts=tuple(parts))
+
+
+def study_part(result: StudyResult) -> Part:
+    """Return the part that answers the study's question."""
+    return Part(
+        anchor="study",
+        heading=visible(result.asks),
+        finding=result.answer,
+        tables=tuple(_tables(result)),
+        notes=tuple(map(visible, result.notes)),
+    )
+
+
+def _tables(result: StudyResult) -> Iterable[Table]:
+    yield runs_table(result)
+    if result.differences:
+        yield differences_table(result)
+    for number, reference in enumerate(result.references, 1):
+        yield reference_table(reference, number)
+    if result.mixtures:
+        yield mixture_table(result)
+    if result.boundary:
+        yield boundary_table(result)
+
+
+def runs_table(result: StudyResult) -> Table:
+    """Return every run with its means, those over unseen generators beside them."""
+    groups = sorted({group for run in result.runs for group in run.result.groups})
+    columns = (
+        Column(key="run", label="Run"),
+        Column(key="train", label="Trained on"),
+        Column(key="D", label="D", kind="count"),
+        Column(key="C", label="C", kind="number"),
+        Column(
+            key="mAP", label="mAP", kind="percent", help="mean AP over all generators", shaded=True
+        ),
+        Column(key="unseen", label="mAP unseen", kind="percent", help="without those trained on"),
+        *(Column(key=f"g:{name}", label=f"mAP {visible(name)}", kind="percent") for name in groups),
+        Column(key="acc", label="mean acc", kind="percent", help="at the run's threshold"),
+    )
+    return Table(
+        name="runs",
+        caption="Every run of the study; 95 % intervals resample photographs",
+        columns=columns,
+        sections=(Section(rows=tuple(_run_row(run.name, run.result) for run in result.runs)),),
+    )
+
+
+def _run_row(name: str, found: EvalResult) -> TableRow:
+    unseen = found.unseen.means.get("ap") if found.unseen else None
+    cells: dict[str, Cell] = {
+        "run": visible(name),
+        "train": visible(", ".join(found.train.generators)),
+        "D": found.n_features,
+        "C": found.C,
+        "mAP": Estimate.of(found.mAP, found.mAP_ci),
+        "unseen": Estimate.of(unseen.value, unseen.ci) if unseen else None,
+        "acc": Estimate.of(found.mean_acc, found.mean_acc_ci),
+    }
+    for group, means in found.groups.items():
+        ap = means.means.get("ap")
+        cells[f"g:{group}"] = Estimate.of(ap.value, ap.ci) if ap else Estimate(means.mAP)
+    return TableRow(cells=cells)
+
+
+def differences_table(result: StudyResult) -> Table:
+    """Return every paired difference, bold where it is significant after Holm's correction."""
+    columns = (
+        Column(key="run", label="Run"),
+        Column(key="over", label="Over"),
+        Column(key="metric", label="Metric"),
+        Column(key="value", label="Difference", kind="points"),
+        Column(key="p", label="p", kind="p", help="two-sided, before correction"),
+        Column(
+            key="p_holm", label="p (Holm)", kind="p", help="corrected for the runs of this table"
+        ),
+    )
+    rows = tuple(
+        TableRow(
+            cells={
+                "run": visible(d.run),
+                "over": visible(d.over),
+                "metric": d.metric,
+                "value": Estimate.of(d.value, d.ci),
+                "p": d.p,
+                "p_holm": d.p_holm,
+            },
+            bold=frozenset({"value"} if d.p_holm < SIGNIFICANT else ()),
+        )
+        for d in result.differences
+    )
+    return Table(
+        name="differences",
+        caption=f"Differences to {visible(result.differences[0].baseline)}, over the same resamples",
+        columns=columns,
+        sections=(Section(rows=rows),),
+        note="Bold where the difference is significant at 5 % after Holm's correction.",
+    )
+
+
+def reference_table(reference: Reference, number: int) -> Table:
+    """Return published numbers beside one's own."""
+    kind = "points" if reference.published.metric == "difference" else "percent"
+    columns = (
+        Column(key="name", label="Of"),
+        Column(key="published", label="Published", kind=kind),
+        Column(key="own", label="Yours", kind=kind),
+        Column(key="difference", label="Yours - published", kind="points"),
+        Column(key="inside", label="Published lies in your interval"),
+    )
+    rows = tuple(
+        TableRow(
+            cells={
+                "name": visible(one.name),
+                "published": one.published,
+                "own": Estimate(one.own, one.low, one.high),
+                "difference": one.difference,
+                "inside": "yes" if one.inside else "no",
+            }
+        )
+        for one in reference.comparisons
+    )
+    return Table(
+        name=f"published{number}",
+        caption=f"{reference.published.title}, beside {visible(reference.run)}",
+        columns=columns,
+        sections=(Section(rows=rows),),
+        note=f"Source: {reference.published.source} ({reference.published.status}).",
+    )
+
+
+def mixture_table(result: StudyResult) -> Table:
+    """Return mean AP by run and share of fakes."""
+    shares = sorted({mixture.share for mixture in result.mixtures})
+    columns = (
+        Column(key="run", label="Run"),
+        *(
+            Column(key=f"{s:g}", label=f"{s:.0%} fakes", kind="percent", shaded=True)
+            for s in shares
+        ),
+    )
+    rows = []
+    for name in dict.fromkeys(mixture.run for mixture in result.mixtures):
+        mine = [m for m in result.mixtures if m.run == name]
+        cells: dict[str, Cell] = {f"{m.share:g}": Estimate.of(m.ap, m.ci) for m in mine}
+        rows.append(TableRow(cells={"run": visible(name), **cells}))
+    chance: dict[str, Cell] = {f"{s:g}": s for s in shares}
+    rows.append(TableRow(cells={"run": "chance", **chance}, role="mean"))
+    return Table(
+        name="mixtures",
+        caption="AP, mean over generators, by the share of fakes among the images",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+        note="The same scores, weighted to each share: no image is drawn anew.",
+    )
+
+
+def boundary_table(result: StudyResult) -> Table:
+    """Return AP by artefact, strength and run."""
+    runs = list(dict.fromkeys(point.run for point in result.boundary))
+    columns = (
+        Column(key="strength", label="Strength", kind="number"),
+        *(Column(key=run, label=visible(run), kind="percent", shaded=True) for run in runs),
+    )
+    sections = []
+    for artefact in sorted({point.artefact for point in result.boundary}):
+        mine = [point for point in result.boundary if point.artefact == artefact]
+        rows = []
+        for strength in sorted({point.strength for point in mine}):
+            here = [point for point in mine if point.strength == strength]
+            cells: dict[str, Cell] = {point.run: Estimate.of(point.ap, point.ci) for point in here}
+            seen = frozenset(point.run for point in here if point.seen)
+            rows.append(TableRow(cells={"strength": strength, **cells}, bold=seen))
+        sections.append(Section(heading=visible(artefact), rows=tuple(rows)))
+    return Table(
+        name="boundary",
+        caption="AP by artefact and strength",
+        columns=columns,
+        sections=tuple(sections),
+        note="Bold where the interval lies above chance.",
+    )
