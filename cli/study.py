@@ -64,7 +64,8 @@ def run(
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
     from featcache.studies.plan import with_backbones
-    from featcache.studies.run import StudyOptions, forecast_study, run_study
+    from featcache.studies.prepare import StudyOptions
+    from featcache.studies.run import forecast_study, run_study
 
     out.start(verbose, quiet)
     plan = load_study(study)

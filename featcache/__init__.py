@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from featcache.cache import FeatureKey, FeatureStore
     from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
     from featcache.detect import Detector
-    from featcache.evaluate import AblateOptions, ProbeOptions, ablate, run_probe
+    from featcache.evaluate import AblateOptions, ProbeOptions, run_probe
+    from featcache.evaluate.ablate import ablate
     from featcache.extract import ExtractOptions
     from featcache.extract import extract as extract_features
     from featcache.probes import LogisticProbe, SavedHead, load_head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from featcache.reports.report import Part, Report, probe_part
-from featcache.reports.tables import Cell, Column, Section, Table, TableRow
+from featcache.reports.tables import Cell, Column, Kind, Section, Table, TableRow
 from featcache.reports.words import SIGNIFICANT, Estimate, visible
 from featcache.results import EvalResult, Scores
 from featcache.studies.result import Reference, StudyResult
@@ -129,7 +129,7 @@ def differences_table(result: StudyResult) -> Table:
 
 def reference_table(reference: Reference, number: int) -> Table:
     """Return published numbers beside one's own."""
-    kind = "points" if reference.published.metric == "difference" else "percent"
+    kind: Kind = "points" if reference.published.metric == "difference" else "percent"
     columns = (
         Column(key="name", label="Of"),
         Column(key="published", label="Published", kind=kind),
