@@ -58,7 +58,13 @@ def test_there_are_pages_and_they_have_blocks() -> None:
     assert sum(len(commands(block)) for page in PAGES for block in blocks(page)) > 20
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def marked(page: Path) -> object:
+    """A whole study with eight views takes minutes where cores are busy."""
+    marks = [pytest.mark.slow] if page.stem == "studies" else []
+    return pytest.param(page, marks=marks, id=page.relative_to(ROOT).as_posix())
+
+
+@pytest.mark.parametrize("page", map(marked, PAGES))
 def test_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = tmp_path / "work"
     work.mkdir()
