@@ -8,6 +8,7 @@ actor is asked for. An item may therefore be done twice; what it writes must not
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +92,9 @@ class RayEngine(Engine):
     def host(self, makes: Sequence[Callable[[], Any]]) -> Iterator[Hosts]:
         """Make each object in an actor; the cores of the cluster are shared out among them."""
         with _connected(self.address) as ray:
-            hosts = RayHosts(ray, list(makes), _shape(ray, len(makes)).cores)
+            # All objects must be there at once, so more of them than cores share the cores.
+            share = ray.cluster_resources().get("CPU", 1.0) / len(makes)
+            hosts = RayHosts(ray, list(makes), int(share) or math.floor(share * 100) / 100)
             try:
                 yield hosts
             finally:

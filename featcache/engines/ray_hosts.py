@@ -40,14 +40,14 @@ class RayHosts:
     ----------
     ray : module
     makes : list of callable
-    cores : int
-        Of each actor.
+    cores : float
+        Of each actor; less than 1 where several share a core.
     """
 
-    def __init__(self, ray: Any, makes: list[Callable[[], Any]], cores: int) -> None:
+    def __init__(self, ray: Any, makes: list[Callable[[], Any]], cores: float) -> None:
         self._ray = ray
         actor = ray.remote(Host).options(num_cpus=cores, max_restarts=0)
-        self.actors = [actor.remote(cores, make) for make in makes]
+        self.actors = [actor.remote(max(int(cores), 1), make) for make in makes]
         self.parts = [StandIn(ray, actor) for actor in self.actors]
 
     def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
