@@ -27,7 +27,7 @@ class StoreRows:
     keys : list of list of FeatureKey
         For each view the key of each feature.
     ids : list of str
-        Samples; the rows of the second view follow all of the first.
+        Samples, sorted: shards hold ranges of them. The rows of the second view follow all of the first.
     widths : list of int
     chunk_bytes : int
     """
@@ -53,13 +53,14 @@ class StoreRows:
         step = max(self.chunk_bytes // (4 * sum(self.widths)), 1)
         empty = np.empty((0, 0), dtype=np.float32)
         for v, keys in enumerate(self.keys):
-            for start in range(0, len(self.ids), step):
-                some = self.ids[start : start + step]
+            wanted = [keys[b] for b in blocks]
+            stops = np.cumsum([self.widths[b] for b in blocks])[:-1]
+            for at, joined in self.store.iter_blocks(wanted, self.ids, rows=step):
                 found: list[Any] = [empty] * len(keys)
-                for b in blocks:
-                    found[b] = self.store.read(keys[b], some)
-                first = v * len(self.ids) + start
-                yield slice(first, first + len(some)), found
+                for b, part in zip(blocks, np.split(joined, stops, axis=1), strict=True):
+                    found[b] = part
+                first = v * len(self.ids)
+                yield slice(first + at.start, first + at.stop), found
 
 
 def open_rows(

@@ -96,7 +96,7 @@ class Study:
 
     def test_ids(self) -> list[str]:
         """Return the ids of the test samples, each once."""
-        return list({s.sample_id: None for rows in self.tests.values() for s in rows})
+        return sorted({s.sample_id for rows in self.tests.values() for s in rows})
 
     def test_rows(self, view: int = 0) -> Source:
         """Open the features of :meth:`test_ids` in a test view."""
@@ -171,9 +171,11 @@ def prepare(
         samples = data.complete(samples, store, both, notes, options.intersection)
     train = data.training_set(samples, options.train)
     train = _complete(train, store, train_keys, notes, options)
+    train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     serves = {sample.serves for sample in train}
     val = [s for s in samples if s.split == "val" and s.serves in serves and s.group != CONTROL]
     val = list({sample.sample_id: sample for sample in val}.values())
+    val.sort(key=lambda sample: sample.sample_id)
     val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []
     tested = [sample for sample in samples if sample.split == "test"]
     tests = data.test_sets(_complete(tested, store, test_keys, notes, options), notes)
