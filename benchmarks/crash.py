@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,8 @@ class Harness:
         self.spec = tiny(folder)
         self.n_images = len({sample.sample_id for sample in self.manifest})
         start = time.perf_counter()
-        self.wait(self.start("whole"))
+        if self.wait(self.start("whole")):
+            raise SystemExit("extract fails without a kill")
         self.seconds = time.perf_counter() - start
         self.good = self.shards("whole")
 
@@ -92,6 +94,8 @@ class Harness:
         try:
             self._work(self.folder / store)
             code = 0
+        except BaseException:  # noqa: BLE001 - this process ends here
+            traceback.print_exc()
         finally:
             os._exit(code)
 
@@ -137,7 +141,10 @@ def kill_runs(harness: Harness, n_kills: int, rng: random.Random) -> dict[str, A
             if kills < n_kills:
                 time.sleep(rng.uniform(0, harness.seconds))
                 os.kill(pid, signal.SIGKILL)
-            killed = harness.wait(pid) == -signal.SIGKILL
+            code = harness.wait(pid)
+            if code > 0:
+                raise SystemExit("extract failed of itself: nothing is proved")
+            killed = code == -signal.SIGKILL
             kills, mine = kills + killed, mine + killed
             if not killed:
                 break
