@@ -57,5 +57,5 @@ def test_a_canonical_name_reads_back(
 
 
 def test_an_unknown_backbone_lists_the_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'efficientnet-lite0'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'efficientnet-lite"):
         resolve("efficientnet-lite")
