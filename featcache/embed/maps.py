@@ -64,7 +64,11 @@ def make_map(
 
 def _umap(features: Floats, seed: int) -> tuple[Points, dict[str, Any]]:
     try:
-        import umap
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # that TensorFlow, which it needs for other things, is missing
+            import umap
     except ImportError as error:
         raise MissingExtraError(
             "The map needs umap-learn, which is not installed. Run: pip install 'featcache[viz]', "
