@@ -66,6 +66,8 @@ def probe(
     """Fit a linear head on cached features and report AP and accuracy per generator."""
     from featcache.cli._data import filter_flags, load_selection
     from featcache.reports import results_table
+    from featcache.reports.probe_tables import view_table
+    from featcache.reports.terminal import terminal_table
     from featcache.settings import load_settings, split_all
 
     out.start(verbose, quiet)
@@ -95,6 +97,8 @@ def probe(
         out.print_json(result.to_dict())
     else:
         out.print_rich(results_table(result))
+        if (views := view_table(result)) is not None:
+            out.print_rich("", terminal_table(views))
 
 
 def _run(

@@ -36,13 +36,16 @@ def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]
     -----
     Least squares with a ridge, both classes weighing the same: one solution in closed form per fold.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     scores = np.full(len(labels), np.nan, np.float32)
-    n_folds = min(N_FOLDS, len(set(units.tolist())))
+    n_units = len(set(units.tolist()))
+    n_folds = min(N_FOLDS, n_units)
     if n_folds < 2 or len(set(labels.tolist())) < 2:
         return scores
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+    # Balancing folds of groups takes minutes for many groups, and is not needed where each has one sample.
+    kind = StratifiedKFold if n_units == len(units) else StratifiedGroupKFold
+    folds = kind(n_folds, shuffle=True, random_state=0)
     for rest, held_out in folds.split(features, labels, units.astype(str)):
         if len(set(labels[rest].tolist())) == 2:
             scores[held_out] = _ridge(features[rest], labels[rest], features[held_out])
