@@ -44,9 +44,10 @@ def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]
     if n_folds < 2 or len(set(labels.tolist())) < 2:
         return scores
     # Balancing folds of groups takes minutes for many groups, and is not needed where each has one sample.
-    kind = StratifiedKFold if n_units == len(units) else StratifiedGroupKFold
+    alone = n_units == len(units)
+    kind = StratifiedKFold if alone else StratifiedGroupKFold
     folds = kind(n_folds, shuffle=True, random_state=0)
-    for rest, held_out in folds.split(features, labels, units.astype(str)):
+    for rest, held_out in folds.split(features, labels, None if alone else units.astype(str)):
         if len(set(labels[rest].tolist())) == 2:
             scores[held_out] = _ridge(features[rest], labels[rest], features[held_out])
     return scores
