@@ -9,8 +9,7 @@ from typing import Any
 
 from featcache.backbones import BackboneSpec, resolve
 from featcache.cache import FeatureStore
-from featcache.datasets import Manifest, ScanOptions, merge, scan_into, select
-from featcache.datasets.protocols import get_protocol
+from featcache.datasets import Manifest, ScanOptions, choose, expand, merge, scan_into
 from featcache.datasets.simulate import SimulateOptions, simulate
 from featcache.demo.build import build_tree
 from featcache.demo.photographs import load_packaged
@@ -175,18 +174,12 @@ def _choose(
     manifest: Manifest, plan: DataPlan, options: StudyOptions
 ) -> tuple[Manifest, list[str]]:
     """Return what the protocol and the filters take, and what the protocol misses."""
-    notes = []
-    if plan.protocol:
-        protocol = get_protocol(plan.protocol)
-        manifest = protocol.apply(manifest)
-        if missing := protocol.missing(manifest):
-            notes.append(f"Test sets of {protocol.name} that are not here: {', '.join(missing)}.")
     limits = [n for n in (plan.max_per_class, options.max_per_class) if n is not None]
-    chosen = select(
-        manifest,
+    return choose(
+        expand(manifest),
+        protocol=plan.protocol,
         generators=plan.generators,
         groups=plan.groups,
         categories=plan.categories,
         max_per_class=min(limits, default=None),
     )
-    return chosen, notes
