@@ -196,7 +196,7 @@ def main() -> int:
         writers = [writer_runs(harness, int(n)) for n in options.writers.split(",") if n]
     print(json.dumps({"kills": kills, "writers": writers}, indent=2))
     broken = kills["runs_with_other_bytes"] or kills["litter"]
-    broken = broken or kills["forwarded_again_per_kill"] > OPTIONS.shard_rows
+    broken = broken or kills["runs_beyond_one_shard_per_kill"]
     for run in writers:
         broken = broken or run["failed"] or not run["same_bytes"] or run["forwarded_twice"]
     return int(bool(broken))

@@ -6,6 +6,7 @@ payload is read like any file, and every byte of it is checked by the digest.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Extent:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape[1:], dtype=np.int64))
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape[1:])
 
     @property
     def n_bytes(self) -> int:

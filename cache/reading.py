@@ -97,8 +97,9 @@ class _Column:
         """Yield one piece of work for each shard: they fill different rows and can run side by side."""
         shards, rows = self._shards[part], self._rows[part]
         order = np.lexsort((rows, shards))
-        numbers, starts = np.unique(shards[order], return_index=True)
-        for number, positions in zip(numbers, np.split(order, starts[1:]), strict=True):
+        cuts = np.flatnonzero(np.diff(shards[order])) + 1
+        for positions in np.split(order, cuts) if len(order) else ():
+            number = shards[positions[0]]
             entry = self._index.entries[number]
             target = _Target(
                 out[:, self._where], positions, rows[positions], entry.header.features.dtype
@@ -148,18 +149,17 @@ class _Target:
         rows: NDArray[np.int64],
         stored: str,
     ) -> None:
-        self.stored = stored
         self.out, self.positions, self.rows = out, positions, rows
+        self._first_row, self._first_position = int(rows[0]), int(positions[0])
         self._straight = _consecutive(rows) and _consecutive(positions)
+        self._fits = self._straight and out.flags.c_contiguous and out.dtype == stored
 
     def room(self, start: int, n: int) -> NDArray[Any] | None:
         """Return the place of rows that are all wanted, in order, as they are stored."""
-        if not self._straight or not self.out.flags.c_contiguous or self.out.dtype != self.stored:
+        at = start - self._first_row
+        if not self._fits or at < 0 or at + n > len(self.rows):
             return None
-        at = start - int(self.rows[0])
-        if at < 0 or at + n > len(self.rows):
-            return None
-        to = int(self.positions[0]) + at
+        to = self._first_position + at
         return self.out[to : to + n]
 
     def take(self, start: int, block: NDArray[Any]) -> None:
@@ -175,7 +175,7 @@ class _Target:
 
 
 def _consecutive(numbers: NDArray[np.int64]) -> bool:
-    return bool((np.diff(numbers) == 1).all())
+    return bool((numbers[1:] - numbers[:-1] == 1).all())
 
 
 def _missing_words(key: FeatureKey, missing: list[str], n_all: int) -> str:

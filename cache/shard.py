@@ -23,8 +23,9 @@ from featcache.cache.keys import FeatureKey
 from featcache.errors import StoreError
 from featcache.files import store_error, write_atomic
 
-BLOCK_BYTES = 1 << 19
-"""What is read, hashed and passed on at a time: small enough to stay in a core's cache."""
+BLOCK_BYTES = 1 << 21
+"""What is read, hashed and passed on at a time: small enough for a cache, large enough for threads not to wait
+for the interpreter."""
 
 
 class Sink(Protocol):
@@ -195,8 +196,9 @@ def _heading(dtype: str, shape: tuple[int, ...]) -> bytes:
 def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink) -> None:
     """Read, hash and pass on the rows of an array, a block at a time."""
     state.update(_heading(extent.dtype, extent.shape))
-    n_all = extent.shape[0] if extent.row_bytes else 0
-    n_rows = max(1, BLOCK_BYTES // max(extent.row_bytes, 1))
+    row_bytes = extent.row_bytes
+    n_all = extent.shape[0] if row_bytes else 0
+    n_rows = max(1, BLOCK_BYTES // max(row_bytes, 1))
     buffer: NDArray[Any] | None = None
     file.seek(extent.offset)
     for start in range(0, n_all, n_rows):

@@ -3,7 +3,8 @@
 On a CPU every core is a lane that takes a batch from file to features in one thread: no thread waits for
 another in the middle of an operation, and the features do not depend on the number of cores. On a GPU
 threads load samples, one thread keeps the device a batch ahead, and results are fetched a batch later.
-In both, batches follow each other across shards, and a thread of its own writes.
+In both, files are read across the ends of shards while a thread of its own writes; the networks wait there,
+so that a kill costs one shard at most.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from featcache.extract.report import ItemReport, writer_record
 from featcache.extract.requests import Request
 from featcache.extract.rows import ItemRows, ShardRows
 from featcache.extract.stages import StageTimes
+from featcache.extract.turns import Turns
 
 log = logging.getLogger("featcache")
 Features = dict[str, NDArray[np.float32]]
@@ -43,9 +45,10 @@ AHEAD = 2
 
 @dataclass
 class Batch:
-    """A few samples of a work item; ``last`` closes it."""
+    """A few samples of a work item, the ``item``-th of its stream; ``last`` closes it."""
 
     number: int
+    item: int
     rows: ItemRows
     samples: tuple[tuple[str, str], ...]
     last: bool
@@ -85,6 +88,7 @@ class Pipeline:
         self.times = StageTimes()
         self._requests = {request.id: request for request in requests}
         self.networks = Networks(requests, self.device, options.compiled)
+        self._turns = Turns()
         self.batch_size = options.batch_size or self._fit()
         self._checked = False
 
@@ -120,7 +124,7 @@ class Pipeline:
         rows = ItemRows(item, self._shards(item))
         size = max(min(self.batch_size, len(samples) // self.threads), 1)
         batches = (
-            Batch(i, rows, samples[i : i + size], False, ExitStack())
+            Batch(i, 0, rows, samples[i : i + size], False, ExitStack())
             for i in range(0, len(samples), size)
         )
         start = time.perf_counter()
@@ -151,6 +155,7 @@ class Pipeline:
 
     def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
         """Let batches flow across items; write each item while the next one is computed."""
+        self._turns = Turns()
         with ExitStack() as stack:
             claims = stack.enter_context(ExitStack())
             writer = stack.enter_context(ThreadPoolExecutor(1, "featcache-write"))
@@ -168,14 +173,14 @@ class Pipeline:
     def _batches(self, items: list[WorkItem], claims: ExitStack) -> Iterator[Batch]:
         """Cut the items at fixed places, so that a resumed run repeats the same batches."""
         numbers = count()
-        for item in items:
+        for i, item in enumerate(items):
             own = claims.enter_context(ExitStack())
             rows = ItemRows(item, [s for s in self._shards(item) if self._claim(s, item, own)])
             samples = item.job.samples if rows.shards else ()
             starts = range(0, max(len(samples), 1), self.batch_size)
             for start in starts:
                 part = samples[start : start + self.batch_size]
-                yield Batch(next(numbers), rows, part, start == starts[-1], own)
+                yield Batch(next(numbers), i, rows, part, start == starts[-1], own)
 
     def _shards(self, item: WorkItem) -> list[ShardRows]:
         return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
@@ -192,14 +197,23 @@ class Pipeline:
 
         def work(batch: Batch) -> tuple[Batch, list[Loaded], Features]:
             samples = self._load_all(batch)
-            pending = self.networks.start(samples, batch.requests, self.times)
+            pending = self._start(batch, samples)
             return batch, samples, pending.result(self.times)
 
         with (
             dev.single_threaded(),
             ThreadPoolExecutor(self.threads, "lane", torch.set_num_threads, (1,)) as pool,
         ):
-            yield from map_ahead(pool, work, batches, AHEAD * self.threads)
+            try:
+                yield from map_ahead(pool, work, batches, AHEAD * self.threads)
+            finally:  # before the pool waits for its threads
+                self._turns.stop()
+
+    def _start(self, batch: Batch, samples: list[Loaded]) -> PendingBatch:
+        """Give a batch to the networks once the item before its own is in the store."""
+        with self.times("wait"):
+            self._turns.wait(batch.item)
+        return self.networks.start(samples, batch.requests, self.times)
 
     def _load_all(self, batch: Batch) -> list[Loaded]:
         streams = _streams(batch)
@@ -212,7 +226,10 @@ class Pipeline:
         running: tuple[Batch, PendingBatch] | None = None
         with ThreadPoolExecutor(self.threads, "featcache-load") as pool:
             for batch, samples in self._loaded(batches, pool):
-                started = self.networks.start(samples, batch.requests, self.times)
+                if running is not None and running[0].item != batch.item:
+                    yield running[0], running[1].samples, running[1].result(self.times)
+                    running = None
+                started = self._start(batch, samples)
                 if running is not None:
                     yield running[0], running[1].samples, running[1].result(self.times)
                 running = batch, started
@@ -240,13 +257,18 @@ class Pipeline:
         job = batch.rows.item.job
         report = ItemReport(n_images=len(job.samples))
         record = writer_record(self.device.type, self.batch_size)
-        with batch.claims, self.times("write"):
-            for shard in batch.rows.shards:
-                rows = shard.rows()
-                filled = bool(rows.ids or rows.rejects)
-                if filled:
-                    self.store.write(shard.request.key, job.name, rows, record)
-                report.add(shard, filled)
+        try:
+            with batch.claims, self.times("write"):
+                for shard in batch.rows.shards:
+                    rows = shard.rows()
+                    filled = bool(rows.ids or rows.rejects)
+                    if filled:
+                        self.store.write(shard.request.key, job.name, rows, record)
+                    report.add(shard, filled)
+        except BaseException:
+            self._turns.stop()
+            raise
+        self._turns.done()
         report.seconds = self.times.take()
         report.device = dev.describe_device(self.device)
         report.batch_size, report.threads = self.batch_size, self.threads
