@@ -27,18 +27,27 @@ def fits(key: FeatureKey, wanted: dict[str, str | None]) -> bool:
 def ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:
     """Return the error for a name that several keys have."""
     differing = sorted({leaf for key in found[1:] for leaf, _, _ in found[0].differences(key)})
+    weights = "weights" in differing
+    flags = {
+        f"--weights {name.partition('@')[0]}=FILE": weights,
+        "--preset": any(leaf.startswith("preprocessing") for leaf in differing),
+        "--precision": "precision" in differing,
+    }
+    says = [flag for flag, tells in flags.items() if tells] or ["--preset", "--precision"]
     return SettingsError(
         f"The store has {len(found)} kinds of {name!r}, which differ in {', '.join(differing)}: "
-        f"{'; '.join(sorted(map(describe, found)))}. Say which with --preset or --precision."
+        f"{_list(found, weights)}. Say which with {' or '.join(says)}."
     )
 
 
-def absent(root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey]) -> Exception:
-    """Return the error for features that a store does not have."""
+def absent(
+    root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey], weights: bool = False
+) -> Exception:
+    """Return the error for features that a store does not have; ``weights``: they were asked for."""
     if named:
         return MissingFeaturesError(
             f"The store {root} has {name!r}, but not with these settings. "
-            f"It has: {'; '.join(sorted(map(describe, named)))}."
+            f"It has: {_list(named, weights)}."
         )
     known = {key.name for key in keys}
     if not known:
@@ -48,3 +57,9 @@ def absent(root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey
         )
     hint = str(unknown_name("feature in the store", name, known))
     return MissingFeaturesError(f"{hint} To make them: featcache extract --backbone {name}")
+
+
+def _list(keys: list[FeatureKey], weights: bool) -> str:
+    """Return keys in words, with their weights where these matter."""
+    words = (describe(k) + f" of weights {k.fields['weights']}" * weights for k in keys)
+    return "; ".join(sorted(words))

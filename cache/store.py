@@ -84,7 +84,8 @@ class FeatureStore:
             return found[0]
         if found:
             raise ambiguous(name, found)
-        raise absent(self.root, name, named, self.list_keys())
+        asked = wanted.get("weights") is not None
+        raise absent(self.root, name, named, self.list_keys(), asked)
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.cli._output import say
 from featcache.errors import SettingsError
@@ -64,27 +64,6 @@ def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:
     if not every_row and not any(getattr(settings, name) for name in filters):
         return manifest
     return choose(expand(manifest, settings.generators, settings.groups), settings)
-
-
-def filter_flags(
-    generators: list[str] | None,
-    categories: list[str] | None,
-    groups: list[str] | None,
-    max_per_class: int | None,
-    protocol: str | None,
-    classes: int | None = None,
-) -> dict[str, Any]:
-    """Return the flags that choose samples, as :func:`load_settings` takes them."""
-    from featcache.settings import split_all
-
-    return {
-        "generators": split_all(generators),
-        "categories": split_all(categories),
-        "only_groups": split_all(groups),
-        "max_per_class": max_per_class,
-        "protocol": protocol,
-        "classes": classes,
-    }
 
 
 def load_selection(settings: Settings) -> Manifest:

@@ -1,11 +1,15 @@
-"""The flags that commands share, each described once."""
+"""The flags that commands share, each described once, and groups of them (see :mod:`._grouping`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from featcache.cli import _output as out
 
 Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="The store. [default: features/]")
@@ -52,6 +56,14 @@ Weights = Annotated[
         help="Weights file, before all other places; may be repeated. See 'featcache backbones show'.",
     ),
 ]
+KeptWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="[NAME=]FILE",
+        help="Features of these weights, where the store has several kinds; may be repeated.",
+    ),
+]
 RandomInit = Annotated[
     int | None,
     typer.Option(
@@ -92,3 +104,55 @@ Classes = Annotated[
     int | None,
     typer.Option("--classes", help="Train on so many motifs (1, 2, 4, 8, 16, 20 in the field)."),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """How a command talks."""
+
+    json: Json = False
+    verbose: Verbose = False
+    quiet: Quiet = False
+
+    def start(self) -> None:
+        """Set how much is said."""
+        out.start(self.verbose, self.quiet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which images, which store, and which kind of features."""
+
+    data: Data = None
+    cache: Cache = None
+    preset: Preset = None
+    precision: Precision = None
+
+    def settings(self, roots: Sequence[Path] | None = None) -> dict[str, Any]:
+        """Return the flags as :func:`load_settings` takes them; ``roots`` are named beside ``--data``."""
+        return {**vars(self), "data": [*(self.data or ()), *(roots or ())]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Which of the images are taken."""
+
+    protocol: Protocol = None
+    classes: Classes = None
+    generators: Generators = None
+    categories: Categories = None
+    groups: Groups = None
+    max_per_class: MaxPerClass = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the flags as :func:`load_settings` takes them."""
+        from featcache.settings import split_all
+
+        return {
+            "generators": split_all(self.generators),
+            "categories": split_all(self.categories),
+            "only_groups": split_all(self.groups),
+            "max_per_class": self.max_per_class,
+            "protocol": self.protocol,
+            "classes": self.classes,
+        }

@@ -31,6 +31,11 @@ def say(text: str) -> None:
     logging.getLogger("featcache").info(text)
 
 
+def warn(text: str) -> None:
+    """Say on standard error what went wrong, even with ``-q``."""
+    logging.getLogger("featcache").warning(printable(text))
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document: ASCII only, so that any file name survives; NaN becomes null."""
     sys.stdout.write(json.dumps(_plain(document), indent=2, allow_nan=False) + "\n")

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._grouping import grouped
 from featcache.errors import SettingsError
 
+if TYPE_CHECKING:
+    from featcache.cache import FeatureKey, FeatureStore
 
-def export(
+
+@dataclass(frozen=True, kw_only=True)
+class Kinds:
+    """Which features of a store."""
+
     features: Annotated[
         str, typer.Option("--features", metavar="A[,B...]", help="The features to export.")
-    ],
+    ]
+    cache: opt.Cache = None
+    preset: opt.Preset = None
+    precision: opt.Precision = None
+    weights: opt.KeptWeights = None
+    view: Annotated[str, typer.Option("--view", metavar="V[,...]", help="Of the images.")] = "clean"
+
+
+@grouped
+def export(
+    *,
+    kinds: Kinds,
     target: Annotated[
         Path | None, typer.Option("--out", metavar="F.npz", help="Arrays of one feature.")
     ] = None,
@@ -25,30 +44,21 @@ def export(
     licence: Annotated[
         str, typer.Option("--licence", metavar="TEXT", help="Note that travels with a pack.")
     ] = "",
-    cache: opt.Cache = None,
-    preset: opt.Preset = None,
-    precision: opt.Precision = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    talk: opt.Talk,
 ) -> None:
     """Write features with their samples: arrays for notebooks, or a pack to publish."""
-    from featcache.backbones import names
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
     from featcache.evaluate import export_npz
     from featcache.evaluate.packs import export_features
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    talk.start()
     if (target is None) == (pack is None):
         raise SettingsError("Say either --out F.npz (arrays of one feature) or --pack F.")
-    root = load_settings(cache=cache).cache
+    root = load_settings(cache=kinds.cache).cache
     store = FeatureStore(root)
-    keys = [
-        store.find(names.canonical(name.strip()), preset=preset, precision=precision)
-        for name in features.split(",")
-    ]
+    keys = _find(store, kinds)
     manifest = load_manifests(root)
     if pack is not None:
         n_bytes = export_features(store, keys, manifest, pack, licence=licence)
@@ -60,10 +70,27 @@ def export(
         shape = export_npz(manifest, store, keys[0], target)
         document = {"out": str(target.resolve()), "n_rows": shape[0], "n_features": shape[1]}
         text = f"{target}: {shape[0]:,} rows x {shape[1]:,} features"
-    if json:
+    if talk.json:
         out.print_json(document)
     else:
         out.print_rich(text)
+
+
+def _find(store: FeatureStore, kinds: Kinds) -> list[FeatureKey]:
+    """Return the keys of the features that were named, in every view."""
+    from featcache.backbones.digests import weights_identities
+    from featcache.evaluate import ProbeOptions
+    from featcache.evaluate.data import find_keys
+    from featcache.settings import split_names
+    from featcache.views import parse_views
+
+    names = split_names(kinds.features)
+    asked = ProbeOptions(
+        features=names,
+        wanted={"preset": kinds.preset, "precision": kinds.precision},
+        weights=weights_identities(kinds.weights or [], names),
+    )
+    return [key for view in parse_views(kinds.view) for key in find_keys(store, asked, view.name)]
 
 
 def import_(

@@ -1,86 +1,147 @@
-"""Flags and settings that ``probe`` and ``ablate`` share."""
+"""Flags and settings that the commands of the probing engine share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.cli import _options as opt
+from featcache.cli import _output as out
 from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
     from featcache.evaluate import ProbeOptions
+    from featcache.evaluate.saved import Result
     from featcache.settings import Settings
 
-Train = Annotated[
+Features = Annotated[
     list[str] | None,
-    typer.Option("--train", metavar="GEN[,...]", help="Generators to train on. [default: all]"),
-]
-C = Annotated[
-    str | None,
-    typer.Option(
-        "--C",
-        metavar="X|grid|X,Y,...",
-        help="Inverse strength of the penalty; several are chosen from on validation data. [default: 1.0]",
-    ),
-]
-Head = Annotated[
-    str,
-    typer.Option("--head", help="logistic, knn, ridge, lda, prototype, univfd-sgd or oneclass."),
-]
-Scaling = Annotated[
-    str, typer.Option("--scaling", help="standardise, none, block-rms or l2 (logistic head).")
+    typer.Option("--features", metavar="A[,B...]", help="Features, joined side by side."),
 ]
 Fusion = Annotated[
     str, typer.Option("--fusion", help="concat, mean-logit or stacking of several features.")
 ]
-TrainView = Annotated[
-    list[str] | None,
-    typer.Option("--train-view", metavar="V[,...]", help="Views to train on. [default: clean]"),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option("--memory", metavar="SIZE", help="Stream features that need more, e.g. 2G."),
-]
-Intersection = Annotated[
-    bool, typer.Option("--intersection", help="Leave out samples that lack one of the features.")
-]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write the table.")]
 
 
-def options(
-    settings: Settings,
-    *,
-    C: str | None,
-    head: str,
-    scaling: str,
-    fusion: str,
-    train_views: list[str],
-    memory: str | None,
-    intersection: bool,
-    wanted: Mapping[str, str | None],
-    test_views: list[str] | None = None,
-    k: int = 1,
-) -> ProbeOptions:
-    """Return the options of a probe from flags and settings."""
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """What is fitted, and on what."""
+
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="GEN[,...]", help="Generators to train on. [default: all]"),
+    ] = None
+    C: Annotated[
+        str | None,
+        typer.Option(
+            "--C",
+            metavar="X|grid|X,Y,...",
+            help="Inverse strength of the penalty; several are chosen from on validation data. "
+            "[default: 1.0]",
+        ),
+    ] = None
+    head: Annotated[
+        str,
+        typer.Option(
+            "--head", help="logistic, knn, ridge, lda, prototype, univfd-sgd or oneclass."
+        ),
+    ] = "logistic"
+    k: Annotated[int, typer.Option("--k", min=1, help="Neighbours of the head knn.")] = 1
+    scaling: Annotated[
+        str, typer.Option("--scaling", help="standardise, none, block-rms or l2 (logistic head).")
+    ] = "standardise"
+    train_view: Annotated[
+        list[str] | None,
+        typer.Option("--train-view", metavar="V[,...]", help="Views to train on. [default: clean]"),
+    ] = None
+    test_view: Annotated[
+        list[str] | None,
+        typer.Option("--test-view", metavar="V[,...]", help="Views to test on. [default: clean]"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Where features are read from, which of them, and where results are kept."""
+
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="Stream features that need more, e.g. 2G."),
+    ] = None
+    data: opt.Data = None
+    cache: opt.Cache = None
+    preset: opt.Preset = None
+    precision: opt.Precision = None
+    weights: opt.KeptWeights = None
+    intersection: Annotated[
+        bool,
+        typer.Option("--intersection", help="Leave out samples that lack one of the features."),
+    ] = False
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="DIR", help="Keep results below DIR. [default: the store]"
+        ),
+    ] = None
+
+
+def load(
+    features: list[str] | None, heads: Heads, samples: opt.Samples, reading: Reading
+) -> Settings:
+    """Return the settings that hold with these flags."""
+    from featcache.settings import load_settings, split_all
+
+    return load_settings(
+        cache=reading.cache,
+        data=reading.data,
+        features=split_all(features),
+        train=split_all(heads.train),
+        **samples.settings(),
+    )
+
+
+def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> ProbeOptions:
+    """Return the options of a probe from flags and settings; ``more`` are those of one command."""
+    from featcache.backbones.digests import weights_identities
     from featcache.evaluate import ProbeOptions
+    from featcache.settings import split_all
 
-    values = parse_C(C) if C is not None else [settings.C]
+    values = parse_C(heads.C) if heads.C is not None else [settings.C]
+    features = settings.features or settings.backbone
     return ProbeOptions(
-        features=settings.features or settings.backbone,
+        features=features,
         train=settings.train,
         C=values[0],
         grid=values if len(values) > 1 else [],
-        head=head,
-        scaling=scaling,
-        fusion=fusion,
-        train_views=train_views or ["clean"],
-        test_views=test_views or ["clean"],
-        intersection=intersection,
-        memory=parse_size(memory),
-        wanted=wanted,
-        k=k,
+        head=heads.head,
+        scaling=heads.scaling,
+        train_views=split_all(heads.train_view) or ["clean"],
+        test_views=split_all(heads.test_view) or ["clean"],
+        intersection=reading.intersection,
+        memory=parse_size(reading.memory),
+        wanted={"preset": reading.preset, "precision": reading.precision},
+        weights=weights_identities(reading.weights or [], features),
+        k=heads.k,
+        **more,
     )
+
+
+def keep(settings: Settings, reading: Reading, result: Result, *beside: Any) -> Path | None:
+    """Save a result and say where; where that cannot be, say so in one line and go on."""
+    from featcache.errors import StoreError
+    from featcache.evaluate import save_result
+
+    try:
+        folder = save_result(reading.results or settings.cache, result, *beside)
+    except StoreError as error:
+        out.warn(f"The result is not kept: {error} Another place: --results DIR.")
+        return None
+    out.say(f"Result: {folder}")
+    return folder
 
 
 def parse_C(text: str) -> list[float]:
@@ -97,6 +158,17 @@ def parse_C(text: str) -> list[float]:
         ) from error
     if not all(0 < value < float("inf") for value in values):
         raise SettingsError(f"C = {text} is not allowed: it must be positive.")
+    return values
+
+
+def parse_priors(text: str) -> list[float]:
+    """Return the shares of fakes that ``--prior`` names."""
+    try:
+        values = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise SettingsError(f"prior = {text!r} is no share such as 0.1, or several.") from error
+    if not all(0 < value < 1 for value in values):
+        raise SettingsError(f"prior = {text} is not allowed: a share lies between 0 and 1.")
     return values
 
 

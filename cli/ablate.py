@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,93 +10,69 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _probing as probing
+from featcache.cli._grouping import grouped
 
 if TYPE_CHECKING:
     from featcache.results import AblationResult
 
 
-def ablate(
+@dataclass(frozen=True, kw_only=True)
+class Sets:
+    """Which feature sets are compared, and how."""
+
     features: Annotated[
         list[str] | None,
         typer.Option(
             "--features", metavar="A,B[,...]", help="Features; all their subsets are fitted."
         ),
-    ] = None,
+    ] = None
     subset: Annotated[
         list[str] | None,
         typer.Option("--subset", metavar="A,B", help="Only this one; may be repeated."),
-    ] = None,
+    ] = None
     baseline: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--baseline", metavar="A[,B]", help="What to compare with. [default: the first]"
         ),
-    ] = None,
+    ] = ""
     sort: Annotated[
         str, typer.Option("--sort", metavar="METRIC", help="mAP, auroc, bacc, eer, ...")
-    ] = "mAP",
-    train: probing.Train = None,
-    C: probing.C = None,
-    head: probing.Head = "logistic",
-    scaling: probing.Scaling = "standardise",
+    ] = "mAP"
+
+
+@grouped
+def ablate(
+    *,
+    sets: Sets,
+    heads: probing.Heads,
     fusion: probing.Fusion = "concat",
-    train_view: probing.TrainView = None,
-    protocol: opt.Protocol = None,
-    classes: opt.Classes = None,
-    generators: opt.Generators = None,
-    categories: opt.Categories = None,
-    groups: opt.Groups = None,
-    max_per_class: opt.MaxPerClass = None,
-    memory: probing.Memory = None,
-    data: opt.Data = None,
-    cache: opt.Cache = None,
-    preset: opt.Preset = None,
-    precision: opt.Precision = None,
-    intersection: probing.Intersection = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="F.csv", help="Write the table.")
-    ] = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    samples: opt.Samples,
+    reading: probing.Reading,
+    csv: probing.Csv = None,
+    talk: opt.Talk,
 ) -> None:
     """Fit every subset of features x C in one solve, and say which differ from the best single one."""
     from featcache.cache import FeatureStore
-    from featcache.cli._data import filter_flags, load_selection
-    from featcache.evaluate import AblateOptions, save_result
+    from featcache.cli._data import load_selection
+    from featcache.evaluate import AblateOptions, write_ablation_csv
     from featcache.evaluate import ablate as run
-    from featcache.settings import load_settings, split_all, split_names
+    from featcache.settings import split_names
 
-    out.start(verbose, quiet)
-    settings = load_settings(
-        cache=cache,
-        data=data,
-        features=split_all(features),
-        train=split_all(train),
-        **filter_flags(generators, categories, groups, max_per_class, protocol, classes),
-    )
+    talk.start()
+    settings = probing.load(sets.features, heads, samples, reading)
     options = AblateOptions(
-        probe=probing.options(
-            settings,
-            C=C,
-            head=head,
-            scaling=scaling,
-            fusion=fusion,
-            train_views=split_all(train_view),
-            memory=memory,
-            intersection=intersection,
-            wanted={"preset": preset, "precision": precision},
-        ),
-        subsets=[split_names(text) for text in subset or ()],
-        baseline=split_names(baseline or ""),
-        sort=sort,
+        probe=probing.options(settings, heads, reading, fusion=fusion),
+        subsets=[split_names(text) for text in sets.subset or ()],
+        baseline=split_names(sets.baseline),
+        sort=sets.sort,
+        kept=reading.results,
     )
-    manifest = load_selection(settings)
-    result = run(manifest, FeatureStore(settings.cache), options)
-    out.say(f"Result: {save_result(settings.cache, result)}")
+    result = run(load_selection(settings), FeatureStore(settings.cache), options)
+    probing.keep(settings, reading, result)
     if csv:
-        _write_csv(result, csv)
-    if json:
+        out.say(f"Table: {write_ablation_csv(result, csv)}")
+    if talk.json:
         out.print_json(result.to_dict())
     else:
         _print(result)
@@ -136,9 +112,3 @@ def _print(result: AblationResult) -> None:
         )
     for note in result.notes:
         out.say(f"- {note}")
-
-
-def _write_csv(result: AblationResult, path: Path) -> None:
-    from featcache.evaluate import write_ablation_csv
-
-    out.say(f"Table: {write_ablation_csv(result, path)}")

@@ -10,6 +10,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._grouping import grouped
 from featcache.files import printable
 
 if TYPE_CHECKING:
@@ -55,28 +56,18 @@ def scan(
 
 
 @app.command()
+@grouped
 def ls(
-    data: opt.Data = None,
-    cache: opt.Cache = None,
-    protocol: opt.Protocol = None,
-    classes: opt.Classes = None,
-    generators: opt.Generators = None,
-    categories: opt.Categories = None,
-    groups: opt.Groups = None,
-    max_per_class: opt.MaxPerClass = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    *, data: opt.Data = None, cache: opt.Cache = None, samples: opt.Samples, talk: opt.Talk
 ) -> None:
     """Show what the manifests in the store hold, whole or as filters and protocol take it."""
-    from featcache.cli._data import filter_flags, load_selection
+    from featcache.cli._data import load_selection
     from featcache.datasets import count_rows
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
-    flags = filter_flags(generators, categories, groups, max_per_class, protocol, classes)
-    settings = load_settings(cache=cache, data=data, **flags)
-    _show(count_rows(load_selection(settings), settings.groups), {}, json)
+    talk.start()
+    settings = load_settings(cache=cache, data=data, **samples.settings())
+    _show(count_rows(load_selection(settings), settings.groups), {}, talk.json)
 
 
 @app.command()
@@ -147,11 +138,11 @@ def audit(
     """
     from featcache.audit import AuditOptions
     from featcache.audit import audit as run
-    from featcache.cli._data import filter_flags, load_selection, scan_selection
+    from featcache.cli._data import load_selection, scan_selection
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
-    flags = filter_flags(generators, None, groups, None, protocol)
+    flags = opt.Samples(generators=generators, groups=groups, protocol=protocol).settings()
     settings = load_settings(
         cache=cache, data=[*(roots or ()), *(data or ())], workers=workers, **flags
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._grouping import grouped
 from featcache.files import printable
 
 if TYPE_CHECKING:
@@ -37,39 +38,45 @@ SETTINGS = (
 """Settings that go into the options under their own names."""
 
 
-def extract(
-    roots: opt.Roots = None,
-    backbone: Backbones = None,
-    data: opt.Data = None,
-    cache: opt.Cache = None,
-    preset: opt.Preset = None,
-    precision: opt.Precision = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option("--view", metavar="A[,B...]", help="Views of each image. [default: clean]"),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """With what the networks are run."""
+
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
-    ] = None,
+    ] = None
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", help="Images per forward pass. [default: what fits]"),
-    ] = None,
-    workers: opt.Workers = None,
+    ] = None
+    workers: opt.Workers = None
     engine: Annotated[
         str | None,
         typer.Option(
             "--engine", help="local, or ray for several GPUs or machines. [default: local]"
         ),
-    ] = None,
+    ] = None
     address: Annotated[
         str | None,
         typer.Option("--address", help="Of a Ray cluster. [default: start one on this machine]"),
-    ] = None,
+    ] = None
     processes: Annotated[
         int | None,
         typer.Option("--processes", help="Workers of Ray. [default: one per GPU, or the cores]"),
+    ] = None
+
+
+@grouped
+def extract(
+    *,
+    roots: opt.Roots = None,
+    backbone: Backbones = None,
+    place: opt.Place,
+    view: Annotated[
+        list[str] | None,
+        typer.Option("--view", metavar="A[,B...]", help="Views of each image. [default: clean]"),
     ] = None,
+    running: Running,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: for long runs on GPUs.")
     ] = False,
@@ -81,49 +88,33 @@ def extract(
     random_init: opt.RandomInit = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
-    protocol: opt.Protocol = None,
-    classes: opt.Classes = None,
-    generators: opt.Generators = None,
-    categories: opt.Categories = None,
-    groups: opt.Groups = None,
-    max_per_class: opt.MaxPerClass = None,
+    samples: opt.Samples,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Scan, time a few images, say what it would take.")
     ] = False,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    talk: opt.Talk,
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
     from featcache.backbones import resolve_all
-    from featcache.cli._data import filter_flags
     from featcache.extract.options import parse_part
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    talk.start()
     settings = load_settings(
-        **filter_flags(generators, categories, groups, max_per_class, protocol, classes),
+        **place.settings(roots),
+        **samples.settings(),
+        **vars(running),
         layout=layout,
-        cache=cache,
-        data=[*(data or ()), *(roots or ())],
         backbone=split_all(backbone),
-        preset=preset,
-        precision=precision,
         view=split_all(view),
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        engine=engine,
-        address=address,
-        processes=processes,
         source_pattern=source_pattern,
     )
     specs = resolve_all(settings.backbone, weights or [], random_init)
     flags: dict[str, Any] = {"strict": strict, "compiled": compiled}
-    return _run(settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, json)
+    return _run(settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, talk.json)
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,56 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._grouping import grouped
 
 if TYPE_CHECKING:
     from featcache.finetune import FinetuneOptions, FinetuneResult, Forecast
     from featcache.settings import Settings
 
+SETTINGS = ("train", "C", "preset", "precision", "device", "workers", "shard_rows")
+"""Settings that go into the options under their own names."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained, and how."""
+
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--blocks",
+            metavar="K",
+            help="Train the last K blocks; 0: the head alone. [default: 1, with --lora all]",
+        ),
+    ] = None
+    lora: Annotated[
+        int | None,
+        typer.Option("--lora", metavar="RANK", help="A LoRA of this rank in these blocks instead."),
+    ] = None
+    epochs: Annotated[int, typer.Option("--epochs", help="At most so many.")] = 2
+    patience: Annotated[
+        int, typer.Option("--patience", help="Stop after so many epochs without a better one.")
+    ] = 2
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", help="Peak learning rate. [default: 1e-5, with --lora 2e-4]"),
+    ] = None
+    augment: Annotated[str, typer.Option("--augment", help="univfd-train or clean.")] = (
+        "univfd-train"
+    )
+    start: Annotated[
+        str, typer.Option("--start", help="The head starts at the frozen probe, or at zero.")
+    ] = "probe"
+    val_fraction: Annotated[
+        float, typer.Option("--val-fraction", help="Share of photographs that chooses the epoch.")
+    ] = 0.1
+    seed: Annotated[int, typer.Option("--seed", help="Of split, order and augmentation.")] = 0
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 32
+
+
+@grouped
 def finetune(
+    *,
     roots: opt.Roots = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="NAME", help="The backbone to train.")
@@ -24,37 +68,7 @@ def finetune(
         list[str] | None,
         typer.Option("--train", metavar="GEN[,...]", help="Generators to train on. [default: all]"),
     ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option(
-            "--blocks",
-            metavar="K",
-            help="Train the last K blocks; 0: the head alone. [default: 1, with --lora all]",
-        ),
-    ] = None,
-    lora: Annotated[
-        int | None,
-        typer.Option("--lora", metavar="RANK", help="A LoRA of this rank in these blocks instead."),
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="At most so many.")] = 2,
-    patience: Annotated[
-        int, typer.Option("--patience", help="Stop after so many epochs without a better one.")
-    ] = 2,
-    lr: Annotated[
-        float | None,
-        typer.Option("--lr", help="Peak learning rate. [default: 1e-5, with --lora 2e-4]"),
-    ] = None,
-    augment: Annotated[
-        str, typer.Option("--augment", help="univfd-train or clean.")
-    ] = "univfd-train",
-    start: Annotated[
-        str, typer.Option("--start", help="The head starts at the frozen probe, or at zero.")
-    ] = "probe",
-    val_fraction: Annotated[
-        float, typer.Option("--val-fraction", help="Share of photographs that chooses the epoch.")
-    ] = 0.1,
-    seed: Annotated[int, typer.Option("--seed", help="Of split, order and augmentation.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 32,
+    recipe: Recipe,
     C: Annotated[
         float | None, typer.Option("--C", help="Of the frozen probe. [default: 1.0]")
     ] = None,
@@ -63,45 +77,31 @@ def finetune(
         Path | None,
         typer.Option("--out", metavar="F.safetensors", help="[default: NAME-ft.safetensors]"),
     ] = None,
-    data: opt.Data = None,
-    cache: opt.Cache = None,
-    preset: opt.Preset = None,
-    precision: opt.Precision = None,
+    place: opt.Place,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
     ] = None,
     workers: opt.Workers = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
-    protocol: opt.Protocol = None,
-    classes: opt.Classes = None,
-    generators: opt.Generators = None,
-    categories: opt.Categories = None,
-    groups: opt.Groups = None,
-    max_per_class: opt.MaxPerClass = None,
+    samples: opt.Samples,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the steps, time one, and train nothing.")
     ] = False,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    talk: opt.Talk,
 ) -> None:
     """Train a backbone's last blocks, or a LoRA, with a head; compare it with the frozen backbone."""
     from featcache.backbones.weights import parse_weights
-    from featcache.cli._data import filter_flags
     from featcache.finetune import FinetuneOptions
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    talk.start()
     settings = load_settings(
-        **filter_flags(generators, categories, groups, max_per_class, protocol, classes),
+        **place.settings(roots),
+        **samples.settings(),
         layout=layout,
-        cache=cache,
-        data=[*(data or ()), *(roots or ())],
         backbone=[backbone] if backbone else None,
         train=split_all(train),
-        preset=preset,
-        precision=precision,
         device=device,
         workers=workers,
         source_pattern=source_pattern,
@@ -110,26 +110,11 @@ def finetune(
     name = _one(settings.backbone)
     options = FinetuneOptions(
         backbone=name,
-        train=settings.train,
-        blocks=blocks,
-        lora=lora,
-        epochs=epochs,
-        patience=patience,
-        lr=lr,
-        augment=augment,
-        start=start,
-        val_fraction=val_fraction,
-        seed=seed,
-        batch_size=batch_size,
-        C=settings.C,
-        preset=settings.preset,
-        precision=settings.precision,
-        device=settings.device,
-        workers=settings.workers,
-        shard_rows=settings.shard_rows,
         weights=parse_weights(weights or (), [name]),
+        **vars(recipe),
+        **{setting: getattr(settings, setting) for setting in SETTINGS},
     )
-    _run(settings, options, file, dry_run, json)
+    _run(settings, options, file, dry_run, talk.json)
 
 
 def _run(

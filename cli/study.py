@@ -10,14 +10,19 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._grouping import grouped
 
 if TYPE_CHECKING:
+    from featcache.studies.prepare import StudyOptions
     from featcache.studies.run import StudyRun
+    from featcache.studies.schema import Study
 
 SHOWN_PLANS = 12
 
 
+@grouped
 def run(
+    *,
     study: Annotated[
         str, typer.Argument(metavar="STUDY.toml|NAME", help="A file, or a study that comes along.")
     ],
@@ -52,22 +57,18 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and run nothing.")
     ] = False,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    talk: opt.Talk,
 ) -> int:
     """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
     from featcache.backbones.weights import parse_weights
     from featcache.cli._data import DEFAULT_ROOT
-    from featcache.cli._errors import REJECTS
     from featcache.extract import ExtractOptions
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
     from featcache.studies.plan import with_backbones
     from featcache.studies.prepare import StudyOptions
-    from featcache.studies.run import forecast_study, run_study
 
-    out.start(verbose, quiet)
+    talk.start()
     plan = load_study(study)
     if backbone:
         plan = with_backbones(plan, split_all(backbone))
@@ -82,6 +83,14 @@ def run(
         extract=ExtractOptions(device=settings.device, workers=settings.workers),
         max_per_class=max_per_class,
     )
+    return _run(plan, options, dry_run, talk.json)
+
+
+def _run(plan: Study, options: StudyOptions, dry_run: bool, json: bool) -> int:
+    """Run a study, or forecast it, and print."""
+    from featcache.cli._errors import REJECTS
+    from featcache.studies.run import forecast_study, run_study
+
     if dry_run:
         _show_forecast(forecast_study(plan, options), json)
         return 0

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from featcache.cache import FeatureStore, Rows
+from featcache.cache.testing import make_key
 from featcache.cli import run
+from featcache.datasets import Manifest, Sample
+from featcache.hashing import digest_bytes
 from featcache.testing import make_tree
 
 
@@ -73,3 +78,43 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]
     assert run([str(part) for part in command]) == 0
     return root, store
+
+
+def _sample(i: int, split: str, generator: str, label: int) -> Sample:
+    return Sample(
+        dataset="toy", root="/toy", path=f"/toy/{split}/{generator}/{label}/{i}.png", label=label,
+        generator=generator if label else "real", serves=generator,
+        group="diffusion" if generator == "adm" else "GAN", split=split,
+        sample_id=digest_bytes(f"{split}{generator}{label}{i}".encode()),
+        source=digest_bytes(f"{split}{generator}{label}{i}".encode()),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
+    """Three made-up features: a good one, its near copy, and noise; views clean and jpeg:50."""
+    folder = tmp_path_factory.mktemp("toy") / "store"
+    samples = [
+        _sample(i, split, generator, label)
+        for split in ("train", "test") for generator in ("progan", "biggan", "adm")
+        for label in (0, 1) for i in range(40)
+    ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    y = np.array([s.label for s in samples])
+    good = rng.normal(size=(len(y), 12)) + 0.5 * y[:, None]
+    blocks = {
+        "a": good, "b": good + 0.05 * rng.normal(size=good.shape), "c": rng.normal(size=(len(y), 8))
+    }  # fmt: skip
+    store = FeatureStore(folder)
+    ids = [s.sample_id for s in samples]
+    order = np.argsort(ids)
+    for name, block in blocks.items():
+        for view, noise in (("clean", 0.0), ("jpeg:50", 1.5)):
+            rows = (block + noise * rng.normal(size=block.shape)).astype(np.float32)
+            key = make_key(backbone=name, view={"name": view, "steps": []})
+            store.write(
+                key, digest_bytes(view.encode()), Rows([ids[i] for i in order], rows[order], {}), {}
+            )
+    manifest = Manifest(tuple(samples))
+    manifest.write(folder / "manifests" / "toy.csv")
+    return manifest, folder

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featcache.cache import FeatureStore, Rows
-from featcache.cache.testing import make_key
-from featcache.datasets import Manifest, Sample
+from featcache.cache import FeatureStore
+from featcache.datasets import Manifest
 from featcache.evaluate import (
     AblateOptions,
     ProbeOptions,
@@ -22,52 +21,11 @@ from featcache.evaluate import (
     run_probe,
     transfer,
 )
-from featcache.hashing import digest_bytes
 from featcache.probes import SavedHead, load_head
 
 Call = Callable[..., Any]
 NAMES = ("a", "b", "c")
 GENERATORS = ("progan", "biggan", "adm")
-
-
-def sample(i: int, split: str, generator: str, label: int) -> Sample:
-    return Sample(
-        dataset="toy", root="/toy", path=f"/toy/{split}/{generator}/{label}/{i}.png", label=label,
-        generator=generator if label else "real", serves=generator,
-        group="diffusion" if generator == "adm" else "GAN", split=split,
-        sample_id=digest_bytes(f"{split}{generator}{label}{i}".encode()),
-        source=digest_bytes(f"{split}{generator}{label}{i}".encode()),
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
-    """Three made-up features: a good one, its near copy, and noise; views clean and jpeg:50."""
-    folder = tmp_path_factory.mktemp("toy") / "store"
-    samples = [
-        sample(i, split, generator, label)
-        for split in ("train", "test") for generator in GENERATORS
-        for label in (0, 1) for i in range(40)
-    ]  # fmt: skip
-    rng = np.random.default_rng(0)
-    y = np.array([s.label for s in samples])
-    good = rng.normal(size=(len(y), 12)) + 0.5 * y[:, None]
-    blocks = {
-        "a": good, "b": good + 0.05 * rng.normal(size=good.shape), "c": rng.normal(size=(len(y), 8))
-    }  # fmt: skip
-    store = FeatureStore(folder)
-    ids = [s.sample_id for s in samples]
-    order = np.argsort(ids)
-    for name, block in blocks.items():
-        for view, noise in (("clean", 0.0), ("jpeg:50", 1.5)):
-            rows = (block + noise * rng.normal(size=block.shape)).astype(np.float32)
-            key = make_key(backbone=name, view={"name": view, "steps": []})
-            store.write(
-                key, digest_bytes(view.encode()), Rows([ids[i] for i in order], rows[order], {}), {}
-            )
-    manifest = Manifest(tuple(samples))
-    manifest.write(folder / "manifests" / "toy.csv")
-    return manifest, folder
 
 
 def options(**changes: Any) -> ProbeOptions:

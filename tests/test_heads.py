@@ -49,6 +49,18 @@ def test_other_widths_are_refused() -> None:
         head().logits(np.zeros((2, 4)))
 
 
+def with_metadata(**changes: str) -> bytes:
+    """Return a head's file with other texts in its metadata."""
+    about = {"format": "featcache-head-1", "widths": "[3]", "threshold": "0.5", "l2": "false"}
+    about |= {"feature_keys": "[]", "meta": "{}", "calibration": "null"}
+    return save({"weight": np.zeros(3), "bias": np.zeros(1)}, {**about, **changes})
+
+
+def test_metadata_as_they_should_be_are_read(tmp_path: Path) -> None:
+    (tmp_path / "h").write_bytes(with_metadata())
+    assert load_head(tmp_path / "h").widths == [3]
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -56,6 +68,11 @@ def test_other_widths_are_refused() -> None:
         (b"PK\x03\x04 a pickle", "no saved head"),
         (save({"weight": np.zeros(3), "bias": np.zeros(1)}), "format"),
         (save({"w": np.zeros(3)}, {"format": "featcache-head-1"}), "no saved head"),
+        (with_metadata(meta="[" * 100_000), "nested too deep"),
+        (with_metadata(meta='{"C": NaN}'), "it holds NaN"),
+        (with_metadata(meta="[]"), "metadata are no object"),
+        (with_metadata(feature_keys='["clip"]'), "no list of keys"),
+        (with_metadata(calibration="[" * 100_000), "nested too deep"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, data: bytes, why: str) -> None:

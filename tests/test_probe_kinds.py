@@ -51,9 +51,17 @@ def test_an_unknown_kind_names_the_near_one() -> None:
         fit_kind("rigde", problem())
 
 
-def test_one_class_is_an_error() -> None:
-    with pytest.raises(DataError, match="no reals"):
-        Training(features=np.zeros((3, 2), np.float32), labels=np.ones(3, int))
+@pytest.mark.parametrize("name", sorted(kinds()))
+def test_a_class_that_is_needed_and_missing(name: str) -> None:
+    train = problem(60)
+    for label, words in ((1, "no reals"), (0, "no fakes")):
+        keep = train.labels == label
+        alone = Training(features=train.features[keep], labels=train.labels[keep])
+        if name == "oneclass" and label == 1:
+            assert np.isfinite(fit_kind(name, alone).logits(train.features)).all()
+        else:
+            with pytest.raises(DataError, match=words):
+                fit_kind(name, alone)
 
 
 @pytest.mark.parametrize("shape", [(300, 12), (20, 50)])
@@ -123,6 +131,9 @@ def test_oneclass_never_looks_at_reals() -> None:
     first = fit_kind("oneclass", train).logits(new)
     second = fit_kind("oneclass", Training(features=other, labels=train.labels)).logits(new)
     np.testing.assert_array_equal(first, second)
+    fakes = train.labels == 1
+    alone = Training(features=train.features[fakes], labels=train.labels[fakes])
+    assert np.isfinite(fit_kind("oneclass", alone).logits(new)).all()
 
 
 def test_oneclass_distance_is_mahalanobis_and_its_limit_holds_on_new_fakes() -> None:

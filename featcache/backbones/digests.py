@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from featcache.errors import StoreError
+from featcache.backbones.weights import parse_weights
+from featcache.errors import StoreError, WeightsError
 from featcache.files import write_atomic
 from featcache.hashing import digest_file
 
@@ -39,6 +41,38 @@ def remembered_digest(path: Path) -> str:
         if time.time() - status.st_mtime > SETTLED_S:
             _write(memo)
     return memo[entry]
+
+
+def weights_identities(values: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Return which weights features shall come from, as their keys say it, by backbone.
+
+    Parameters
+    ----------
+    values : iterable of str
+        What ``--weights`` says: ``FILE`` or ``NAME=FILE``; ``blake2b:DIGEST`` may stand for a file
+        that is not on this machine.
+    names : iterable of str
+        The features of the command.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`~featcache.backbones.weights.parse_weights`.
+    WeightsError
+        If a file cannot be read.
+    """
+    return {name: _identity(path) for name, path in parse_weights(values, names).items()}
+
+
+def _identity(path: Path) -> str:
+    if str(path).startswith("blake2b:"):
+        return str(path)
+    try:
+        return f"blake2b:{remembered_digest(path)}"
+    except OSError as error:
+        raise WeightsError(
+            f"The weights file {path} cannot be read: {error.strerror or error}. Correct --weights."
+        ) from error
 
 
 def _file() -> Path:

@@ -85,7 +85,7 @@ def load_manifests(
 def _read_if_current(path: Path) -> Manifest | None:
     """Return the manifest that was written before; one of an older version is made anew."""
     try:
-        return Manifest.read(path) if path.exists() else None
+        return Manifest.read(path, whole=True) if path.exists() else None
     except DataError:
         return None
 

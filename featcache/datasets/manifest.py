@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import gc
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -91,6 +91,8 @@ class Sample:
 _COLUMNS = [field.name for field in fields(Sample)]
 _INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
 _row_of = attrgetter(*_COLUMNS)
+LATER = {"tables": "", "has_exif": "0", "layout": ""}
+"""Columns that tables written before them lack, and what they hold then: features and labels need none."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,14 @@ class Manifest:
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Path, *, whole: bool = False) -> Manifest:
         """Read a table that :meth:`write` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        whole : bool
+            Refuse a table of before that lacks columns, which otherwise have their defaults.
 
         Raises
         ------
@@ -136,27 +144,30 @@ class Manifest:
             If a column is missing or a value is not what it should be: says the file and the row.
         """
         try:
-            return cls._read(path)
+            return cls._read(path, {} if whole else LATER)
         except csv.Error as error:
             raise DataError(
                 f"{path} is no table: {error}. Run 'featcache datasets scan' again."
             ) from error
 
     @classmethod
-    def _read(cls, path: Path) -> Manifest:
+    def _read(cls, path: Path, later: Mapping[str, str]) -> Manifest:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""))
         names = next(reader, [])
-        missing = [name for name in _COLUMNS if name not in names]
-        if missing:
+        lacking = [name for name in _COLUMNS if name not in names]
+        if missing := [name for name in lacking if name not in later]:
             raise DataError(
                 f"{path} is no manifest of this version: it lacks the columns "
                 f"{', '.join(missing)}. Run 'featcache datasets scan' again to write a new one."
             )
-        places = [names.index(name) for name in _COLUMNS]
+        defaults = [later[name] for name in lacking]  # stand before every row
+        places = [[*lacking, *names].index(name) for name in _COLUMNS]
         # Hundreds of thousands of objects that live on: the collector would look at them in vain.
         with paused_gc():
-            return cls(tuple(_parse(row, places, path, reader.line_num) for row in reader))
+            return cls(
+                tuple(_parse([*defaults, *row], places, path, reader.line_num) for row in reader)
+            )
 
 
 @contextmanager

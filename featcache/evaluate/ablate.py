@@ -69,7 +69,7 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     study = prepare(manifest, store, options.probe)
     asked = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
     digest = study.digest(ablation=asked)
-    folder = result_folder(store.root, digest)
+    folder = result_folder(options.kept or store.root, digest)
     if folder.exists():
         try:
             saved = load_result(folder)

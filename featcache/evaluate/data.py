@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones.names import canonical
+from featcache.backbones.names import canonical, parse_name
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.groups import CONTROL
 from featcache.errors import DataError, MissingFeaturesError, SettingsError, unknown_name
 from featcache.evaluate.options import ProbeOptions
+from featcache.probes.kinds import BOTH, lacks_class
 from featcache.results import TrainResult
 
 
@@ -24,7 +25,11 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
     names = [canonical(name) for name in options.features]
     if len(set(names)) < len(names):
         raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
-    return [store.find(name, **{**options.wanted, "view": view}) for name in names]
+    weights = [options.weights.get(parse_name(name).base) for name in names]
+    return [
+        store.find(name, **{**options.wanted, "view": view, "weights": which})
+        for name, which in zip(names, weights, strict=True)
+    ]
 
 
 def usable(
@@ -97,8 +102,16 @@ def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeatu
     )
 
 
-def training_set(samples: list[Sample], wanted: list[str]) -> list[Sample]:
-    """Return the training samples of the wanted generators, each content once."""
+def training_set(
+    samples: list[Sample], wanted: list[str], classes: Collection[int] = BOTH
+) -> list[Sample]:
+    """Return the training samples of the wanted generators, each content once.
+
+    Raises
+    ------
+    DataError
+        If one of ``classes`` is not among them.
+    """
     rows = [sample for sample in samples if sample.split == "train" and sample.group != CONTROL]
     if not rows:
         raise DataError(
@@ -110,9 +123,8 @@ def training_set(samples: list[Sample], wanted: list[str]) -> list[Sample]:
         if name not in known:
             raise unknown_name("generator with training samples", name, known)
     chosen = [sample for sample in rows if sample.serves in (wanted or known)]
-    if len(classes := {sample.label for sample in chosen}) == 1:
-        missing = "fakes" if classes == {0} else "reals"
-        raise DataError(f"The training set has no {missing}: a probe needs both classes.")
+    if missing := set(classes) - {sample.label for sample in chosen}:
+        raise lacks_class(missing)
     return list({sample.sample_id: sample for sample in reversed(chosen)}.values())[::-1]
 
 

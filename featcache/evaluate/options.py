@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 GRID = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2]
 """The values of C that ``--C grid`` tries."""
@@ -39,10 +40,14 @@ class ProbeOptions:
         Fake probability above which a sample is called fake.
     prior : float in (0, 1)
         Share of fakes that ``ap_prior`` is stated for.
+    priors : list of float in (0, 1)
+        Further shares that a probe states the AP for, with intervals.
     intersection : bool
         Leave out samples that lack one of the features, instead of an error.
     wanted : dict of str to str or None
         Further leaves of the feature keys, where the store has several kinds; None means any.
+    weights : dict of str to str
+        Weights of the feature keys by backbone (``"blake2b:..."``), where the store has several.
     memory : int, bytes, optional
         Features that need more are read again for every pass.
     k : int
@@ -64,8 +69,10 @@ class ProbeOptions:
     n_folds: int = 5
     threshold: float = 0.5
     prior: float = 0.5
+    priors: list[float] = field(default_factory=list)
     intersection: bool = False
     wanted: Mapping[str, str | None] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
     memory: int | None = None
     k: int = 1
     n_resamples: int = 1000
@@ -86,9 +93,12 @@ class AblateOptions:
         The feature set that every other is compared with; the first single one by default.
     sort : str
         Metric that rows are sorted by, the best first: ``"mAP"`` or a name of a metric.
+    kept : Path, optional
+        Folder below which saved results are looked for; the store by default.
     """
 
     probe: ProbeOptions
     subsets: list[list[str]] = field(default_factory=list)
     baseline: list[str] = field(default_factory=list)
     sort: str = "mAP"
+    kept: Path | None = None

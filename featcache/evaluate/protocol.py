@@ -18,10 +18,11 @@ from featcache.evaluate.cells import Cell, Fit, logits_of
 from featcache.evaluate.diagnose import diagnose
 from featcache.evaluate.judge import Judged, group_results, judge, unseen_result
 from featcache.evaluate.options import ProbeOptions
+from featcache.evaluate.priors import ap_at_priors
 from featcache.evaluate.sets import FittedSet, fit_sets
 from featcache.evaluate.study import Study, prepare
 from featcache.probes import Linear, SavedHead, Scorer, kinds
-from featcache.results import EvalResult, Scores, ViewResult
+from featcache.results import EvalResult, Mean, Scores, ViewResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def run_probe(
     views = {
         name: _view(name, each) for name, each in zip(study.test_views[1:], judged[1:], strict=True)
     }
-    result = replace(result, views=views)
+    result = replace(result, views=views, at_priors=_at_priors(study, scores[0]))
     result = replace(result, diagnosis=diagnose(result))
     return Probed(result=result, scores=scores[0], head=head or _saved(fitted, result, study))
 
@@ -184,6 +185,20 @@ def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> E
         selection=fitted.selection,
         digest=digest,
     )
+
+
+def _at_priors(study: Study, scores: Scores) -> dict[str, dict[str, Mean]]:
+    options = study.options
+    if not options.priors:
+        return {}
+    found = ap_at_priors(
+        scores,
+        options.priors,
+        groups=study.groups,
+        n_resamples=options.n_resamples,
+        seed=options.seed,
+    )
+    return {f"{prior:g}": table for prior, table in found.items()}
 
 
 def _view(name: str, judged: Judged) -> ViewResult:

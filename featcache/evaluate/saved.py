@@ -18,12 +18,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from featcache.errors import DataError
 from featcache.files import write_atomic
+from featcache.parsing import parse_json
 from featcache.probes.heads import SavedHead
 from featcache.results import AblationResult, EvalResult, Scores
 
 FOLDER = "results"
 RESULT_FILE, SCORES_FILE, HEAD_FILE = "result.json", "scores.npz", "head.safetensors"
 FORMAT = 1
+MAX_BYTES = 1 << 28
+"""An ablation of a thousand rows over forty generators is a tenth of this."""
 
 Result = TypeVar("Result", EvalResult, AblationResult)
 _KINDS: dict[str, type[EvalResult | AblationResult]] = {
@@ -77,7 +80,7 @@ def load_result(path: Path) -> EvalResult | AblationResult:
     """
     file = path / RESULT_FILE if path.is_dir() else path
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_bytes(), max_bytes=MAX_BYTES)
         if document["format"] != FORMAT:
             raise ValueError(f"its format is {document['format']}, not {FORMAT}")
         return TypeAdapter(_KINDS[document["kind"]]).validate_python(document["result"])

@@ -19,6 +19,7 @@ from featcache.evaluate.rows import open_rows
 from featcache.evaluate.select_c import Folds, plan_folds
 from featcache.hashing import digest_json
 from featcache.probes import kinds
+from featcache.probes.kinds import classes_needed
 from featcache.probes.scaling import check_scaling
 from featcache.probes.solver import Source
 from featcache.results import Scores
@@ -122,7 +123,8 @@ class Study:
 
     def digest(self, **more: object) -> str:
         """Return the digest of all that determines the result."""
-        options = {**asdict(self.options), "wanted": dict(self.options.wanted), "memory": None}
+        options = {**asdict(self.options), "memory": None}
+        del options["wanted"], options["weights"]  # they found the keys, which say it all
         rows = [(s.sample_id, s.label, s.serves, data.unit(s)) for s in (*self.train, *self.val)]
         asked = [
             (name, s.sample_id, s.label, data.unit(s))
@@ -169,7 +171,7 @@ def prepare(
         trained = {key.fingerprint for view in train_keys for key in view}
         both = [key for view in test_keys for key in view if key.fingerprint in trained]
         samples = data.complete(samples, store, both, notes, options.intersection)
-    train = data.training_set(samples, options.train)
+    train = data.training_set(samples, options.train, classes_needed(options.head))
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     serves = {sample.serves for sample in train}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from safetensors.numpy import load, save
 from featcache.errors import DataError
 from featcache.files import write_atomic
 from featcache.hashing import canonical_json
+from featcache.parsing import parse_json
 from featcache.probes.calibration import Calibration, read_calibration
 from featcache.probes.spread import Spread, read_spread, spread_tensors
 
@@ -107,8 +107,8 @@ class SavedHead:
             "widths": canonical_json(self.widths),
             "threshold": repr(float(self.threshold)),
             "l2": canonical_json(self.l2),
-            "calibration": json.dumps(asdict(self.calibration) if self.calibration else None),
-            "meta": json.dumps(dict(self.meta), sort_keys=True),
+            "calibration": canonical_json(asdict(self.calibration) if self.calibration else None),
+            "meta": canonical_json(dict(self.meta)),
         }
         write_atomic(path, save(tensors, about))
         return path.resolve()
@@ -146,7 +146,7 @@ def load_head(path: Path) -> SavedHead:
 
 def _metadata(data: bytes) -> dict[str, str]:
     """Return the free texts of a safetensors file: its header is JSON behind its length."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return dict(header.get("__metadata__") or {})
 
 
@@ -154,22 +154,27 @@ def _parse(tensors: dict[str, NDArray[Any]], about: dict[str, str]) -> SavedHead
     if about.get("format") != FORMAT:
         raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
     weight, bias = tensors["weight"].astype(np.float64), tensors["bias"].astype(np.float64)
-    widths, threshold = json.loads(about["widths"]), float(about["threshold"])
+    widths, threshold = parse_json(about["widths"]), float(about["threshold"])
     if weight.ndim != 1 or bias.shape != (1,) or not np.isfinite([*weight, *bias]).all():
         raise ValueError("its weights are not one finite vector and one bias")
     if widths and sum(widths) != len(weight):
         raise ValueError(f"the widths {widths} do not add up to {len(weight)}")
     if not (math.isfinite(threshold) and 0 <= threshold <= 1):
         raise ValueError(f"its threshold is {threshold}")
+    keys, meta = parse_json(about["feature_keys"]), parse_json(about["meta"])
+    if not (isinstance(keys, list) and all(isinstance(k, dict) for k in keys)):
+        raise ValueError("its feature keys are no list of keys")
+    if not isinstance(meta, dict):
+        raise TypeError("its metadata are no object")
     return SavedHead(
         weight=weight,
         bias=float(bias[0]),
-        feature_keys=json.loads(about["feature_keys"]),
+        feature_keys=keys,
         widths=widths,
         threshold=threshold,
-        l2=bool(json.loads(about["l2"])),
-        meta=json.loads(about["meta"]),
-        calibration=read_calibration(json.loads(about.get("calibration", "null"))),
+        l2=bool(parse_json(about["l2"])),
+        meta=meta,
+        calibration=read_calibration(parse_json(about.get("calibration", "null"))),
         spread=read_spread(tensors, len(weight)),
     )
 

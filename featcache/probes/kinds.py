@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from featcache.errors import DataError, unknown_name
 
 Float = NDArray[np.float64]
 Features = NDArray[np.float32]
+
+BOTH = frozenset({0, 1})
+"""The classes: reals and fakes."""
 
 EPS = 1e-12
 """Norms below this count as zero."""
@@ -43,11 +46,10 @@ class Training:
     val_features: Features | None = None
     val_labels: NDArray[np.int64] | None = None
 
-    def __post_init__(self) -> None:
-        n_fake = int(self.labels.sum())
-        if n_fake in (0, len(self.labels)):
-            missing = "fakes" if n_fake == 0 else "reals"
-            raise DataError(f"The training set has no {missing}: a probe needs both classes.")
+    def require(self, labels: Collection[int]) -> None:
+        """Raise :class:`DataError` if a class that a head needs has no sample."""
+        if missing := set(labels) - set(self.labels.tolist()):
+            raise lacks_class(missing)
 
     @property
     def groups(self) -> NDArray[Any]:
@@ -104,12 +106,15 @@ class Kind:
         Which of ``C``, ``k`` and ``seed`` mean something to it.
     linear : bool
         Whether it can be saved as a head in raw feature space.
+    needs : frozenset of int
+        The classes that must be in its training set.
     """
 
     fit: Fit
     summary: str
     takes: frozenset[str] = frozenset()
     linear: bool = True
+    needs: frozenset[int] = BOTH
 
 
 def fit_kind(name: str, training: Training, **options: Any) -> Scorer:
@@ -128,12 +133,13 @@ def fit_kind(name: str, training: Training, **options: Any) -> Scorer:
     UnknownNameError
         If there is no such kind.
     DataError
-        If a class is missing.
+        If a class that it needs is missing.
     """
     known = kinds()
     if name not in known:
         raise unknown_name("head", name, known)
     kind = known[name]
+    training.require(kind.needs)
     return kind.fit(training, **{key: options[key] for key in kind.takes if key in options})
 
 
@@ -164,8 +170,22 @@ def kinds() -> dict[str, Kind]:
             summary="fitted on the fakes alone: Mahalanobis distance to them",
             takes=frozenset({"seed"}),
             linear=False,
+            needs=frozenset({1}),
         ),
     }
+
+
+def classes_needed(head: str) -> frozenset[int]:
+    """Return the classes that must be in the training set of a head, ``logistic`` among them."""
+    known = kinds()
+    return known[head].needs if head in known else BOTH
+
+
+def lacks_class(missing: Collection[int]) -> DataError:
+    """Return the error for a training set without reals (0), fakes (1) or both."""
+    names = " and no ".join(("reals", "fakes")[label] for label in sorted(missing))
+    needs = "; the head oneclass does without reals" if set(missing) == {0} else ""
+    return DataError(f"The training set has no {names}: a probe needs both classes{needs}.")
 
 
 def normed(features: Features, widths: list[int]) -> Features:

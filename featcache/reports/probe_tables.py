@@ -8,7 +8,7 @@ from featcache.reports.curves import Confusion, ReliabilityBin
 from featcache.reports.generator_tables import NAME, generator_table, group_table, more_table
 from featcache.reports.tables import Cell, Column, Section, Table, TableRow
 from featcache.reports.words import Estimate, visible
-from featcache.results import EvalResult, GeneratorResult, ViewResult
+from featcache.results import EvalResult, GeneratorResult, Interval, ViewResult
 
 
 def probe_tables(
@@ -19,6 +19,7 @@ def probe_tables(
         generator_table(result),
         more_table(result),
         group_table(result),
+        prior_table(result),
         view_table(result),
         path_table(result),
         confusion_table(confusions, result.threshold),
@@ -106,6 +107,40 @@ def reliability_table(bins: Sequence[ReliabilityBin]) -> Table:
         columns=columns,
         sections=(Section(rows=rows),),
     )
+
+
+def prior_table(result: EvalResult) -> Table | None:
+    """Return AP as it would be at stated shares of fakes, beside AP; None where none was stated."""
+    if not result.at_priors:
+        return None
+    columns = (
+        NAME,
+        Column(key="ap", label="AP", kind="percent", help="at the test set's own share of fakes"),
+        *(
+            Column(key=p, label=f"at {100 * float(p):g} %", kind="percent")
+            for p in result.at_priors
+        ),
+    )
+    rows = tuple(
+        _prior_row(result, name, visible(name), own.ap, own.ap_ci)
+        for name, own in result.generators.items()
+    )
+    mean = _prior_row(result, "mean", f"Mean of {len(rows)}", result.mAP, result.mAP_ci, "mean")
+    return Table(
+        name="priors",
+        caption="AP if fakes were rarer or more frequent than in the test set, in percent.",
+        columns=columns,
+        sections=(Section(rows=rows), Section(rows=(mean,))),
+    )
+
+
+def _prior_row(
+    result: EvalResult, key: str, name: str, ap: float, ap_ci: Interval, role: str = ""
+) -> TableRow:
+    cells: dict[str, Cell] = {"name": name, "ap": Estimate.of(ap, ap_ci)}
+    for prior, found in result.at_priors.items():
+        cells[prior] = Estimate.of(found[key].value, found[key].ci)
+    return TableRow(cells=cells, role=role)
 
 
 def view_table(result: EvalResult) -> Table | None:

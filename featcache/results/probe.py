@@ -211,6 +211,8 @@ class EvalResult:
         Threshold from validation data; NaN where none was chosen.
     prior : float
         Share of fakes that ``ap_prior`` is stated for.
+    at_priors : dict of str to dict of str to Mean
+        AP at stated shares of fakes: share to generator to value and interval, ``"mean"`` over them.
     certificate : Certificate or None
         None for heads that are no optimisation.
     selection : Selection or None
@@ -243,6 +245,7 @@ class EvalResult:
     unseen: GroupResult | None = None
     val_threshold: Number = math.nan
     prior: float = 0.5
+    at_priors: dict[str, dict[str, Mean]] = field(default_factory=dict)
     certificate: Certificate | None = None
     selection: Selection | None = None
     views: dict[str, ViewResult] = field(default_factory=dict)
