@@ -142,10 +142,22 @@ def test_oneclass_distance_is_mahalanobis_and_its_limit_holds_on_new_fakes() -> 
     head: Any = fit_kind("oneclass", Training(features=x, labels=np.arange(2000) % 2))
     new = rng.normal(size=(4000, 6)).astype(np.float32)
     assert (head.logits(new) > 0).mean() == pytest.approx(0.95, abs=0.02)
-    inverse = head.whitening @ head.whitening.T
+    inverse = head.axes @ np.diag(1 / head.variances) @ head.axes.T
     z = (new[0] - head.mean) / head.scale
     expected = mahalanobis(z, np.zeros(6), inverse) / np.sqrt(6)
     assert head._distance(new[:1])[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_oneclass_with_fewer_fakes_than_features_equals_the_shrunk_covariance() -> None:
+    covariance = pytest.importorskip("sklearn.covariance")
+    x = np.random.default_rng(1).normal(size=(80, 60)).astype(np.float32)
+    head: Any = fit_kind("oneclass", Training(features=x, labels=np.arange(80) % 2))
+    assert head.axes.shape == (60, 40)
+    fakes = (x[1::2] - head.mean) / head.scale
+    precision = covariance.LedoitWolf(assume_centered=True).fit(fakes).precision_
+    z = (x[0] - head.mean) / head.scale
+    expected = mahalanobis(z, np.zeros(60), precision) / np.sqrt(60)
+    assert head._distance(x[:1])[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_adam_equals_torch() -> None:

@@ -126,6 +126,22 @@ def test_what_cannot_be_made_is_said(photos: Path, tmp_path: Path) -> None:
         simulate(photos, tmp_path / "s", options())
 
 
+def test_plain_tiles_are_left_out_where_that_is_asked(photos: Path, tmp_path: Path) -> None:
+    options = SimulateOptions(size=64, artefacts=("nearest",), strengths=(0.5,), skip_plain=True)
+    before = simulate(photos, tmp_path / "before", options)
+    assert before.n_plain == 0
+    Image.new("RGB", (64, 64), "white").save(photos / "sky.png")
+    after = simulate(photos, tmp_path / "after", options)
+    assert (after.n_tiles, after.n_plain) == (before.n_tiles, 1)
+    assert len(list((tmp_path / "after").rglob("1_fake/*.png"))) == before.n_tiles
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for color in ("white", "black"):
+        Image.new("RGB", (64, 64), color).save(plain / f"{color}.png")
+    with pytest.raises(DataError, match="too plain"):
+        simulate(plain, tmp_path / "none", options)
+
+
 def test_the_command(featcache: Call, photos: Path, tmp_path: Path) -> None:
     ran = featcache("datasets", "simulate", "--photos", photos, "--out", tmp_path / "sim", "--size",
                     64, "--artefacts", "peaks", "--strengths", "0.5,1", "--json")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from featcache.backbones.base import Taps
 from featcache.backbones.names import Tap
+
+_HOOKING = Lock()
+"""Torch numbers hooks by a counter that is not safe among threads."""
 
 
 class TimmNet(nn.Module):
@@ -44,9 +48,7 @@ class TimmNet(nn.Module):
                 features.append(final)
             elif tokens:
                 features.append(
-                    pool_tokens(
-                        seen.get(tap.layer, end) if tap.place == "layer" else end, tap, n_prefix
-                    )
+                    pool_tokens(seen[tap.layer] if tap.place == "layer" else end, tap, n_prefix)
                 )
             else:
                 features.append(seen[tap.layer].mean(dim=(2, 3)))
@@ -125,7 +127,9 @@ class ClipResNet(nn.Module):
 def watch(
     blocks: Sequence[nn.Module], taps: Sequence[Tap], *, first: int
 ) -> Iterator[dict[int, Tensor]]:
-    """Catch what leaves the tapped layers while the network runs.
+    """Catch what leaves the tapped layers while the network runs in this thread.
+
+    One network runs in several threads at once: what other threads make of their images is let pass.
 
     Parameters
     ----------
@@ -142,22 +146,27 @@ def watch(
     """
     seen: dict[int, Tensor] = {}
     handles = []
-    for layer in {tap.layer for tap in taps if tap.place == "layer"}:
-        if layer == 0 and first == 0:
-            hook = blocks[0].register_forward_pre_hook(lambda _, args: seen.__setitem__(0, args[0]))
-        else:
-            hook = blocks[layer - 1].register_forward_hook(_keeper(seen, layer))
-        handles.append(hook)
+    with _HOOKING:
+        for layer in {tap.layer for tap in taps if tap.place == "layer"}:
+            keep = _keeper(seen, layer, get_ident())
+            if layer == 0 and first == 0:
+                handles.append(blocks[0].register_forward_pre_hook(keep))
+            else:
+                handles.append(blocks[layer - 1].register_forward_hook(keep))
     try:
         yield seen
     finally:
-        for handle in handles:
-            handle.remove()
+        with _HOOKING:
+            for handle in handles:
+                handle.remove()
 
 
-def _keeper(seen: dict[int, Tensor], layer: int) -> Any:
-    def keep(module: nn.Module, arguments: Any, output: Tensor) -> None:
-        seen[layer] = output
+def _keeper(seen: dict[int, Tensor], layer: int, thread: int) -> Any:
+    """Return a hook that keeps what enters (before a module) or leaves (after it), in one thread."""
+
+    def keep(module: nn.Module, arguments: Any, output: Tensor | None = None) -> None:
+        if get_ident() == thread:
+            seen[layer] = arguments[0] if output is None else output
 
     return keep
 

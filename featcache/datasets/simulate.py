@@ -32,6 +32,10 @@ from featcache.progress import progress
 STRENGTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
+class _PlainError(DataError):
+    """A tile in which a strength changes no pixel."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulateOptions:
     """What is made.
@@ -49,6 +53,8 @@ class SimulateOptions:
         Share of the photographs that is held out.
     seed : int
         Of the noise.
+    skip_plain : bool
+        Leave out tiles, real and fake alike, in which a strength changes no pixel, instead of stopping.
     """
 
     artefacts: tuple[str, ...] = tuple(ARTEFACTS)
@@ -57,16 +63,18 @@ class SimulateOptions:
     per_photo: int = 4
     test_fraction: float = 0.5
     seed: int = 0
+    skip_plain: bool = False
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was made: where, the generators, and how many tiles of how many photographs."""
+    """What was made: where, the generators, how many tiles of how many photographs; tiles left out."""
 
     root: Path
     generators: list[str]
     n_photos: int
     n_tiles: int
+    n_plain: int = 0
 
 
 def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
@@ -88,7 +96,7 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
     ------
     DataError
         If ``out`` exists, if fewer than two photographs are large enough, or if a strength is so small
-        that it changes no pixel of a tile.
+        that it changes no pixel of a tile (with ``skip_plain``: of any tile).
     SettingsError
         If a strength lies outside (0, 1].
     UnknownNameError
@@ -100,13 +108,21 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
     tiles = {name: list(cut) for name, cut in _photographs(photos, options)}
     tiles = {name: cut for name, cut in tiles.items() if cut}
     splits = _splits(sorted(tiles), options.test_fraction)
-    n_tiles = sum(map(len, tiles.values()))
+    n_tiles, n_plain = sum(map(len, tiles.values())), 0
     with whole_folder(out) as folder, progress("simulate", n_tiles * len(generators)) as advance:
         for name, cut in tiles.items():
             for i, tile in enumerate(cut):
-                _write_tile(folder / splits[name], f"{name}__{i}", tile, generators, options)
+                try:
+                    fakes = _make_fakes(f"{name}__{i}", tile, generators, options)
+                    _write_tile(folder / splits[name], f"{name}__{i}", tile, fakes)
+                except _PlainError:
+                    if not options.skip_plain:
+                        raise
+                    n_plain += 1
                 advance(len(generators))
-    return Simulated(out, list(generators), len(tiles), n_tiles)
+        if n_plain == n_tiles:
+            raise DataError(f"Every tile of {photos} is too plain for one of the strengths.")
+    return Simulated(out, list(generators), len(tiles), n_tiles - n_plain, n_plain)
 
 
 def generator_name(artefact: str, strength: float) -> str:
@@ -214,16 +230,32 @@ def _splits(names: list[str], test_fraction: float) -> dict[str, str]:
     return splits
 
 
-def _write_tile(
-    folder: Path,
+def _make_fakes(
     name: str,
     tile: NDArray[np.uint8],
     generators: dict[str, tuple[str, float]],
     options: SimulateOptions,
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the fakes of a tile by generator."""
+    fakes = {}
+    for generator, (artefact, strength) in generators.items():
+        seed = digest_bytes(f"{options.seed}/{name}/{generator}".encode())
+        state = np.random.RandomState(np.frombuffer(bytes.fromhex(seed), dtype="<u4"))
+        fakes[generator] = apply_artefact(artefact, strength, tile, state)
+        if np.array_equal(fakes[generator], tile):
+            raise _PlainError(
+                f"{generator} changes no pixel of a tile of photograph {name.partition('__')[0]}: "
+                "the strength is too small, or the tile too plain. Take a larger strength."
+            )
+    return fakes
+
+
+def _write_tile(
+    folder: Path, name: str, tile: NDArray[np.uint8], fakes: dict[str, NDArray[np.uint8]]
 ) -> None:
     """Write one tile as a real of every generator, and its fakes."""
     real: Path | None = None
-    for generator, (artefact, strength) in generators.items():
+    for generator, fake in fakes.items():
         for label in ("0_real", "1_fake"):
             (folder / generator / label).mkdir(parents=True, exist_ok=True)
         target = folder / generator / "0_real" / f"{name}.png"
@@ -232,14 +264,6 @@ def _write_tile(
             real = target
         else:
             _link(real, target)
-        seed = digest_bytes(f"{options.seed}/{name}/{generator}".encode())
-        state = np.random.RandomState(np.frombuffer(bytes.fromhex(seed), dtype="<u4"))
-        fake = apply_artefact(artefact, strength, tile, state)
-        if np.array_equal(fake, tile):
-            raise DataError(
-                f"{generator} changes no pixel of a tile of photograph {name.partition('__')[0]}: "
-                "the strength is too small, or the tile too plain. Take a larger strength."
-            )
         (folder / generator / "1_fake" / f"{name}.png").write_bytes(_png(fake))
 
 

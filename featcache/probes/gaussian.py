@@ -37,7 +37,13 @@ class OneClass:
     ----------
     mean, scale : ndarray of shape (n_features,), float64
         Standardisation by the fakes.
-    whitening : ndarray of shape (n_features, n_features), float64
+    axes : ndarray of shape (n_features, k), float64
+        Orthonormal directions in which the fakes vary, ``k`` at most the lesser of their number and of
+        ``n_features``.
+    variances : ndarray of shape (k,), float64
+        Shrunk variance along each; > 0.
+    rest : float > 0
+        Shrunk variance in every other direction.
     limit : float
         Distance within which 95 % of held-out training fakes lie.
     spread : float > 0
@@ -46,7 +52,9 @@ class OneClass:
 
     mean: Float
     scale: Float
-    whitening: Float
+    axes: Float
+    variances: Float
+    rest: float
     limit: float
     spread: float
 
@@ -58,8 +66,14 @@ class OneClass:
         return np.asarray((self.limit - self._distance(features)) / self.spread)
 
     def _distance(self, features: Features) -> Float:
-        rows = ((features - self.mean) / self.scale) @ self.whitening
-        return np.asarray(np.sqrt(np.mean(np.square(rows), axis=1)))
+        rows = (features - self.mean) / self.scale
+        inside = np.square(rows @ self.axes)
+        outside = np.maximum(np.square(rows).sum(axis=1) - inside.sum(axis=1), 0.0)
+        if self.axes.shape[1] == len(self.mean):
+            outside[:] = 0.0  # nothing but rounding
+        return np.asarray(
+            np.sqrt((inside @ (1 / self.variances) + outside / self.rest) / len(self.mean))
+        )
 
 
 def fit_oneclass(training: Training, seed: int = 0) -> OneClass:
@@ -82,14 +96,34 @@ def fit_oneclass(training: Training, seed: int = 0) -> OneClass:
 
 
 def _gaussian(fakes: Features, limit: float = 0.0, spread: float = 1.0) -> OneClass:
-    from sklearn.covariance import LedoitWolf
+    """Fit mean and covariance, shrunk as Ledoit and Wolf do; no matrix of all features is inverted."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
 
     mean, scale = standardisation(fakes)
-    covariance = LedoitWolf(assume_centered=True).fit((fakes - mean) / scale).covariance_
-    values, vectors = np.linalg.eigh(covariance)
-    values = np.maximum(values, 1e-12 * values.max())
-    whitening = vectors / np.sqrt(values)
-    return OneClass(mean=mean, scale=scale, whitening=whitening, limit=limit, spread=spread)
+    rows = np.asarray((fakes - mean) / scale)
+    shrinkage = float(ledoit_wolf_shrinkage(rows, assume_centered=True))
+    axes, variances = _principal(rows)
+    flat = shrinkage * float(np.square(rows).sum()) / rows.size
+    shrunk = (1 - shrinkage) * variances + flat
+    least = 1e-12 * float(shrunk.max())
+    return OneClass(
+        mean=mean,
+        scale=scale,
+        axes=axes,
+        variances=np.maximum(shrunk, least),
+        rest=max(flat, least),
+        limit=limit,
+        spread=spread,
+    )
+
+
+def _principal(rows: Features) -> tuple[Float, Float]:
+    """Return the directions in which rows vary around zero, and their variances."""
+    if len(rows) < rows.shape[1]:
+        _, singular, vectors = np.linalg.svd(rows, full_matrices=False)
+        return vectors.T, np.square(singular) / len(rows)
+    variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
+    return axes, np.maximum(variances, 0.0)
 
 
 def _folds(units: Float, seed: int) -> Float:
