@@ -117,7 +117,7 @@ def _gaussian(fakes: Features, limit: float = 0.0, spread: float = 1.0) -> OneCl
     )
 
 
-def _principal(rows: Features) -> tuple[Float, Float]:
+def _principal(rows: Float) -> tuple[Float, Float]:
     """Return the directions in which rows vary around zero, and their variances."""
     if len(rows) < rows.shape[1]:
         _, singular, vectors = np.linalg.svd(rows, full_matrices=False)
