@@ -123,12 +123,12 @@ def joint_problem(
 def test_joint_heads_are_the_single_heads(scaling: str) -> None:
     """Each head of a joint solve is the fit on its own columns and samples alone, scaling included."""
     blocks, y, weights, heads = joint_problem()
-    joint = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling, tol=1e-12)
+    joint = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling, tol=1e-13)
     for h in range(0, len(heads), 5):
         rows = weights[heads.task[h]] > 0
         mine = [b[rows] for b, seen in zip(blocks, heads.uses[h], strict=True) if seen]
         probe = LogisticProbe(
-            heads.C[h], scaling=scaling, widths=[b.shape[1] for b in mine], tol=1e-12
+            heads.C[h], scaling=scaling, widths=[b.shape[1] for b in mine], tol=1e-13
         )
         probe.fit(np.hstack(mine), y[heads.task[h]][rows])
         seen = np.repeat(heads.uses[h], [b.shape[1] for b in blocks])

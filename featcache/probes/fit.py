@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache import threads
 from featcache.errors import DataError
 from featcache.probes.scaling import Scale, Scaled, learn_scale
 from featcache.probes.solver import Heads, RowSums, Source, minimise
@@ -79,8 +80,9 @@ def fit_heads(
     """
     counts = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=np.float64)
     _check_classes(labels, counts > 0)
-    how = learn_scale(raw, scaling, counts, centre=heads.intercept)
-    source = _scaled(raw, how, memory)
+    with threads.pool():
+        how = learn_scale(raw, scaling, counts, centre=heads.intercept)
+        source = _scaled(raw, how, memory)
     tol = TOLS[np.dtype(source.dtype)] if tol is None else tol
     weight, bias = np.zeros((len(heads), sum(raw.widths))), np.zeros(len(heads))
     certificates: list[Certificate] = []

@@ -23,6 +23,7 @@ from featcache.errors import unknown_name
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Float, Real
 from featcache.probes.solver.source import Chunk
+from featcache.threads import each
 
 Scaling = Literal["standardise", "none", "block-rms", "l2"]
 SCALINGS: tuple[str, ...] = get_args(Scaling)
@@ -161,24 +162,32 @@ class Scaled:
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
         """Yield the scaled chunks of some blocks."""
-        stops = np.cumsum(self.widths)
         for rows, found in self.raw.chunks(blocks):
             out = list(found)
             for b in blocks:
-                mine = slice(stops[b] - self.widths[b], stops[b])
-                out[b] = self._scale(found[b], mine)
+                out[b] = np.empty(found[b].shape, self.dtype)
+                self._scale(b, found[b], out[b])
             yield rows, out
 
     def load(self) -> Arrays:
         """Return all of it in memory."""
         arrays: list[Real] = [np.empty((self.n_rows, w), dtype=self.dtype) for w in self.widths]
-        for rows, blocks in self.chunks(range(len(self.widths))):
-            for array, block in zip(arrays, blocks, strict=True):
-                array[rows] = block
+        for rows, blocks in self.raw.chunks(range(len(self.widths))):
+            for b, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
+                self._scale(b, block, array[rows])
         return Arrays(arrays)
 
-    def _scale(self, block: Any, mine: slice) -> Any:
-        (x,) = _normed([block], self.how.l2)
-        out = np.subtract(x, self.how.shift[mine].astype(self.dtype), dtype=self.dtype)
-        out *= (1.0 / self.how.scale[mine]).astype(self.dtype)
-        return out
+    def _scale(self, b: int, block: Any, out: Any) -> None:
+        """Put a block's scaled rows into ``out``, so few at once that they stay in a core's cache."""
+        stop = sum(self.widths[: b + 1])
+        mine = slice(stop - self.widths[b], stop)
+        shift = self.how.shift[mine].astype(self.dtype)
+        factor = (1.0 / self.how.scale[mine]).astype(self.dtype)
+
+        def work(start: int) -> None:
+            at = slice(start, start + PIECE_ROWS)
+            (x,) = _normed([block[at]], self.how.l2)
+            np.subtract(x, shift, out=out[at], dtype=self.dtype)
+            out[at] *= factor
+
+        each(work, range(0, len(block), PIECE_ROWS))

@@ -30,6 +30,9 @@ SLOPE = 0.3
 
 MAX_TRIALS = 30
 
+MARGIN = 0.1
+"""How far below the tolerance the next step's estimated gain must be: flat ends are steeper than they look."""
+
 
 def minimise(sums: Sums, heads: Heads, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
     """Solve all heads.
@@ -94,7 +97,7 @@ class _Joint:
                 break
             self._refresh(active)
             direction, slope = self._direction(active)
-            done = 0.5 * np.abs(slope) <= self.tol * self.value[active]
+            done = 0.5 * np.abs(slope) <= MARGIN * self.tol * self.value[active]
             self.converged[active[done]] = True
             active, direction, slope = active[~done], direction[~done], slope[~done]
             if len(active):

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_solve, cholesky
+from scipy.linalg import LinAlgError
 
+from featcache.probes.solver.cholesky import Factor
 from featcache.probes.solver.problem import Float, Heads
 from featcache.probes.solver.sums import Index
 from featcache.threads import each
 
-BIN = 100.0
-"""Penalties within this factor share one Cholesky factor: L-BFGS makes up for the difference."""
+SPAN = {np.dtype(np.float32): 1000.0, np.dtype(np.float64): 10.0}
+"""Penalties within this factor share one Cholesky factor: L-BFGS makes up for the difference. Problems in
+float64 are small or want to be exact, and factors cost little there."""
 
 FLOORS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}
 """Smallest ridge, relative to the mean curvature, with which a factor exists in that precision."""
@@ -40,23 +42,23 @@ class Preconditioner:
         self._dtype = np.dtype(dtype)
         self._columns = [np.flatnonzero(row) for row in columns]
         self._penalty = penalty
-        self._factors: dict[Any, Any] = {}
-        self._name: list[Any] = []
-        first: dict[Any, int] = {}
-        for head in range(len(heads)):
-            name = (columns[head].tobytes(), self._binned(penalty[head]))
-            first.setdefault(name, head)
-            self._name.append(name)
+        self._factors: dict[Any, Factor] = {}
+        shared = group_penalties(penalty, SPAN[self._dtype])
+        self._name: list[Any] = [
+            (columns[head].tobytes(), shared[head]) for head in range(len(heads))
+        ]
+        first = {name: head for head, name in reversed(list(enumerate(self._name)))}
+        quarter = (gram / 4).astype(self._dtype)
 
-        def factor(name: Any) -> Any:
-            mine = self._columns[first[name]]
-            return self._factor(gram[np.ix_(mine, mine)] / 4, name[1])
+        def factor(name: Any) -> Factor:
+            return self._factor(_square(quarter, self._columns[first[name]]), name[1])
 
-        self._factors.update(zip(first, each(factor, first), strict=True))
+        large_first = sorted(first, key=lambda name: -len(self._columns[first[name]]))
+        self._factors.update(zip(large_first, each(factor, large_first), strict=True))
 
     def replace(self, head: int, hessian: Float) -> None:
         """Use a head's own Hessian of the mean loss, (k, k) over its columns, from now on."""
-        self._factors[head] = self._factor(hessian, self._penalty[head])
+        self._factors[head] = self._factor(hessian.astype(self._dtype), self._penalty[head])
         self._name[head] = head
 
     def solve(self, heads: Index, vectors: Float) -> Float:
@@ -67,26 +69,46 @@ class Preconditioner:
             rows_of.setdefault(self._name[head], []).append(row)
 
         def solve(name: Any) -> None:
-            rows = rows_of[name]
-            mine = self._columns[heads[rows[0]]]
-            right = vectors[np.ix_(rows, mine)].T.astype(self._dtype)
-            solved = cho_solve((self._factors[name], True), right, check_finite=False)
-            out[np.ix_(rows, mine)] = solved.T
+            here = np.ix_(rows_of[name], self._columns[heads[rows_of[name][0]]])
+            out[here] = self._factors[name].solve(vectors[here])
 
         each(solve, rows_of)
         return out
 
-    def _binned(self, penalty: float) -> float:
-        return float(BIN ** np.round(np.log(penalty) / np.log(BIN)))
-
-    def _factor(self, curvature: Float, ridge: float) -> Any:
-        """Return the Cholesky factor of curvature + ridge, with as much more ridge as it takes."""
+    def _factor(self, curvature: NDArray[Any], ridge: float) -> Factor:
+        """Return the factor of curvature + ridge, with as much more ridge as it takes."""
         mean = max(float(np.trace(curvature)) / max(len(curvature), 1), np.finfo(float).tiny)
         ridge = max(ridge, FLOORS[self._dtype] * mean)
         while True:
-            matrix = curvature.astype(self._dtype)
+            matrix = curvature.copy()
             matrix[np.diag_indices_from(matrix)] += self._dtype.type(ridge)
             try:
-                return cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+                return Factor(matrix)
             except LinAlgError:
                 ridge *= 10
+
+
+def group_penalties(penalty: Float, span: float) -> Float:
+    """Return for each penalty the one that stands for all within ``span``: the mean of the ends.
+
+    Examples
+    --------
+    >>> group_penalties(np.array([1e-6, 1.0, 4.0, 1e-6]), 10.0).tolist()
+    [1e-06, 2.0, 2.0, 1e-06]
+    """
+    values = np.unique(penalty)
+    shared, start = np.empty_like(values), 0
+    for i in range(len(values) + 1):
+        if i == len(values) or values[i] > span * values[start]:
+            shared[start:i] = np.sqrt(values[start] * values[i - 1])
+            start = i
+    return np.asarray(shared[np.searchsorted(values, penalty)])
+
+
+def _square(matrix: NDArray[Any], columns: Index) -> NDArray[Any]:
+    """Return the rows and columns of a matrix, run by run: picking single numbers is slow."""
+    cuts = np.flatnonzero(np.diff(columns) != 1) + 1
+    runs = [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(columns, cuts) if len(run)]
+    return np.concatenate(
+        [np.concatenate([matrix[a, b] for b in runs], axis=1) for a in runs] or [matrix[:0, :0]]
+    )

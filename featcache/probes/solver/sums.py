@@ -15,7 +15,7 @@ from featcache.threads import each, parts
 
 Index = NDArray[np.intp]
 
-GRAM_ROWS_PER_COLUMN = 4
+GRAM_ROWS_PER_COLUMN = 8
 """The Gram matrix only starts the solver: this many rows per column estimate it well enough."""
 
 SQUARE_ROWS = 2048
@@ -85,11 +85,12 @@ class RowSums:
         """See :class:`Sums`; products in the dtype of the features, added up in float64."""
         n_columns = sum(self.widths)
         total, done = np.zeros((n_columns, n_columns)), 0
-        stride = max(self.source.n_rows // (GRAM_ROWS_PER_COLUMN * n_columns), 1)
+        share = min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
         for _, blocks in self.source.chunks(range(len(self.widths))):
-            rows = np.concatenate([block[::stride] for block in blocks], axis=1)
-            _add_square(total, rows)
-            done += len(rows)
+            n = max(int(share * len(blocks[0])), 1)
+            some = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
+            _add_square(total, np.concatenate([block[some] for block in blocks], axis=1))
+            done += n
         return total, done
 
     def move(self, heads: Index, directions: Float) -> None:
