@@ -15,11 +15,11 @@ from featcache.metrics.curves import METRICS
 from featcache.metrics.points import EVEN, counted_metrics
 from featcache.metrics.ranking import Counted, Float, Index, Sorted
 
-BLOCK_CELLS = 1_000_000
+BLOCK_CELLS = 6_000_000
 """Counts (resamples x sources) that one thread holds at once."""
 
-BLOCK_ROWS = 32
-"""Resamples at once: few, so that what is made of them stays in the processor's cache."""
+BLOCK_ROWS = 64
+"""Resamples at once: many enough for a thread not to wait for the interpreter, few enough for the cache."""
 
 MANY_CELLS = 2_000_000
 """Counts (resamples x samples) from which on threads save more than their start costs, some milliseconds."""
