@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -27,7 +27,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str = "images") -> Iterator[Advance]:
+def progress(
+    what: str, total: int, unit: str = "images", note: Callable[[], str] = str
+) -> Iterator[Advance]:
     """Show how far a long step is, its rate and the time left.
 
     Parameters
@@ -38,6 +40,8 @@ def progress(what: str, total: int, unit: str = "images") -> Iterator[Advance]:
         How many items there are in all.
     unit : str
         What one item is, in the plural.
+    note : callable
+        Returns a few words on how it is going; nothing by default.
 
     Yields
     ------
@@ -47,10 +51,10 @@ def progress(what: str, total: int, unit: str = "images") -> Iterator[Advance]:
     if not log.isEnabledFor(logging.INFO) or total == 0:
         yield lambda n=1, /: None
     elif sys.stderr.isatty():
-        with _bar(what, total, unit) as advance:
+        with _bar(what, total, unit, note) as advance:
             yield advance
     else:
-        yield _lines(what, total, unit)
+        yield _lines(what, total, unit, note)
 
 
 def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> Iterator[T]:
@@ -62,7 +66,7 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> It
 
 
 @contextmanager
-def _bar(what: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(what: str, total: int, unit: str, note: Callable[[], str]) -> Iterator[Advance]:
     """Draw a rich progress bar on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -86,13 +90,14 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Advance]:
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda n=1, /: bar.update(task, advance=n)
+        task = bar.add_task(what, total=total, note="")
+        yield lambda n=1, /: bar.update(task, advance=n, note=note())
 
 
-def _lines(what: str, total: int, unit: str) -> Advance:
+def _lines(what: str, total: int, unit: str, note: Callable[[], str]) -> Advance:
     """Return a function that prints a line every few seconds and one at the end."""
     start = last = time.monotonic()
     done = 0
@@ -106,6 +111,7 @@ def _lines(what: str, total: int, unit: str) -> Advance:
         last = now
         rate = done / max(now - start, 1e-9)
         left = max(total - done, 0) / rate
-        print(f"{what}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left", file=sys.stderr)
+        words = "; ".join(filter(None, (f"{rate:.1f}/s, {left:.0f} s left", note())))
+        print(f"{what}: {done}/{total} {unit}, {words}", file=sys.stderr)
 
     return advance

@@ -117,6 +117,11 @@ class RunReport:
         """Files per second, each through all that was asked for."""
         return self.n_images / self.seconds if self.seconds else 0.0
 
+    def so_far(self) -> str:
+        """Return where the finished shards were made and what took the time; empty before the first."""
+        stages = {stage: s for stage, s in without_write(self.stages).items() if stage != "wait"}
+        return f"{self.device}: {words(stages, at_least=0.05)}" if stages else ""
+
     def sentence(self) -> str:
         """Return the run in one line for a person."""
         several = f"{self.workers} workers x " if self.workers > 1 else ""

@@ -114,7 +114,8 @@ def _reports(
     engine = open_engine(options.engine, workers=options.processes, address=options.address)
     local = options.engine == "local"
     start, on_cpu = time.perf_counter(), True
-    with progress(_title(needed), sum(len(item.job.samples) for item in items)) as advance:
+    n_images = sum(len(item.job.samples) for item in items)
+    with progress(_title(needed), n_images, note=run.so_far) as advance:
         # Other processes open the store for themselves and tell their progress item by item.
         make = partial(
             make_pipeline, needed, options, *((store, advance) if local else (store.root,))
