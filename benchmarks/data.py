@@ -44,9 +44,8 @@ def _write(
     left = int(rng.integers(0, photo.width - width + 1))
     top = int(rng.integers(0, photo.height - height + 1))
     image = photo.crop((left, top, left + width, top + height))
-    image.putpixel((0, 0), (i % 256, i // 256 % 256, i // 65536))  # no two files alike
     path = folder / f"{i:06d}.jpg"
-    image.save(path, quality=90)
+    image.save(path, quality=90, comment=str(i).encode())  # no two files alike
     name = digest_bytes(path.read_bytes())
     return Sample(
         dataset="bench", root=str(folder), path=str(path), label=i % 2,
