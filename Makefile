@@ -29,7 +29,7 @@ slow: install ## The tests that take minutes
 gpu-test: install ## The tests that need a CUDA device
 	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m gpu -rs
 
-bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, probe); JSON in build/benchmarks
+bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, probing, metrics, store_read, crash, bit_flips)
 	$(BIN)/python -m benchmarks.$(NAME)
 
 check: lint types layers ## Style, types and layers
