@@ -73,6 +73,14 @@ RandomInit = Annotated[
         help="Random weights, for tests: the features are called NAME#randomSEED.",
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Of a Ray cluster. [default: start one on this machine]"),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", help="Workers of Ray. [default: one per GPU, or the cores]"),
+]
 Layout = Annotated[
     str | None,
     typer.Option("--layout", help="How the tree is read; 'datasets layouts' lists them."),

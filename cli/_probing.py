@@ -72,6 +72,12 @@ class Reading:
         str | None,
         typer.Option("--memory", metavar="SIZE", help="Stream features that need more, e.g. 2G."),
     ] = None
+    engine: Annotated[
+        str,  # a flag only: the engine of the settings is meant for extract
+        typer.Option("--engine", help="local, or ray for training sets larger than a machine."),
+    ] = "local"
+    address: opt.Address = None
+    processes: opt.Processes = None
     data: opt.Data = None
     cache: opt.Cache = None
     preset: opt.Preset = None
@@ -100,6 +106,8 @@ def load(
         data=reading.data,
         features=split_all(features),
         train=split_all(heads.train),
+        address=reading.address,
+        processes=reading.processes,
         **samples.settings(),
     )
 
@@ -123,6 +131,9 @@ def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> 
         test_views=split_all(heads.test_view) or ["clean"],
         intersection=reading.intersection,
         memory=parse_size(reading.memory),
+        engine=reading.engine,
+        address=settings.address,
+        processes=settings.processes,
         wanted={"preset": reading.preset, "precision": reading.precision},
         weights=weights_identities(reading.weights or [], features),
         k=heads.k,

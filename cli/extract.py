@@ -56,14 +56,8 @@ class Running:
             "--engine", help="local, or ray for several GPUs or machines. [default: local]"
         ),
     ] = None
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="Of a Ray cluster. [default: start one on this machine]"),
-    ] = None
-    processes: Annotated[
-        int | None,
-        typer.Option("--processes", help="Workers of Ray. [default: one per GPU, or the cores]"),
-    ] = None
+    address: opt.Address = None
+    processes: opt.Processes = None
 
 
 @grouped

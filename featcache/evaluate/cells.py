@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.engines import Engine
 from featcache.evaluate.rows import chunked
 from featcache.probes import Linear, Scorer, Training, fit_heads, fit_kind, kinds
 from featcache.probes.solver import Heads, Source
@@ -40,6 +41,7 @@ def fit_cells(
     head: str,
     scaling: str,
     memory: int | None,
+    engine: Engine | None = None,
     units: NDArray[np.str_] | None = None,
     k: int = 1,
     seed: int = 0,
@@ -56,13 +58,15 @@ def fit_cells(
     cells : sequence of Cell
     head, scaling : str
     memory : int, bytes, optional
+    engine : Engine, optional
+        For logistic heads: holds the features in parts.
     units : ndarray of shape (n_rows,), optional
         The photograph of each row, for heads that hold some out.
     k, seed : int
         Of the heads other than logistic.
     """
     if head == "logistic":
-        return _fit_logistic(source, labels, tasks, cells, scaling, memory)
+        return _fit_logistic(source, labels, tasks, cells, scaling, memory, engine)
     x = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
     for rows, part in chunked(source):
         x[rows] = part
@@ -90,6 +94,7 @@ def _fit_logistic(
     cells: Sequence[Cell],
     scaling: str,
     memory: int | None,
+    engine: Engine | None,
 ) -> list[Fit]:
     n = len(source.widths)
     heads = Heads(
@@ -98,7 +103,9 @@ def _fit_logistic(
         task=np.array([cell.task for cell in cells], dtype=np.intp),
     )
     targets = np.repeat(labels[None], len(tasks), axis=0)
-    fitted = fit_heads(source, targets, heads, weights=tasks, scaling=scaling, memory=memory)
+    fitted = fit_heads(
+        source, targets, heads, weights=tasks, scaling=scaling, memory=memory, engine=engine
+    )
     fits = []
     for i, cell in enumerate(cells):
         seen = seen_columns(source.widths, cell.blocks)

@@ -50,6 +50,8 @@ class ProbeOptions:
         Weights of the feature keys by backbone (``"blake2b:..."``), where the store has several.
     memory : int, bytes, optional
         Features that need more are read again for every pass.
+    engine, address, processes : str, str, int
+        What holds the training features of logistic heads and adds up their sums: ``"local"`` is this process.
     k : int
         Neighbours of the head ``knn``.
     n_resamples, seed : int
@@ -74,6 +76,9 @@ class ProbeOptions:
     wanted: Mapping[str, str | None] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     memory: int | None = None
+    engine: str = "local"
+    address: str = ""
+    processes: int = 0
     k: int = 1
     n_resamples: int = 1000
     seed: int = 0

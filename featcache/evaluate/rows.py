@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,15 +62,27 @@ class StoreRows:
                 first = v * len(self.ids)
                 yield slice(first + at.start, first + at.stop), found
 
+    def parts(self, n: int) -> list[tuple[Source, NDArray[np.intp]]]:
+        """Cut the samples into ranges, as shards hold them; each part has all views of its own."""
+        cuts = np.array_split(np.arange(len(self.ids)), min(n, len(self.ids)))
+        views = np.arange(len(self.keys))[:, None] * len(self.ids)
+        return [
+            (replace(self, ids=[self.ids[i] for i in cut]), (views + cut).ravel()) for cut in cuts
+        ]
+
 
 def open_rows(
-    store: FeatureStore, keys: list[list[FeatureKey]], ids: list[str], memory: int | None
+    store: FeatureStore,
+    keys: list[list[FeatureKey]],
+    ids: list[str],
+    memory: int | None,
+    parted: bool = False,
 ) -> Source:
-    """Return the rows in memory, or streamed where they need more than half of ``memory`` bytes."""
+    """Return the rows in memory, or streamed: where they need more than half of ``memory`` bytes, or ``parted``."""
     widths = [store.summary(key).n_features for key in keys[0]]
     chunk = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, max(memory // 16, 1 << 16))
     rows = StoreRows(store, keys, ids, widths, chunk)
-    if memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2:
+    if parted or (memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2):
         return rows
     arrays = [
         np.concatenate([store.read(view[b], ids) for view in keys]) for b in range(len(widths))

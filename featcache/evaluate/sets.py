@@ -67,6 +67,7 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
         head=options.head,
         scaling=options.scaling,
         memory=options.memory,
+        engine=study.engine(),
         units=study.units,
         k=options.k,
         seed=options.seed,

@@ -12,6 +12,7 @@ from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.groups import CONTROL
+from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.options import ProbeOptions
@@ -88,7 +89,15 @@ class Study:
     def train_rows(self) -> Source:
         """Open the features of the training rows."""
         ids = [sample.sample_id for sample in self.train]
-        return open_rows(self.store, self.train_keys, ids, self.options.memory)
+        parted = self.options.engine != "local"
+        return open_rows(self.store, self.train_keys, ids, self.options.memory, parted)
+
+    def engine(self) -> Engine | None:
+        """Return what holds the training features in parts; None where they are held here."""
+        options = self.options
+        if options.engine == "local":
+            return None
+        return open_engine(options.engine, workers=options.processes, address=options.address)
 
     def val_rows(self) -> Source:
         """Open the features of the validation split, in the first test view."""
@@ -125,6 +134,7 @@ class Study:
         """Return the digest of all that determines the result."""
         options = {**asdict(self.options), "memory": None}
         del options["wanted"], options["weights"]  # they found the keys, which say it all
+        del options["engine"], options["address"], options["processes"]  # the answer is the same
         rows = [(s.sample_id, s.label, s.serves, data.unit(s)) for s in (*self.train, *self.val)]
         asked = [
             (name, s.sample_id, s.label, data.unit(s))
@@ -214,6 +224,8 @@ def _check(options: ProbeOptions) -> None:
     if options.head not in (known := {"logistic", *kinds()}):
         raise unknown_name("head", options.head, known)
     check_scaling(options.scaling)
+    if options.engine != "local" and options.head != "logistic":
+        raise SettingsError(f"The head {options.head} is fitted in one process: --engine local.")
     if options.fusion not in FUSIONS:
         raise SettingsError(f"fusion = {options.fusion!r} is not one of {', '.join(FUSIONS)}.")
     for C in options.grid or [options.C]:

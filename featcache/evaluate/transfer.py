@@ -128,6 +128,7 @@ def _fit(study: Study, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float
         head=options.head,
         scaling=options.scaling,
         memory=options.memory,
+        engine=study.engine(),
         units=study.units,
         k=options.k,
         seed=options.seed,

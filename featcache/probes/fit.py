@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache import threads
+from featcache.engines import Engine
 from featcache.errors import DataError
 from featcache.probes.scaling import Scale, Scaled, learn_scale
-from featcache.probes.solver import Heads, RowSums, Source, minimise
+from featcache.probes.solver import (
+    AddedSums,
+    Heads,
+    Parted,
+    RowSums,
+    Solution,
+    Source,
+    Sums,
+    minimise,
+)
 from featcache.probes.solver.lbfgs import MEMORY
 from featcache.probes.solver.problem import Float
 from featcache.results import Certificate
@@ -53,6 +67,7 @@ def fit_heads(
     memory: int | None = None,
     tol: float | None = None,
     max_iter: int = 300,
+    engine: Engine | None = None,
 ) -> Fitted:
     """Fit all heads in one joint solve.
 
@@ -72,6 +87,9 @@ def fit_heads(
         few groups as fit. Unbounded by default. The answer is the same.
     tol : float, optional
         Share of the objective that a head may be above its minimum; :data:`TOLS` by default.
+    engine : Engine, optional
+        Holds the features in parts and adds up their sums; ``raw`` must be a
+        :class:`~featcache.probes.solver.Parted` then.
 
     Raises
     ------
@@ -82,33 +100,82 @@ def fit_heads(
     _check_classes(labels, counts > 0)
     with threads.pool():
         how = learn_scale(raw, scaling, counts, centre=heads.intercept)
-        source = _scaled(raw, how, memory)
-    tol = TOLS[np.dtype(source.dtype)] if tol is None else tol
     weight, bias = np.zeros((len(heads), sum(raw.widths))), np.zeros(len(heads))
     certificates: list[Certificate] = []
-    for some in _groups(heads, raw, memory):
-        part = _take(heads, some, how.per_task)
-        found = minimise(RowSums(source, labels, weights), part, tol=tol, max_iter=max_iter)
-        weight[some], bias[some] = how.fold(found.weight, found.bias)
-        certificates += [
-            Certificate(
-                objective=float(found.objective[i]),
-                gradient_norm=float(found.gradient_norm[i]),
-                gap=float(found.gap[i]),
-                n_iter=int(found.n_iter[i]),
-                converged=bool(found.converged[i]),
-            )
-            for i in range(len(some))
-        ]
+    with _open_sums(raw, how, labels, weights, memory, engine) as sums:
+        tol = TOLS[np.dtype(sums.dtype)] if tol is None else tol
+        for some in _groups(heads, raw, memory):
+            found = minimise(sums, _take(heads, some, how.per_task), tol=tol, max_iter=max_iter)
+            weight[some], bias[some] = how.fold(found.weight, found.bias)
+            certificates += _certificates(found)
     return Fitted(weight=weight, bias=bias, l2=how.l2, certificates=certificates)
 
 
-def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
-    """Return the scaled features: in memory where they may be, in float64 where they are few."""
+def _certificates(found: Solution) -> list[Certificate]:
+    return [
+        Certificate(
+            objective=float(found.objective[i]),
+            gradient_norm=float(found.gradient_norm[i]),
+            gap=float(found.gap[i]),
+            n_iter=int(found.n_iter[i]),
+            converged=bool(found.converged[i]),
+        )
+        for i in range(len(found.bias))
+    ]
+
+
+@contextmanager
+def _open_sums(
+    raw: Source,
+    how: Scale,
+    labels: NDArray[Any],
+    weights: NDArray[Any] | None,
+    memory: int | None,
+    engine: Engine | None,
+) -> Iterator[Sums]:
+    """Open the sums over the scaled features: here, or in parts where an engine holds them."""
+    if engine is None:
+        with threads.pool():
+            source = _scaled(raw, how, memory)
+        yield RowSums(source, labels, weights)
+        return
+    dtype = _dtype(raw, None)
+    makes = [
+        partial(
+            _part_sums,
+            part,
+            how,
+            dtype,
+            labels[:, rows],
+            None if weights is None else weights[:, rows],
+        )
+        for part, rows in cast(Parted, raw).parts(engine.workers or joblib.cpu_count())
+    ]
+    with engine.host(makes) as hosts:
+        yield AddedSums(hosts.parts, hosts.each)
+
+
+def _part_sums(
+    part: Source,
+    how: Scale,
+    dtype: np.dtype[Any],
+    labels: NDArray[Any],
+    weights: NDArray[Any] | None,
+) -> RowSums:
+    return RowSums(Scaled(part, how, dtype).load(), labels, weights)
+
+
+def _dtype(raw: Source, memory: int | None) -> np.dtype[Any]:
+    """Return the precision of the products: float64 where the features are few."""
     cells = raw.n_rows * sum(raw.widths)
     small = cells <= SMALL_CELLS and (memory is None or 8 * cells <= memory // 2)
-    scaled = Scaled(raw, how, np.dtype(np.float64) if small else np.dtype(raw.dtype))
-    if memory is None or cells * scaled.dtype.itemsize <= memory // 2:
+    return np.dtype(np.float64) if small else np.dtype(raw.dtype)
+
+
+def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
+    """Return the scaled features, in memory where they may be."""
+    scaled = Scaled(raw, how, _dtype(raw, memory))
+    if memory is None or raw.n_rows * sum(raw.widths) * scaled.dtype.itemsize <= memory // 2:
         return scaled.load()
     return scaled
 

@@ -2,7 +2,17 @@
 
 from featcache.probes.solver.lbfgs import minimise
 from featcache.probes.solver.problem import Heads, Solution
-from featcache.probes.solver.source import Arrays, Source
+from featcache.probes.solver.source import Arrays, Parted, Source
 from featcache.probes.solver.sums import AddedSums, RowSums, Sums
 
-__all__ = ["AddedSums", "Arrays", "Heads", "RowSums", "Solution", "Source", "Sums", "minimise"]
+__all__ = [
+    "AddedSums",
+    "Arrays",
+    "Heads",
+    "Parted",
+    "RowSums",
+    "Solution",
+    "Source",
+    "Sums",
+    "minimise",
+]

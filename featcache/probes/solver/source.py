@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featcache.probes.solver.problem import Real
 
 Chunk = tuple[slice, list[Real]]
@@ -29,6 +32,13 @@ class Source(Protocol):
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
         """Yield all rows in order; blocks that are not asked for may be anything."""
+
+
+class Parted(Source, Protocol):
+    """A source that can be cut, so that each part is read where it is worked on."""
+
+    def parts(self, n: int) -> list[tuple[Source, NDArray[np.intp]]]:
+        """Return at most n sources that can be pickled, each with the rows of the whole that it has."""
 
 
 @dataclass(frozen=True)
