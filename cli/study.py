@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,12 @@ def run(
             "--max-per-class", min=1, help="A smaller study: so many images of each class."
         ),
     ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="GEN[,...]", help="In the place of the study's."),
+    ] = None,
+    layout: opt.Layout = None,
+    source_pattern: opt.SourcePattern = None,
     device: Annotated[str | None, typer.Option("--device", help="[default: auto]")] = None,
     workers: opt.Workers = None,
     dry_run: Annotated[
@@ -62,17 +69,29 @@ def run(
     """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
     from featcache.backbones.weights import parse_weights
     from featcache.cli._data import DEFAULT_ROOT
+    from featcache.cli.extract import SETTINGS
+    from featcache.datasets import ScanOptions
     from featcache.extract import ExtractOptions
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
-    from featcache.studies.plan import with_backbones
+    from featcache.studies.plan import with_backbones, with_train
     from featcache.studies.prepare import StudyOptions
 
     talk.start()
     plan = load_study(study)
     if backbone:
         plan = with_backbones(plan, split_all(backbone))
-    settings = load_settings(cache=cache, data=data, device=device, workers=workers)
+    if train:
+        plan = with_train(plan, split_all(train))
+    settings = load_settings(
+        cache=cache,
+        data=data,
+        device=device,
+        workers=workers,
+        layout=layout,
+        source_pattern=source_pattern,
+    )
+    chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
     options = StudyOptions(
         out=target or Path(plan.name),
         cache=settings.cache,
@@ -80,7 +99,14 @@ def run(
         photos=photos,
         weights=parse_weights(weights or [], plan.extract.backbones),
         random_init=random_init,
-        extract=ExtractOptions(device=settings.device, workers=settings.workers),
+        scan=ScanOptions(
+            layout=settings.layout,
+            source_pattern=settings.source_pattern,
+            test_fraction=settings.test_fraction,
+            groups=settings.groups,
+            workers=settings.workers,
+        ),
+        extract=ExtractOptions(**chosen),
         max_per_class=max_per_class,
     )
     return _run(plan, options, dry_run, talk.json)
@@ -116,9 +142,24 @@ def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
         for plan in forecast["extract"]
     ]
     out.print_table(columns, rows, right=set(columns[2:]))
+    duration = timedelta(seconds=max(round(forecast["seconds"]), 1))
+    out.print_rich(
+        f"{forecast['n_forward']:,} forward passes, {forecast['n_bytes'] / 1e6:,.1f} MB, "
+        + (f"about {duration} (h:mm:ss) on this machine" if forecast["seconds"] else "no time")
+    )
     out.print_rich(f"{len(forecast['runs'])} runs: {'; '.join(forecast['runs'])}")
+    for plan in forecast["finetune"]:
+        out.print_rich(_training(plan))
     for note in forecast["notes"]:
         out.say(f"Note: {note}")
+
+
+def _training(plan: dict[str, Any]) -> str:
+    duration = timedelta(seconds=max(round(plan["seconds"]), 1))
+    return (
+        f"Fine-tuning {plan['backbone']}, {plan['method']}: {plan['n_steps']:,} steps on "
+        f"{plan['n_train']:,} images, about {duration} (h:mm:ss)"
+    )
 
 
 def _show(done: StudyRun, json: bool) -> None:

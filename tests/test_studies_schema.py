@@ -9,7 +9,17 @@ import pytest
 from featcache.errors import SettingsError, UnknownNameError
 from featcache.studies import load_study, shipped_names
 
-SHIPPED = ["boundary", "demo", "dfwf", "layers", "mixture", "resnet", "robustness", "univfd"]
+SHIPPED = [
+    "boundary",
+    "demo",
+    "dfwf",
+    "finetune",
+    "layers",
+    "mixture",
+    "resnet",
+    "robustness",
+    "univfd",
+]
 
 
 def test_all_shipped_studies_are_there() -> None:

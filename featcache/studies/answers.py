@@ -146,6 +146,18 @@ def _layers(study: StudyResult) -> str:
     )
 
 
+def _finetune(study: StudyResult) -> str:
+    clauses = []
+    for run in study.runs:
+        if not run.run.head.startswith("fine-tuned"):
+            continue
+        unseen, overall = (study.difference(run.name, over) for over in ("unseen", "all"))
+        changes = [f"{_gain(d)} {words}" for d, words in (
+            (unseen, "on unseen generators"), (overall, "over all")) if d]  # fmt: skip
+        clauses.append(f"{visible(run.name)}: {', '.join(changes) or 'nothing to compare'}")
+    return f"Against the frozen backbone, in points of mAP: {'; '.join(clauses) or 'nothing was trained'}."
+
+
 def _family(name: str) -> str:
     return "convolutional" if any(part in name for part in CONVOLUTIONAL) else "transformer"
 
@@ -180,4 +192,5 @@ ANSWERS: dict[str, Callable[[StudyResult], str]] = {
     "mixture": _mixture,
     "boundary": _boundary,
     "layers": _layers,
+    "finetune": _finetune,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,10 @@ from featcache.errors import SettingsError, WeightsError
 from featcache.extract import ExtractOptions
 from featcache.files import whole_folder
 from featcache.hashing import digest_json
+from featcache.studies.plan import with_random
 from featcache.studies.schema import DataPlan, Study
+
+log = logging.getLogger("featcache")
 
 RANDOM = "Random weights stand in for {names}: their numbers say nothing about the real backbones."
 
@@ -35,6 +39,8 @@ class StudyOptions:
         The store.
     data : tuple of Path
         Trees, where the study's file names none.
+    scan : ScanOptions
+        How these trees are read; a ``source_pattern`` of the study comes before this one's.
     photos : Path, optional
         Photographs for ``demo`` and ``simulate``; packaged ones by default.
     weights : mapping of str to Path
@@ -52,6 +58,7 @@ class StudyOptions:
     out: Path
     cache: Path
     data: tuple[Path, ...] = ()
+    scan: ScanOptions = field(default_factory=ScanOptions)
     photos: Path | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)
     random_init: int | None = None
@@ -66,15 +73,18 @@ class Prepared:
 
     Parameters
     ----------
+    study : Study
+        With features of random weights named as such.
     manifest : Manifest
         Chosen, with the roles of the protocol as splits.
     store : FeatureStore
     specs : dict of str to BackboneSpec
-        By the name in the study's file.
+        By the name in ``study``.
     options : ExtractOptions
     notes : list of str
     """
 
+    study: Study
     manifest: Manifest
     store: FeatureStore
     specs: dict[str, BackboneSpec]
@@ -98,9 +108,12 @@ def prepare(study: Study, options: StudyOptions) -> Prepared:
     """
     manifest, notes = _choose(_scan(study.data, options), study.data, options)
     specs = {name: _spec(name, options) for name in study.extract.backbones}
-    if drawn := [name for name, spec in specs.items() if spec.random_init is not None]:
+    if drawn := [n for n, spec in specs.items() if spec.random_init is not None and "#" not in n]:
         notes.append(RANDOM.format(names=", ".join(drawn)))
+        study = with_random(study, drawn, options.random_init or 0)
+        specs = dict(zip(study.extract.backbones, specs.values(), strict=True))
     return Prepared(
+        study=study,
         manifest=manifest,
         store=FeatureStore(options.cache),
         specs=specs,
@@ -130,34 +143,41 @@ def _spec(name: str, options: StudyOptions) -> BackboneSpec:
 
 def _scan(plan: DataPlan, options: StudyOptions) -> Manifest:
     """Make the images where the study makes them, and scan every tree into the store."""
-    roots, pattern = _roots(plan, options)
-    scan_options = ScanOptions(source_pattern=pattern)
-    return merge(scan_into(options.cache, root, scan_options).manifest for root in roots)
+    roots, scan = _roots(plan, options)
+    return merge(scan_into(options.cache, root, scan).manifest for root in roots)
 
 
-def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], str]:
-    """Return the trees of a study, and how their paths name the photograph."""
+def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptions]:
+    """Return the trees of a study, and how they are read."""
+    own = ScanOptions(source_pattern=SOURCE_PATTERN, workers=options.scan.workers)
     if plan.source == "demo":
-        return [build_tree(options.out, photos=options.photos).root], SOURCE_PATTERN
+        return [build_tree(options.out, photos=options.photos).root], own
     if plan.source == "simulate":
-        return [_simulated(plan, options)], SOURCE_PATTERN
+        return [_simulated(plan, options)], own
     roots = [Path(root) for root in plan.roots] or list(options.data)
     if not roots:
         raise SettingsError(
             "The study names no images. Give --data FOLDER, or set data in featcache.toml."
         )
-    return roots, plan.source_pattern
+    pattern = plan.source_pattern or options.scan.source_pattern
+    return roots, replace(options.scan, source_pattern=pattern)
 
 
 def _simulated(plan: DataPlan, options: StudyOptions) -> Path:
     """Return the tree of simulated fakes; its folder is named by its recipe, so that it is made once."""
     wanted: dict[str, Any] = {"artefacts": plan.artefacts, "strengths": plan.strengths}
-    recipe = SimulateOptions(**{name: value for name, value in wanted.items() if value})
+    chosen = {name: value for name, value in wanted.items() if value}
+    recipe = SimulateOptions(**chosen, skip_plain=True)
     photos = options.photos or _packaged(options.out / "photos")
     digest = digest_json({**asdict(recipe), "photos": str(photos.resolve())})
     root = options.out / f"simulated-{digest[:8]}"
     if not root.exists():
-        simulate(photos, root, recipe)
+        made = simulate(photos, root, recipe)
+        if made.n_plain:
+            log.warning(
+                "%d of %d tiles are left out: too plain for the least strength to change a pixel.",
+                *(made.n_plain, made.n_plain + made.n_tiles),
+            )
     return root
 
 

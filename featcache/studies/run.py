@@ -17,9 +17,10 @@ from featcache.evaluate import (
     run_probe,
     save_result,
 )
-from featcache.extract import extract, forecast, make_requests
+from featcache.extract import estimate_seconds, extract, forecast, make_requests
 from featcache.hashing import digest_json
 from featcache.progress import track
+from featcache.reports.tables import Exhibit
 from featcache.results import Scores
 from featcache.studies.answers import answer
 from featcache.studies.compare import boundary, differences, mixtures, references
@@ -29,6 +30,7 @@ from featcache.studies.prepare import Prepared, StudyOptions, prepare
 from featcache.studies.result import RunResult, StudyResult
 from featcache.studies.schema import Study
 from featcache.studies.tables import study_report
+from featcache.studies.tuned import forecast_tuned, tuned_runs
 
 REPORT, TABLES = "report.html", "tables"
 
@@ -57,22 +59,23 @@ class StudyRun:
 
 
 def forecast_study(study: Study, options: StudyOptions) -> dict[str, Any]:
-    """Return what :func:`run_study` would do: images, forward passes, bytes and runs.
+    """Return what :func:`run_study` would do: images, forward passes, bytes, seconds, runs, training.
 
-    Nothing is extracted; images that the study itself makes are made, since their number is unknown
+    Nothing is kept; a few images go through the networks to measure the time. Images that the study itself makes are made, since their number is unknown
     before.
     """
     prepared = prepare(study, options)
-    plans = forecast(
-        prepared.manifest, list(prepared.specs.values()), prepared.store, prepared.options
-    )
+    work = (prepared.manifest, list(prepared.specs.values()), prepared.store, prepared.options)
+    plans = forecast(*work)
     return {
         "study": study.name,
         "n_samples": len(prepared.manifest),
         "extract": plans,
         "n_forward": sum(plan["n_missing"] for plan in plans),
         "n_bytes": sum(plan["n_bytes"] for plan in plans),
-        "runs": [run.name for run in plan_runs(study)],
+        "seconds": estimate_seconds(*work),
+        "runs": [run.name for run in plan_runs(prepared.study)],
+        "finetune": forecast_tuned(prepared, options),
         "notes": prepared.notes,
     }
 
@@ -103,15 +106,14 @@ def run_study(study: Study, options: StudyOptions, *, command: str = "") -> Stud
     prepared = prepare(study, options)
     specs = list(prepared.specs.values())
     summaries = extract(prepared.manifest, specs, prepared.store, prepared.options)
-    runs = [
-        _run(run, study, prepared, options)
-        for run in track(plan_runs(study), "runs", len(plan_runs(study)), "runs")
-    ]
+    planned = plan_runs(prepared.study)
+    runs = [_run(run, prepared, options) for run in track(planned, "runs", len(planned), "runs")]
+    runs += tuned_runs(prepared, options)
     scores = {run.name: load_scores(Path(run.folder)) for run in runs}
     lock = _lock(study, prepared, runs)
     notes = prepared.notes + _changed(options.out / FILE_NAME, lock)
-    result = _conclude(study, runs, scores, notes, options)
-    report = study_report(result, scores, command)
+    result = _conclude(prepared.study, runs, scores, notes, options)
+    report = study_report(result, scores, command, _maps(prepared) if study.report.embed else ())
     page = write_page(report, options.out / REPORT)
     _write_tables(report, options.out / TABLES)
     write_lock(options.out / FILE_NAME, lock)
@@ -124,27 +126,43 @@ def run_study(study: Study, options: StudyOptions, *, command: str = "") -> Stud
     )
 
 
+def _maps(prepared: Prepared) -> list[Exhibit]:
+    """Return a map of every feature alone."""
+    from featcache.embed import EmbedOptions, embed
+    from featcache.reports.exhibits import map_exhibit
+
+    wanted: dict[str, str | None] = {
+        "preset": prepared.options.preset,
+        "precision": prepared.options.precision,
+    }
+    names = [prepared.names([name]) for name in prepared.study.extract.backbones]
+    return [
+        map_exhibit(
+            embed(prepared.manifest, prepared.store, EmbedOptions(features=one, wanted=wanted))
+        )
+        for one in track(names, "maps", len(names), "features")
+    ]
+
+
 def _write_tables(report: Any, folder: Path) -> None:
     from featcache.reports.export import write_tables
 
     write_tables(report, folder, ("csv", "json", "md", "latex"))
 
 
-def _run(run: Run, study: Study, prepared: Prepared, options: StudyOptions) -> RunResult:
+def _run(run: Run, prepared: Prepared, options: StudyOptions) -> RunResult:
     """Fit and judge one run, and keep its result."""
     manifest = prepared.manifest
     if run.n_classes is not None:
         manifest = class_subset(manifest, run.n_classes)
-    probed = run_probe(manifest, prepared.store, _probe_options(run, study, prepared, options))
+    probed = run_probe(manifest, prepared.store, _probe_options(run, prepared, options))
     save_result(options.cache, probed.result, probed.scores, probed.head)
     folder = result_folder(options.cache, probed.result.digest)
     return RunResult(run=run, result=probed.result, folder=str(folder))
 
 
-def _probe_options(
-    run: Run, study: Study, prepared: Prepared, options: StudyOptions
-) -> ProbeOptions:
-    plan = study.probe
+def _probe_options(run: Run, prepared: Prepared, options: StudyOptions) -> ProbeOptions:
+    plan = prepared.study.probe
     return ProbeOptions(
         features=prepared.names(run.features),
         train=list(run.train),

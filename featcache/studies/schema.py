@@ -14,7 +14,15 @@ from featcache.errors import SettingsError, near_words, unknown_name
 SHIPPED = "shipped"
 
 Question = Literal[
-    "finding", "paper", "univfd", "robustness", "architecture", "mixture", "boundary", "layers"
+    "finding",
+    "paper",
+    "univfd",
+    "robustness",
+    "architecture",
+    "mixture",
+    "boundary",
+    "layers",
+    "finetune",
 ]
 """What the first sentence of the report answers; each has a function in ``answers``."""
 
@@ -110,6 +118,31 @@ class ProbePlan(_Part):
     shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
 
 
+class FinetunePlan(_Part):
+    """Which backbones are trained further, as by ``featcache finetune``; the frozen ones are the runs.
+
+    Parameters
+    ----------
+    backbones : tuple of str
+        Of those that are extracted; empty for none. Trained on the first training set.
+    blocks, lora : int, optional
+        The last blocks, or the rank of a LoRA in them.
+    epochs, patience, batch_size, seed : int
+    lr : float, optional
+    augment : {"univfd-train", "clean"}
+    """
+
+    backbones: Names = ()
+    blocks: Annotated[int, Field(ge=0)] | None = None
+    lora: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 2
+    patience: Annotated[int, Field(ge=1)] = 2
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    lr: Annotated[float, Field(gt=0, lt=10)] | None = None
+    augment: Literal["univfd-train", "clean"] = "univfd-train"
+    seed: int = 0
+
+
 class ReportPlan(_Part):
     """What the report adds.
 
@@ -147,6 +180,7 @@ class Study(_Part):
     data: DataPlan = DataPlan()
     extract: ExtractPlan
     probe: ProbePlan = ProbePlan()
+    finetune: FinetunePlan = FinetunePlan()
     report: ReportPlan = ReportPlan()
 
     @property

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from featcache.reports.report import Part, Report, probe_part
-from featcache.reports.tables import Cell, Column, Kind, Section, Table, TableRow
-from featcache.reports.words import SIGNIFICANT, Estimate, visible
+from featcache.reports.tables import Cell, Column, Exhibit, Kind, Section, Table, TableRow
+from featcache.reports.words import SIGNIFICANT, Estimate, join, visible
 from featcache.results import EvalResult, Scores
 from featcache.studies.result import Reference, StudyResult
 
+MOST_SETS = 60
+"""More test sets over all runs than this have tables only: each has three figures."""
 
-def study_report(result: StudyResult, scores: dict[str, Scores], command: str) -> Report:
+
+def study_report(
+    result: StudyResult,
+    scores: dict[str, Scores],
+    command: str,
+    exhibits: Sequence[Exhibit] = (),
+) -> Report:
     """Return the whole report: the study's own part first, then one part for each run.
 
     Parameters
@@ -21,12 +30,22 @@ def study_report(result: StudyResult, scores: dict[str, Scores], command: str) -
         By name of the run.
     command : str
         The command line that repeats the study.
+    exhibits : sequence of Exhibit
+        Maps of the features.
     """
+    n_sets = sum(len(run.result.generators | run.result.controls) for run in result.runs)
     parts = [study_part(result)]
     for number, run in enumerate(result.runs, 1):
-        if run.name in scores:
-            parts.append(probe_part(run.result, scores[run.name], anchor=f"run{number}"))
-    return Report(title=visible(result.title), command=command, parts=tuple(parts))
+        part = probe_part(run.result, scores[run.name], anchor=f"run{number}")
+        parts.append(part if n_sets <= MOST_SETS else _without_figures(part, run.result.digest))
+    return Report(
+        title=visible(result.title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
+    )
+
+
+def _without_figures(part: Part, digest: str) -> Part:
+    note = f"Too many test sets for figures here; of this run alone: featcache report {digest[:8]}"
+    return replace(part, summary=None, notes=(*part.notes, note))
 
 
 def study_part(result: StudyResult) -> Part:
@@ -42,6 +61,8 @@ def study_part(result: StudyResult) -> Part:
 
 def _tables(result: StudyResult) -> Iterable[Table]:
     yield runs_table(result)
+    if any(run.result.views for run in result.runs):
+        yield views_table(result)
     if result.differences:
         yield differences_table(result)
     for number, reference in enumerate(result.references, 1):
@@ -55,9 +76,11 @@ def _tables(result: StudyResult) -> Iterable[Table]:
 def runs_table(result: StudyResult) -> Table:
     """Return every run with its means, those over unseen generators beside them."""
     groups = sorted({group for run in result.runs for group in run.result.groups})
+    trained = {tuple(run.result.train.generators) for run in result.runs}
+    alike = f", trained on {join([visible(n) for n in min(trained)])}" if len(trained) == 1 else ""
     columns = (
         Column(key="run", label="Run"),
-        Column(key="train", label="Trained on"),
+        *([Column(key="train", label="Trained on")] if len(trained) > 1 else []),
         Column(key="D", label="D", kind="count"),
         Column(key="C", label="C", kind="number"),
         Column(
@@ -69,7 +92,7 @@ def runs_table(result: StudyResult) -> Table:
     )
     return Table(
         name="runs",
-        caption="Every run of the study; 95 % intervals resample photographs",
+        caption=f"Every run of the study{alike}; 95 % intervals resample photographs",
         columns=columns,
         sections=(Section(rows=tuple(_run_row(run.name, run.result) for run in result.runs)),),
     )
@@ -90,6 +113,27 @@ def _run_row(name: str, found: EvalResult) -> TableRow:
         ap = means.means.get("ap")
         cells[f"g:{group}"] = Estimate.of(ap.value, ap.ci) if ap else Estimate(means.mAP)
     return TableRow(cells=cells)
+
+
+def views_table(result: StudyResult) -> Table:
+    """Return the mean AP of every run on every view that was tested."""
+    runs = [run for run in result.runs if run.result.views]
+    names = list(dict.fromkeys(name for run in runs for name in run.result.views))
+    columns = (
+        Column(key="run", label="Run"),
+        *(Column(key=f"v:{n}", label=visible(n), kind="percent", shaded=True) for n in names),
+    )
+    rows = []
+    for run in runs:
+        views = run.result.views.values()
+        cells: dict[str, Cell] = {f"v:{v.view}": Estimate.of(v.mAP, v.mAP_ci) for v in views}
+        rows.append(TableRow(cells={"run": visible(run.name), **cells}))
+    return Table(
+        name="views",
+        caption="mAP by view of the test images",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+    )
 
 
 def differences_table(result: StudyResult) -> Table:
