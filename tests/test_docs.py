@@ -8,6 +8,7 @@ minutes is marked ``<!-- not run: REASON -->`` right before its block, and only 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -115,6 +116,21 @@ def check_outside(command: list[str]) -> None:
     for extra in extras:
         for name in extra[extra.index("[") + 1 : extra.index("]")].split(","):
             assert re.search(rf"^{name} = \[", project, re.MULTILINE), extra
+
+
+@pytest.mark.slow
+def test_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells run in their order, in an empty folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names: dict[str, object] = {}
+    for number, source in enumerate(sources, 1):
+        exec(compile(source, f"cell {number}", "exec"), names)  # noqa: S102
+    assert len(sources) > 5
+    assert (work / "head.safetensors").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
