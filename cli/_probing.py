@@ -183,6 +183,16 @@ def parse_priors(text: str) -> list[float]:
     return values
 
 
+def parse_sizes(text: str) -> list[int]:
+    """Return the numbers of training samples that ``--sizes`` names, or the usual ones."""
+    from featcache.evaluate.efficiency import SIZES
+
+    try:
+        return [int(part) for part in text.split(",") if part.strip()] or list(SIZES)
+    except ValueError as error:
+        raise SettingsError(f"sizes = {text!r} are no whole numbers with commas.") from error
+
+
 def parse_size(text: str | None) -> int | None:
     """Return a size in bytes: ``"500M"``, ``"2G"`` or a number of bytes."""
     if text is None:

@@ -23,6 +23,7 @@ from featcache.cli import (
     report,
     score,
     study,
+    transfer,
 )
 
 app = typer.Typer(
@@ -56,6 +57,8 @@ app.add_typer(backbones.app, name="backbones")
 app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
 app.command("ablate")(ablate.ablate)
+app.command("transfer")(transfer.transfer)
+app.command("efficiency")(transfer.efficiency)
 app.add_typer(head.app, name="head")
 app.command("run")(study.run)
 app.command("finetune")(finetune.finetune)

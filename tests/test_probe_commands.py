@@ -22,10 +22,18 @@ from featcache.cache.testing import make_key
 from featcache.cli._grouping import grouped
 from featcache.datasets import Manifest
 from featcache.errors import DataError
-from featcache.evaluate import ProbeOptions, ap_at_priors, load_result, load_scores, run_probe
+from featcache.evaluate import (
+    ProbeOptions,
+    ap_at_priors,
+    efficiency,
+    load_result,
+    load_scores,
+    run_probe,
+    transfer,
+)
 from featcache.hashing import digest_bytes
 from featcache.reports.probe_tables import prior_table
-from featcache.results import EvalResult
+from featcache.results import EvalResult, TransferResult
 
 Call = Callable[..., Any]
 Toy = tuple[Manifest, Path]
@@ -209,3 +217,74 @@ def test_oneclass_trains_on_fakes_alone(toy: Toy) -> None:
     assert fakes.result.mAP == both.result.mAP
     with pytest.raises(DataError, match=r"no reals: .* oneclass does without reals"):
         run_probe(alone, FeatureStore(folder), ProbeOptions(features=["a"]))
+
+
+def test_transfer_command(featcache: Call, toy: Toy, tmp_path: Path) -> None:
+    _, store = toy
+    base = ("transfer", "--features", "a,c", "--cache", store)
+    first = featcache(*base, "--json", "--csv", tmp_path / "t.csv")
+    assert first.code == 0, first.err
+    found = first.json
+    for kind in ("each", "without"):
+        assert set(found[kind]) == set(found["unseen"][kind]) == {"progan", "biggan", "adm"}
+    others = [found["each"]["adm"][name]["ap"] for name in ("progan", "biggan")]
+    assert found["unseen"]["each"]["adm"]["value"] == pytest.approx(np.mean(others), abs=1e-12)
+    left_out = found["without"]["adm"]["adm"]
+    assert found["unseen"]["without"]["adm"] == {"value": left_out["ap"], "ci": left_out["ap_ci"]}
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3 * 3
+    assert lines[0].startswith("set,generator,tested_on,ap,ap_low,ap_high,auroc,")
+    assert featcache(*base, "--json").json == found  # read, not fitted: the seconds are the same
+    shown = featcache(*base)
+    assert "Left out" in shown.out
+    assert "on generators that they have not seen" in shown.out.replace("\n", " ")
+    result = load_result(store / "results" / found["digest"])
+    assert isinstance(result, TransferResult)
+    assert result.each["adm"]["progan"].ap == found["each"]["adm"]["progan"]["ap"]
+    for wrong in (("--C", "grid"), ("--test-view", "clean,jpeg:50")):
+        ran = featcache(*base, *wrong)
+        assert (ran.code, "here" in ran.err) == (2, True)
+
+
+def test_efficiency_command_and_report(featcache: Call, toy: Toy, tmp_path: Path) -> None:
+    _, store = toy
+    base = ("efficiency", "--features", "a", "--cache", store, "--sizes", "5,20", "--seeds", "3")
+    first = featcache(*base, "--json", "--csv", tmp_path / "e.csv")
+    assert first.code == 0, first.err
+    points = first.json["points"]
+    assert [(p["n"], len(p["mAP"]), p["whole"]) for p in points] == [
+        (5, 3, False), (20, 3, False), (120, 1, True)
+    ]  # fmt: skip
+    for point in points:
+        assert point["ci"][0] <= point["mean"] <= point["ci"][1]
+        assert point["mean"] == pytest.approx(np.mean(point["mAP"]), abs=1e-12)
+    assert points[0]["deviation"] == pytest.approx(np.std(points[0]["mAP"], ddof=1), abs=1e-12)
+    assert points[-1]["deviation"] is None
+    assert len((tmp_path / "e.csv").read_text().splitlines()) == 1 + 3 + 3 + 1
+    assert featcache(*base, "--json").json == first.json
+    assert "all (120)" in featcache(*base).out
+    for wrong in ("0", "few"):
+        assert featcache(*base[:5], "--sizes", wrong).code == 2
+    other = featcache("transfer", "--features", "a", "--cache", store, "--json").json["digest"]
+    made = featcache(
+        "report", first.json["digest"], other, "--cache", store, "--out", tmp_path / "r", "--json",
+        "--format", "html,csv,svg",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    page = (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert "training samples per class" in page
+    assert page.count('class="sortable table-') == 3
+    assert "table-leave-one-out" in page
+    names = {Path(file).name for file in made.json["files"]}
+    assert {"r1-curve.svg", "r1-efficiency.csv", "r2-transfer.csv"} <= names
+
+
+def test_a_curve_of_oneclass_needs_no_reals(toy: Toy) -> None:
+    manifest, folder = toy
+    alone = manifest.where(lambda sample: sample.label == 1 or sample.split == "test")
+    asked = ProbeOptions(features=["a"], head="oneclass", n_resamples=20)
+    curve = efficiency(alone, FeatureStore(folder), asked, sizes=[30], n_seeds=2)
+    assert [(p.n, len(p.mAP)) for p in curve.points] == [(30, 2), (120, 1)]
+    assert curve.train.n_real == 0
+    matrix = transfer(alone, FeatureStore(folder), asked)
+    assert set(matrix.each) == {"progan", "biggan", "adm"}

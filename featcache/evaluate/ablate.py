@@ -15,13 +15,13 @@ from featcache._version import __version__
 from featcache.backbones.names import canonical
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
-from featcache.errors import DataError, SettingsError, unknown_name
+from featcache.errors import SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.cells import Cell, Fit, logits_of
 from featcache.evaluate.diagnose import redundant
 from featcache.evaluate.judge import Judged, judge
 from featcache.evaluate.options import AblateOptions
-from featcache.evaluate.saved import load_result, result_folder
+from featcache.evaluate.saved import find_saved
 from featcache.evaluate.sets import FittedSet, Set, fit_sets
 from featcache.evaluate.shapley import contributions
 from featcache.evaluate.similarity import similarity
@@ -69,14 +69,8 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     study = prepare(manifest, store, options.probe)
     asked = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
     digest = study.digest(ablation=asked)
-    folder = result_folder(options.kept or store.root, digest)
-    if folder.exists():
-        try:
-            saved = load_result(folder)
-        except DataError:  # damaged or of another version: made anew
-            saved = None
-        if isinstance(saved, AblationResult):
-            return saved
+    if saved := find_saved(options.kept or store.root, digest, AblationResult):
+        return saved
     rows = _rows(study, sets)
     result = _result(study, rows, baseline, options.sort)
     return replace(result, digest=digest, seconds=time.perf_counter() - start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
 from featcache.files import printable, write_atomic
 from featcache.metrics import METRICS
-from featcache.results import AblationResult
+from featcache.results import AblationResult, AblationRow, EfficiencyResult, TransferResult
 
 
 def export_npz(
@@ -52,6 +53,58 @@ def export_npz(
     return features.shape[0], features.shape[1]
 
 
+def write_transfer_csv(result: TransferResult, path: Path) -> Path:
+    """Write one row per training set and test generator: AP, AUROC and accuracy with intervals.
+
+    ``set`` is ``each`` (trained on ``generator`` alone) or ``without`` (on all but it).
+
+    Returns
+    -------
+    Path
+        The file, absolute.
+    """
+    metrics = [n for metric in ("ap", "auroc", "acc") for n in (metric, f"{metric}_ci")]
+    rows = [
+        [kind, own, name, *_flat(getattr(cell, metric) for metric in metrics)]
+        for kind, found in (("each", result.each), ("without", result.without))
+        for own, cells in found.items()
+        for name, cell in cells.items()
+    ]
+    header = ["set", "generator", "tested_on", *_with_ends("ap", "auroc", "acc")]
+    return _write(path, [header, *rows])
+
+
+def write_efficiency_csv(result: EfficiencyResult, path: Path) -> Path:
+    """Write one row per draw: samples per class, seed, mAP of the draw, and mean and interval of its size.
+
+    Returns
+    -------
+    Path
+        The file, absolute.
+    """
+    rows = [
+        [point.n, seed, value, *_flat((point.mean, point.ci)), point.deviation]
+        for point in result.points
+        for seed, value in enumerate(point.mAP)
+    ]
+    return _write(path, [["n", "seed", "mAP", *_with_ends("mean"), "deviation"], *rows])
+
+
+def _with_ends(*names: str) -> list[str]:
+    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+
+
+def _flat(values: Iterable[Any]) -> list[Any]:
+    return [x for value in values for x in (value if isinstance(value, tuple) else (value,))]
+
+
+def _write(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path.resolve()
+
+
 def write_ablation_csv(result: AblationResult, path: Path) -> Path:
     """Write one row per feature set: features, C, the mean of every metric with its interval, p-values.
 
@@ -60,13 +113,19 @@ def write_ablation_csv(result: AblationResult, path: Path) -> Path:
     Path
         The file, absolute.
     """
-    means = [name for metric in METRICS for name in (metric, f"{metric}_low", f"{metric}_high")]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["features", "n_features", "C", *means, "p_best_single", "p_baseline"])
-    for row in result.rows:
-        values = [v for m in METRICS for v in (row.means[m].value, *row.means[m].ci)]
-        others = [c.p_holm if c else "" for c in (row.vs_best_single, row.vs_baseline)]
-        writer.writerow(["+".join(row.features), row.n_features, row.C, *values, *others])
-    write_atomic(path, text.getvalue().encode("utf-8"))
-    return path.resolve()
+    rows = [
+        ["+".join(row.features), row.n_features, row.C, *_flat(_values(row)), *_p_values(row)]
+        for row in result.rows
+    ]
+    header = ["features", "n_features", "C", *_with_ends(*METRICS), "p_best_single", "p_baseline"]
+    return _write(path, [header, *rows])
+
+
+def _values(row: AblationRow) -> Iterator[Any]:
+    for metric in METRICS:
+        yield row.means[metric].value
+        yield row.means[metric].ci
+
+
+def _p_values(row: AblationRow) -> list[Any]:
+    return [found.p_holm if found else "" for found in (row.vs_best_single, row.vs_baseline)]

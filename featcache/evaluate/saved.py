@@ -20,7 +20,13 @@ from featcache.errors import DataError
 from featcache.files import write_atomic
 from featcache.parsing import parse_json
 from featcache.probes.heads import SavedHead
-from featcache.results import AblationResult, EvalResult, Scores
+from featcache.results import (
+    AblationResult,
+    EfficiencyResult,
+    EvalResult,
+    Scores,
+    TransferResult,
+)
 
 FOLDER = "results"
 RESULT_FILE, SCORES_FILE, HEAD_FILE = "result.json", "scores.npz", "head.safetensors"
@@ -28,10 +34,13 @@ FORMAT = 1
 MAX_BYTES = 1 << 28
 """An ablation of a thousand rows over forty generators is a tenth of this."""
 
-Result = TypeVar("Result", EvalResult, AblationResult)
-_KINDS: dict[str, type[EvalResult | AblationResult]] = {
+Result = EvalResult | AblationResult | TransferResult | EfficiencyResult
+Kind = TypeVar("Kind", EvalResult, AblationResult, TransferResult, EfficiencyResult)
+_KINDS: dict[str, type[Result]] = {
     "probe": EvalResult,
     "ablation": AblationResult,
+    "transfer": TransferResult,
+    "efficiency": EfficiencyResult,
 }
 
 
@@ -42,7 +51,7 @@ def result_folder(cache: Path, digest: str) -> Path:
 
 def save_result(
     cache: Path,
-    result: EvalResult | AblationResult,
+    result: Result,
     scores: Scores | None = None,
     head: SavedHead | None = None,
 ) -> Path:
@@ -65,7 +74,16 @@ def save_result(
     return folder
 
 
-def load_result(path: Path) -> EvalResult | AblationResult:
+def find_saved(root: Path, digest: str, kind: type[Kind]) -> Kind | None:
+    """Return the saved answer to a question; None where there is none, or none of this version."""
+    try:
+        found = load_result(result_folder(root, digest))
+    except DataError:  # damaged or of another version too: made anew
+        return None
+    return found if isinstance(found, kind) else None
+
+
+def load_result(path: Path) -> Result:
     """Read a saved result.
 
     Parameters

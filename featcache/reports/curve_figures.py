@@ -13,6 +13,7 @@ from featcache.reports.summarize import PathPoint
 from featcache.reports.svg import INK, drawing, inline_svg
 from featcache.reports.tables import Column, Table
 from featcache.reports.words import Estimate, shorten
+from featcache.results import EfficiencyPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +78,30 @@ def path_figure(path: Sequence[PathPoint], metric: str, prefix: str) -> str:
         axes.set_ylabel(f"validation {metric} (%)")
         axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
         return inline_svg(figure, prefix, "Validation score against C; see the table", tips)
+
+
+def efficiency_figure(points: Sequence[EfficiencyPoint], prefix: str) -> str:
+    """Draw mAP against the number of training samples: every draw, their mean and its interval."""
+    from matplotlib.figure import Figure
+
+    require_viz()
+    tips = {}
+    with drawing():
+        figure = Figure(_WIDE, layout="constrained")
+        axes = figure.subplots()
+        axes.plot([p.n for p in points], [100 * p.mean for p in points], color=BLUE, linewidth=1.2)
+        for i, point in enumerate(points):
+            values = [100 * value for value in point.mAP]
+            axes.plot([point.n] * len(values), values, ".", color=GREY, alpha=0.6, markersize=4)
+            _whisker(axes, point.n, 100 * point.ci[0], 100 * point.ci[1])
+            axes.plot(point.n, 100 * point.mean, "o", color=BLUE, markersize=5, gid=f"n{i}")
+            mean = Estimate.of(point.mean, point.ci).full
+            tips[f"n{i}"] = f"{point.n:,} per class: mAP {mean}, {len(values)} draws"
+        axes.set_xscale("log")
+        axes.set_xlabel("training samples per class")
+        axes.set_ylabel("mAP (%)")
+        axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
+        return inline_svg(figure, prefix, "mAP by training samples; see the table", tips)
 
 
 def view_figure(table: Table, prefix: str) -> str:

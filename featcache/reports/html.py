@@ -54,14 +54,15 @@ class _Set:
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawn:
-    """The figures of a probe's part; ``views`` and ``path`` are empty where there are no data."""
+    """The figures of a part; empty where there are no data for them."""
 
-    chart: Markup
-    sets: tuple[_Set, ...]
-    reliability: Markup
-    views: Markup
-    path: Markup
-    cards: tuple[tuple[str, list[_Card]], ...]
+    chart: str = ""
+    sets: tuple[_Set, ...] = ()
+    reliability: str = ""
+    views: str = ""
+    path: str = ""
+    curve: str = ""
+    cards: tuple[tuple[str, list[_Card]], ...] = ()
 
 
 def write_report(
@@ -149,7 +150,7 @@ def _render(report: Report) -> str:
     )
 
 
-def _draw(part: Part) -> _Drawn | None:
+def _draw(part: Part) -> _Drawn:
     from markupsafe import Markup
 
     from featcache.reports import curve_figures as figures
@@ -157,7 +158,8 @@ def _draw(part: Part) -> _Drawn | None:
 
     summary, at = part.summary, f"{part.anchor}-"
     if summary is None:
-        return None
+        curve = figures.efficiency_figure(part.curve, f"{at}curve") if part.curve else ""
+        return _Drawn(curve=Markup(curve))
     views = part.table("views")
     metric = summary.path_metric
     return _Drawn(
@@ -175,9 +177,7 @@ def figures_of(report: Report) -> dict[str, str]:
     figures: dict[str, str] = {}
     for part in report.parts:
         drawn = _draw(part)
-        if drawn is None:
-            continue
-        for name in ("chart", "reliability", "views", "path"):
+        for name in ("chart", "reliability", "views", "path", "curve"):
             if text := getattr(drawn, name):
                 figures[f"{part.anchor}-{name}"] = str(text)
         for number, one in enumerate(drawn.sets, 1):

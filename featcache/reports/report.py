@@ -11,15 +11,30 @@ from featcache.reports.ablation_tables import ablation_tables
 from featcache.reports.finding import ablation_finding
 from featcache.reports.summarize import Summary, summarize
 from featcache.reports.tables import Exhibit, Table
+from featcache.reports.transfer_tables import (
+    efficiency_finding,
+    efficiency_table,
+    transfer_finding,
+    transfer_tables,
+)
 from featcache.reports.words import join, visible
-from featcache.results import AblationResult, EvalResult, Scores, TrainResult
+from featcache.results import (
+    AblationResult,
+    EfficiencyPoint,
+    EfficiencyResult,
+    EvalResult,
+    Scores,
+    TrainResult,
+    TransferResult,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """What one result says.
 
-    ``anchor`` starts every id of the part on the page; ``summary`` is None for all but probe runs.
+    ``anchor`` starts every id of the part on the page; ``summary`` is None for all but probe runs,
+    ``curve`` empty for all but data-efficiency curves.
     """
 
     anchor: str
@@ -31,6 +46,7 @@ class Part:
     facts: tuple[tuple[str, str], ...] = ()
     keys: tuple[str, ...] = ()
     summary: Summary | None = None
+    curve: tuple[EfficiencyPoint, ...] = ()
 
     def table(self, name: str) -> Table | None:
         """Return the table of that name, or None."""
@@ -94,6 +110,55 @@ def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:
         facts=_visible(facts),
         keys=_keys(result.keys),
     )
+
+
+def transfer_part(result: TransferResult, *, anchor: str = "transfer") -> Part:
+    """Return what heads of other training sets show."""
+    return Part(
+        anchor=anchor,
+        heading=f"Transfer of {join([visible(name) for name in result.features])}",
+        finding=transfer_finding(result),
+        tables=transfer_tables(result),
+        notes=tuple(map(visible, result.notes)),
+        facts=_answer_facts(result),
+        keys=_keys(result.keys),
+    )
+
+
+def efficiency_part(result: EfficiencyResult, *, anchor: str = "efficiency") -> Part:
+    """Return what a data-efficiency curve says."""
+    return Part(
+        anchor=anchor,
+        heading=f"Data efficiency of {join([visible(name) for name in result.features])}",
+        finding=efficiency_finding(result),
+        tables=(efficiency_table(result),),
+        notes=tuple(map(visible, result.notes)),
+        facts=_answer_facts(result),
+        keys=_keys(result.keys),
+        curve=tuple(result.points),
+    )
+
+
+def result_part(result: AblationResult | TransferResult | EfficiencyResult, *, anchor: str) -> Part:
+    """Return the part of a result that has no scores of its own."""
+    if isinstance(result, AblationResult):
+        return ablation_part(result, anchor=anchor)
+    if isinstance(result, TransferResult):
+        return transfer_part(result, anchor=anchor)
+    return efficiency_part(result, anchor=anchor)
+
+
+def _answer_facts(result: TransferResult | EfficiencyResult) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Features", ", ".join(result.features)),
+        *_training_facts(result.train),
+        ("Head", f"{result.head}, {result.scaling}"),
+        ("C", f"{result.C:g}"),
+        ("Fitted in", f"{result.seconds:.1f} s" if result.seconds else ""),
+        ("Versions", _versions(result.versions)),
+        ("Result", result.digest),
+    ]
+    return _visible(facts)
 
 
 def _facts(result: EvalResult) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from featcache.reports.compare_tables import compared_part
 from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
 from featcache.reports.html import figures_of, write_page
-from featcache.reports.report import Part, Report, ablation_part, probe_part
+from featcache.reports.report import Part, Report, probe_part, result_part
 from featcache.reports.words import visible
 from featcache.results import EvalResult, Scores
 
@@ -95,7 +95,7 @@ def build_report(
             runs.append((result, load_scores(folder)))
             parts.append(probe_part(*runs[-1], anchor=f"r{number}"))
         else:
-            parts.append(ablation_part(result, anchor=f"r{number}"))
+            parts.append(result_part(result, anchor=f"r{number}"))
     if compare:
         if len(runs) != 2 or len(parts) != 2:
             raise SettingsError("--compare takes two probe runs: featcache report --compare A B")

@@ -20,6 +20,12 @@ from featcache.results.probe import (
     ViewResult,
 )
 from featcache.results.scores import Scores
+from featcache.results.transfer import (
+    EfficiencyPoint,
+    EfficiencyResult,
+    TransferCell,
+    TransferResult,
+)
 
 __all__ = [
     "AblationResult",
@@ -29,6 +35,8 @@ __all__ = [
     "Comparison",
     "Contribution",
     "Diagnosis",
+    "EfficiencyPoint",
+    "EfficiencyResult",
     "EvalResult",
     "GeneratorResult",
     "GroupResult",
@@ -39,5 +47,7 @@ __all__ = [
     "Scores",
     "Selection",
     "TrainResult",
+    "TransferCell",
+    "TransferResult",
     "ViewResult",
 ]
