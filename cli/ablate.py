@@ -52,7 +52,11 @@ def ablate(
     csv: probing.Csv = None,
     talk: opt.Talk,
 ) -> None:
-    """Fit every subset of features x C in one solve, and say which differ from the best single one."""
+    """Fit every subset of features x C in one solve, and say which differ from the best single one.
+
+    Several heads and test views (--head logistic,knn) and a repeated --train or --train-view each add rows:
+    subsets x training sets x views x heads in one table.
+    """
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection
     from featcache.evaluate import AblateOptions, write_ablation_csv
@@ -63,6 +67,9 @@ def ablate(
     settings = probing.load(sets.features, heads, samples, reading)
     options = AblateOptions(
         probe=probing.options(settings, heads, reading, fusion=fusion),
+        heads=split_names(heads.head),
+        train_sets=[split_names(text) for text in heads.train or ()],
+        train_views=[split_names(text) for text in heads.train_view or ()],
         subsets=[split_names(text) for text in sets.subset or ()],
         baseline=split_names(sets.baseline),
         sort=sets.sort,
@@ -79,13 +86,17 @@ def ablate(
 
 
 def _print(result: AblationResult) -> None:
-    columns = ["features", "C", "mAP", "interval", "acc", "AUROC", "vs best single", "p (Holm)"]
+    from featcache.reports.ablation_tables import variant, varied
+
+    more = varied(result)
+    numbers = ["C", "mAP", "interval", "acc", "AUROC", "vs single", "p (Holm)"]
     rows = []
     for row in result.rows:
-        other = row.vs_best_single
+        other, words = row.vs_best_single, variant(row)
         rows.append(
             [
                 " + ".join(row.features),
+                *(["; ".join(words[key] for key in more)] if more else []),
                 f"{row.C:g}",
                 f"{100 * row.mAP:.1f}",
                 f"[{100 * row.mAP_ci[0]:.1f}, {100 * row.mAP_ci[1]:.1f}]",
@@ -95,7 +106,8 @@ def _print(result: AblationResult) -> None:
                 f"{other.p_holm:.2g}" if other else "-",
             ]
         )
-    out.print_table(columns, rows, right=columns[1:])
+    columns = ["features", *(["; ".join(more.values()).lower()] if more else []), *numbers]
+    out.print_table(columns, rows, right=numbers)
     if result.contributions:
         out.print_table(
             ["feature", "Shapley", "alone", "added last"],

@@ -22,6 +22,8 @@ from featcache.evaluate import (
     transfer,
 )
 from featcache.probes import SavedHead, load_head
+from featcache.reports.ablation_tables import subset_table, varied
+from featcache.reports.finding import ablation_finding
 
 Call = Callable[..., Any]
 NAMES = ("a", "b", "c")
@@ -229,3 +231,59 @@ def test_univfd_weights_there_and_back(featcache: Call, tmp_path: Path) -> None:
     assert ran.code == 3
     assert "no linear head" in ran.err
     assert SavedHead(weight=weight[0].double().numpy(), bias=0.0).n_features == 768
+
+
+def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> None:
+    """Every row is the single probe of its features, training set, views and head."""
+    manifest, folder = toy
+    store = FeatureStore(folder)
+    asked = AblateOptions(
+        probe=options(features=["a", "c"], test_views=["clean", "jpeg:50"], n_resamples=50),
+        heads=["logistic", "prototype"],
+        train_sets=[["progan"], ["biggan", "adm"]],
+        train_views=[["clean"], ["clean", "jpeg:50"]],
+    )
+    result = ablate(manifest, store, asked)
+    assert len(result.rows) == 3 * 2 * 2 * 2 * 2
+    told = {(r.head, *r.features, *r.train, *r.train_views, r.view) for r in result.rows}
+    assert len(told) == len(result.rows)
+    for row in result.rows[::11]:
+        single = options(
+            features=row.features, train=row.train, head=row.head, n_resamples=50,
+            train_views=row.train_views, test_views=["clean", "jpeg:50"],
+        )  # fmt: skip
+        found = run_probe(manifest, store, single).result
+        same = found if row.view == "clean" else found.views[row.view]
+        assert row.mAP == pytest.approx(same.mAP, abs=1e-6)
+        assert row.mAP_ci == pytest.approx(same.mAP_ci, abs=1e-6)
+    assert result.baseline == ["a"]
+    for view in ("clean", "jpeg:50"):  # the baseline of each view is the first variant's
+        bases = [r for r in result.rows if r.view == view and r.vs_baseline is None]
+        assert [(r.features, r.head, r.train) for r in bases] == [(["a"], "logistic", ["progan"])]
+    singles = [r for r in result.rows if r.vs_best_single is None]
+    assert len(singles) == 16  # of each variant and view
+    assert {r.features[0] for r in singles} == {"a"}
+    assert any("those of the first variant: head logistic" in note for note in result.notes)
+    assert len(result.contributions) == 2
+    assert sorted(varied(result)) == ["head", "train", "train_views", "view"]
+    table = subset_table(result)
+    assert [c.label for c in table.columns][1:5] == [
+        "Trained on", "Views in training", "Head", "Tested on"
+    ]  # fmt: skip
+    assert "; head " in ablation_finding(result)
+
+
+def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifest, Path]) -> None:
+    base = ("ablate", "--features", "a", "--cache", toy[1], "--json")
+    joined = featcache(*base, "--train", "progan,biggan").json
+    assert [row["train"] for row in joined["rows"]] == [["biggan", "progan"]]
+    apart = featcache(
+        *base, "--train", "progan", "--train", "biggan", "--head", "logistic,ridge",
+        "--test-view", "clean,jpeg:50",
+    )  # fmt: skip
+    assert apart.code == 0, apart.err
+    told = {(row["train"][0], row["head"], row["view"]) for row in apart.json["rows"]}
+    assert len(told) == len(apart.json["rows"]) == 8
+    shown = featcache(*base[:-1], "--train", "progan", "--train", "biggan").out
+    assert "a biggan 1" in " ".join(shown.split())
+    assert featcache(*base, "--head", "logistic,rigde").code == 2

@@ -113,12 +113,17 @@ def write_ablation_csv(result: AblationResult, path: Path) -> Path:
     Path
         The file, absolute.
     """
-    rows = [
-        ["+".join(row.features), row.n_features, row.C, *_flat(_values(row)), *_p_values(row)]
-        for row in result.rows
-    ]
-    header = ["features", "n_features", "C", *_with_ends(*METRICS), "p_best_single", "p_baseline"]
+    rows = [[*_about(row), *_flat(_values(row)), *_p_values(row)] for row in result.rows]
+    header = [*_ABOUT, *_with_ends(*METRICS), "p_best_single", "p_baseline"]
     return _write(path, [header, *rows])
+
+
+_ABOUT = ("features", "n_features", "C", "head", "train", "train_views", "view")
+
+
+def _about(row: AblationRow) -> list[Any]:
+    joined = ["+".join(each) for each in (row.features, row.train, row.train_views)]
+    return [joined[0], row.n_features, row.C, row.head, joined[1], joined[2], row.view]
 
 
 def _values(row: AblationRow) -> Iterator[Any]:

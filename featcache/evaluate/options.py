@@ -91,7 +91,14 @@ class AblateOptions:
     Parameters
     ----------
     probe : ProbeOptions
-        All features of the ablation, and everything that holds for every row.
+        All features of the ablation, and everything that holds for every row. Every test view has rows of
+        its own, of the same heads.
+    heads : list of str
+        Rows for each of these heads; empty means the probe's.
+    train_sets : list of list of str
+        Rows for each of these training sets (generators); empty means the probe's.
+    train_views : list of list of str
+        Rows for each of these sets of views in training; empty means the probe's.
     subsets : list of list of str
         Feature sets to fit; empty means all non-empty subsets.
     baseline : list of str
@@ -103,6 +110,9 @@ class AblateOptions:
     """
 
     probe: ProbeOptions
+    heads: list[str] = field(default_factory=list)
+    train_sets: list[list[str]] = field(default_factory=list)
+    train_views: list[list[str]] = field(default_factory=list)
     subsets: list[list[str]] = field(default_factory=list)
     baseline: list[str] = field(default_factory=list)
     sort: str = "mAP"

@@ -8,6 +8,13 @@ from featcache.reports.tables import Cell, Column, Section, Table, TableRow
 from featcache.reports.words import SIGNIFICANT, Estimate, visible
 from featcache.results import AblationResult, AblationRow, Comparison
 
+_VARIED = {
+    "train": "Trained on",
+    "train_views": "Views in training",
+    "head": "Head",
+    "view": "Tested on",
+}
+
 
 def ablation_tables(result: AblationResult) -> tuple[Table, ...]:
     """Return the tables that an ablation has data for."""
@@ -24,10 +31,9 @@ def subset_table(result: AblationResult) -> Table:
     Bold, and marked, is a mean that differs significantly from the best single feature's, upwards.
     """
     names = list(dict.fromkeys(name for row in result.rows for name in row.generators))
-    several = len({tuple(row.train) for row in result.rows}) > 1
     columns = (
         Column(key="name", label="Features"),
-        *((Column(key="train", label="Trained on"),) if several else ()),
+        *(Column(key=key, label=label) for key, label in varied(result).items()),
         Column(key="n_features", label="D", kind="count"),
         Column(key="C", label="C", kind="number"),
         Column(key="mAP", label="mAP", kind="percent"),
@@ -45,6 +51,22 @@ def subset_table(result: AblationResult) -> Table:
         note=f"Bold: better than the best single feature, p < {SIGNIFICANT} after Holm's correction "
         "for all rows. The difference is paired over the same resampled photographs.",
     )
+
+
+def varied(result: AblationResult) -> dict[str, str]:
+    """Return the columns that tell variants apart, by key: only those in which rows differ."""
+    shown = [variant(row) for row in result.rows]
+    return {key: label for key, label in _VARIED.items() if len({row[key] for row in shown}) > 1}
+
+
+def variant(row: AblationRow) -> dict[str, str]:
+    """Return a row's training set, views and head in words."""
+    return {
+        "train": ", ".join(map(visible, row.train)),
+        "train_views": ", ".join(row.train_views),
+        "head": row.head,
+        "view": row.view,
+    }
 
 
 def contribution_table(result: AblationResult) -> Table | None:
@@ -108,7 +130,7 @@ def significant(comparison: Comparison | None) -> bool:
 def _row(row: AblationRow) -> TableRow:
     cells: dict[str, Cell] = {
         "name": _join(row.features) + ("" if row.fusion == "concat" else f" ({row.fusion})"),
-        "train": ", ".join(map(visible, row.train)),
+        **variant(row),
         "n_features": row.n_features,
         "C": row.C,
         "mAP": Estimate.of(row.mAP, row.mAP_ci),

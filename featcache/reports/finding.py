@@ -5,8 +5,9 @@ from __future__ import annotations
 from statistics import fmean
 
 from featcache.datasets.groups import CONTROL_PREFIX
+from featcache.reports.ablation_tables import variant, varied
 from featcache.reports.words import SIGNIFICANT, Estimate, fraction, join, visible
-from featcache.results import AblationResult, EvalResult, GeneratorResult
+from featcache.results import AblationResult, AblationRow, EvalResult, GeneratorResult
 
 _MOST_NAMES = 3
 """More controls than this are given as a range, so that the sentence stays one."""
@@ -88,21 +89,30 @@ def _estimate(found: GeneratorResult) -> str:
     return Estimate.of(found.ap, found.ap_ci).fraction
 
 
+def _variant(result: AblationResult, row: AblationRow) -> str:
+    """Return what else a row is but a feature set, where rows differ in it."""
+    words = variant(row)
+    told = [f"{label.lower()} {words[key]}" for key, label in varied(result).items()]
+    return f" ({'; '.join(told)})" if told else ""
+
+
 def ablation_finding(result: AblationResult) -> str:
     """Return one sentence: the best feature set, how good, and whether it beats the best single one."""
     if not result.rows:
         return "No feature set was fitted."
     best = result.rows[0]
-    name = " + ".join(map(visible, best.features))
+    name = " + ".join(map(visible, best.features)) + _variant(result, best)
     mean = Estimate.of(best.mAP, best.mAP_ci).fraction
-    single = " + ".join(map(visible, result.best_single))
     found = best.vs_best_single
+    several = bool(varied(result))
+    what = f"{len(result.rows)} {'rows' if several else 'feature sets'}"
     if found is None:
-        return f"{name} is the best of {len(result.rows)} feature sets, with mAP {mean}."
+        return f"{name} is the best of {what}, with mAP {mean}."
+    single = " + ".join(map(visible, found.other))
     beyond = "more" if found.difference > 0 else "less"
     sure = "significant" if found.p_holm < SIGNIFICANT else "not significant"
     return (
-        f"{name} is the best of {len(result.rows)} feature sets, with mAP {mean}: "
+        f"{name} is the best of {what}, with mAP {mean}: "
         f"{abs(found.difference):.3f} {beyond} than {single}, the best single feature, {sure} "
         f"(p = {found.p_holm:.3f}, corrected)."
     )

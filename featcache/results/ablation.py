@@ -31,8 +31,13 @@ class AblationRow:
         Every metric's mean over generators.
     generators : dict of str to dict of str to float
         Every metric per generator.
+    head : str
+    train_views : list of str
+    view : str
+        Of the test samples.
     vs_best_single, vs_baseline : Comparison or None
-        None for the partner itself.
+        None for the partner itself. The best single feature is the one of the same training set, head and
+        view, the baseline that of the first on the same view.
     by_C : dict of str to dict of str to float
         ``mAP`` and ``mean_acc`` at each C of the grid, for the curve; not used to choose.
     """
@@ -42,6 +47,9 @@ class AblationRow:
     C: Number
     train: list[str]
     fusion: str = "concat"
+    head: str = "logistic"
+    train_views: list[str] = field(default_factory=lambda: ["clean"])
+    view: str = "clean"
     mAP: Number
     mean_acc: Number
     mAP_ci: Interval
@@ -84,7 +92,7 @@ class AblationResult:
         Linear CKA between the features on the training samples.
     best_single, baseline : list of str
         The feature sets that rows are compared with; ``best_single`` is chosen on validation data
-        where there are any.
+        where there are any (with several heads, training sets or views: the first one's).
     groups : dict of str to str
         Family of each generator.
     """
