@@ -118,7 +118,7 @@ def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> 
     from featcache.evaluate import ProbeOptions
     from featcache.settings import split_all
 
-    values = parse_C(heads.C) if heads.C is not None else [settings.C]
+    values = parse_C(str(settings.C) if heads.C is None else heads.C)
     features = settings.features or settings.backbone
     return ProbeOptions(
         features=features,

@@ -39,7 +39,7 @@ def demo(
                 "cache": str(run.cache),
                 "report": str(run.report),
                 "scores": str(run.scores),
-                "n_forwarded": run.extraction.n_forwarded,
+                "n_forwarded": run.n_forwarded,
             }
         )
     else:
@@ -47,4 +47,4 @@ def demo(
         out.print_rich(
             f"Images   {run.tree.root}", f"Scores   {run.scores}", f"Report   {run.report}"
         )
-    return REJECTS if run.extraction.rejects else 0
+    return REJECTS if any(one.rejects for one in run.extractions) else 0

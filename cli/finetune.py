@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featcache.finetune import FinetuneOptions, FinetuneResult, Forecast
     from featcache.settings import Settings
 
-SETTINGS = ("train", "C", "preset", "precision", "device", "workers", "shard_rows")
+SETTINGS = ("train", "preset", "precision", "device", "workers", "shard_rows")
 """Settings that go into the options under their own names."""
 
 
@@ -111,6 +111,7 @@ def finetune(
     options = FinetuneOptions(
         backbone=name,
         weights=parse_weights(weights or (), [name]),
+        C=1.0 if settings.C == "grid" else settings.C,  # it chooses an epoch, not C
         **vars(recipe),
         **{setting: getattr(settings, setting) for setting in SETTINGS},
     )

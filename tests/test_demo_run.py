@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def check_sections(page: str) -> None:
+    """The report has every section for which the demo has data."""
+    headings = re.findall(r"<h([23])[^>]*>([^<]*)<", page)
+    parts = [heading for level, heading in headings if level == "2"]
+    lite = "efficientnet-lite0"
+    assert parts[:2] == [
+        f"Probe on {lite}",
+        f"Ablation of {lite}, {lite}@layer2 and {lite}@layer5",
+    ]
+    assert {"Spectra", f"The feature space of {lite}", "Command"} < set(parts)
+    sections = {heading for level, heading in headings if level == "3"}
+    assert sections >= {"Results", "Average precision", "Test sets one by one", "Robustness",
+                        "Can the probabilities be believed?", "The choice of C", "Worst mistakes",
+                        "Run card"}  # fmt: skip
+    for table in ("generators", "views", "C", "ablation", "contributions", "reliability", "audit"):
+        assert f"table-{table}" in page, table
+
+
 def test_demo_twice(featcache: Call, photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the viz extra is not installed")
     out = tmp_path / "out"
@@ -52,8 +71,11 @@ def test_demo_twice(featcache: Call, photos: Path, tmp_path: Path) -> None:
     assert set(result["controls"]) == {"control-bicubic"}
     assert result["generators"]["cyclegan"]["n_sources"] == 3
     n_crops = len(list((out / "data").rglob("cyclegan/0_real/*.jpg")))
-    assert result["n_forwarded"] == n_crops * 4  # each real once, though it stands in three folders
-    assert Path(result["report"]).is_file()
+    n_tested = len(list((out / "data" / "test").rglob("cyclegan/0_real/*.jpg")))
+    # Each real once, though it stands in three folders; the test images in two further views.
+    assert result["n_forwarded"] == (n_crops + 2 * n_tested) * 4
+    assert set(result["views"]) == {"jpeg:75", "blur:1"}
+    check_sections(Path(result["report"]).read_text("utf-8"))
     second = featcache("demo", "--out", out, "--photos", photos, "--json")
     assert second.json["n_forwarded"] == 0
     assert second.json["generators"] == result["generators"]
@@ -65,5 +87,6 @@ def test_the_demos_folder_works_with_the_ordinary_commands(
     out = tmp_path / "out"
     expected = featcache("demo", "--out", out, "--photos", photos, "--json").json
     monkeypatch.chdir(out)
-    assert featcache("extract", "--json").json["backbones"][0]["n_forwarded"] == 0
+    extracted = featcache("extract", "--json").json["backbones"]
+    assert [each["n_forwarded"] for each in extracted] == [0, 0, 0]
     assert featcache("probe", "--json").json["generators"] == expected["generators"]

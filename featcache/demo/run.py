@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.audit import AuditOptions, audit
-from featcache.backbones import BACKBONES
+from featcache.backbones import resolve_all
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
 from featcache.datasets.scan import dataset_name
 from featcache.demo.build import DemoTree, build_tree
 from featcache.embed import EmbedOptions, embed
 from featcache.embed.spectra import spectra
-from featcache.evaluate import ProbeOptions, evaluate
+from featcache.evaluate import (
+    GRID,
+    AblateOptions,
+    ProbeOptions,
+    ablate,
+    run_probe,
+    save_result,
+)
 from featcache.extract import ExtractOptions, ExtractSummary, extract
 from featcache.files import write_atomic
 from featcache.reports import write_report
 from featcache.reports.exhibits import map_exhibit, spectra_exhibit
 from featcache.reports.scores import write_scores
 from featcache.reports.tables import Exhibit
-from featcache.results import EvalResult
+from featcache.results import AblationResult, EvalResult
 
 BACKBONE = "efficientnet-lite0"
+TAPS = [f"{BACKBONE}@layer2", f"{BACKBONE}@layer5"]
+"""Earlier places of the same network, for the ablation: they cost no forward pass of their own."""
+
+VIEWS = ["jpeg:75", "blur:1"]
+"""How the test images are seen besides as they are; a forward pass for each."""
+
 TRAIN = "cyclegan"
+WANTED = {"preset": "univfd"}
 
 SOURCE_PATTERN = r"([^/\\]+)__[^/\\]+$"
 """The photograph is what stands before the double underscore of a file name."""
@@ -32,14 +46,20 @@ SOURCE_PATTERN = r"([^/\\]+)__[^/\\]+$"
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What the demo made, and where."""
+    """What the demo made, and where; ``extractions`` are one for each feature and view."""
 
     tree: DemoTree
     cache: Path
-    extraction: ExtractSummary
+    extractions: list[ExtractSummary]
     result: EvalResult
+    ablation: AblationResult
     report: Path
     scores: Path
+
+    @property
+    def n_forwarded(self) -> int:
+        """Images that went through the network in this run, once for each view."""
+        return sum(one.n_forwarded for one in self.extractions if one.backbone == BACKBONE)
 
 
 def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None) -> DemoRun:
@@ -65,34 +85,58 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     scan_into(store_path, tree.root, ScanOptions(source_pattern=SOURCE_PATTERN))
     manifest = load_manifests(store_path, [dataset_name(tree.root.resolve())])
     store = FeatureStore(store_path)
-    (extraction,) = extract(manifest, [BACKBONES.get(BACKBONE)], store, ExtractOptions())
-    options = ProbeOptions(features=[BACKBONE], train=[TRAIN], wanted={"preset": "univfd"})
-    result, scores = evaluate(manifest, store, options)
+    extractions = _extract(manifest, store)
+    ablation = _ablate(manifest, store)
+    options = replace(_options([BACKBONE]), test_views=["clean", *VIEWS])
+    probed = run_probe(manifest, store, options)
+    save_result(store_path, probed.result, probed.scores, probed.head)
     checked = audit(manifest, AuditOptions())
     checked.write(store_path / "audit.json")
     return DemoRun(
         tree=tree,
         cache=store_path,
-        extraction=extraction,
-        result=result,
+        extractions=extractions,
+        result=probed.result,
+        ablation=ablation,
         report=write_report(
-            result,
-            scores,
+            probed.result,
+            probed.scores,
             out / "report.html",
             title="featcache demo",
             command="featcache demo",
+            ablation=ablation,
             audit=checked,
             exhibits=_exhibits(manifest, store),
         ),
-        scores=write_scores(scores, out / "scores.csv"),
+        scores=write_scores(probed.scores, out / "scores.csv"),
     )
+
+
+def _extract(manifest: Manifest, store: FeatureStore) -> list[ExtractSummary]:
+    """Make all features of the images as they are, and one of the test images in further views."""
+    specs = resolve_all([BACKBONE, *TAPS])
+    tested = manifest.where(lambda sample: sample.split == "test")
+    further = ExtractOptions(views=tuple(VIEWS))
+    return [
+        *extract(manifest, specs, store, ExtractOptions()),
+        *extract(tested, specs[:1], store, further),
+    ]
+
+
+def _ablate(manifest: Manifest, store: FeatureStore) -> AblationResult:
+    """Compare the places of the network, keep the result, and read it in the next run."""
+    ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, *TAPS])))
+    save_result(store.root, ablation)
+    return ablation
+
+
+def _options(features: list[str]) -> ProbeOptions:
+    return ProbeOptions(features=features, train=[TRAIN], grid=list(GRID), wanted=WANTED)
 
 
 def _exhibits(manifest: Manifest, store: FeatureStore) -> list[Exhibit]:
     """Draw the feature space and the spectra; UMAP, which takes longer, is for ``featcache embed``."""
-    options = EmbedOptions(
-        features=[BACKBONE], methods=("pca", "probe"), wanted={"preset": "univfd"}
-    )
+    options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=WANTED)
     return [map_exhibit(embed(manifest, store, options)), spectra_exhibit(spectra(manifest))]
 
 
@@ -101,9 +145,10 @@ def _write_settings(out: Path, cache: Path) -> None:
     lines = {
         "cache": str(cache),
         "data": ["data"],
-        "backbone": [BACKBONE],
+        "backbone": [BACKBONE, *TAPS],
         "features": [BACKBONE],
         "train": [TRAIN],
+        "C": "grid",
         "source_pattern": SOURCE_PATTERN,
     }
     # A JSON string or list of strings is also TOML.
