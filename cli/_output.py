@@ -50,6 +50,13 @@ def print_rich(*renderables: RenderableType) -> None:
         console.print(renderable)
 
 
+def print_lines(*lines: str) -> None:
+    """Print plain sentences, wrapped to the terminal."""
+    from rich.text import Text
+
+    print_rich(*(Text(printable(line)) for line in lines))
+
+
 def print_table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:
     """Print a plain table; ``right`` names the columns of numbers."""
     from rich.table import Table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.files import printable
 
 if TYPE_CHECKING:
     from featcache.detect import Detector, Verdict
@@ -98,18 +96,35 @@ def _show(verdicts: list[Verdict], json: bool) -> None:
     if not verdicts:
         return
     several = len({verdict.head for verdict in verdicts}) > 1
-    columns = ["image", *(["head"] if several else []), "verdict", "score", "probability"]
-    columns += ["threshold", "like training data"]
-    rows = [[v.path, *([v.head] if several else []), *_cells(v)] for v in verdicts if not v.problem]
-    if rows:
-        out.print_table(columns, rows, right={"score", "probability", "threshold"})
-    for verdict in verdicts:
-        if verdict.problem:
-            sys.stderr.write(printable(f"{verdict.path}: {verdict.problem}") + "\n")
+    columns = ["verdict", "score", "probability", "known", *(["head"] if several else []), "image"]
+    rows = [_row(verdict, several) for verdict in verdicts]
+    out.print_table(columns, rows, right={"score", "probability", "known"})
+    out.print_lines("", *_footnotes(verdicts))
 
 
-def _cells(verdict: Verdict) -> list[str]:
+def _row(verdict: Verdict, several: bool) -> list[str]:
+    """Return the cells; the image stands last, where a long path or a reason may wrap."""
     from featcache.reports.words import fraction
 
-    numbers = [fraction(verdict.score), fraction(verdict.probability), f"{verdict.threshold:g}"]
-    return [verdict.verdict, *numbers, verdict.familiarity]
+    head = [verdict.head] if several else []
+    if verdict.problem:
+        return ["-", "-", "-", "-", *head, f"{verdict.path}: {verdict.problem}"]
+    numbers = [fraction(verdict.score), fraction(verdict.probability), verdict.known]
+    return [verdict.verdict, *numbers, *head, verdict.path]
+
+
+def _footnotes(verdicts: list[Verdict]) -> list[str]:
+    scored = [verdict for verdict in verdicts if not verdict.problem]
+    if not scored:
+        return []
+    thresholds = {verdict.head: verdict.threshold for verdict in scored}
+    if len(set(thresholds.values())) == 1:
+        called = f"Fake: score above {scored[0].threshold:g}."
+    else:
+        called = ", ".join(f"{value:g} with {head}" for head, value in thresholds.items())
+        called = f"Fake: score above {called}."
+    known = (
+        "Known: share of held-out training images that lie at least as far out; NO: under 1 %, "
+        "do not rely on the verdict."
+    )
+    return [f"{called} {known}"]

@@ -19,6 +19,7 @@ from featcache.evaluate.field import held_out_logits
 from featcache.probes.calibration import fit_platt
 from featcache.probes.heads import load_head
 from featcache.probes.spread import Spread
+from featcache.reports.words import fraction
 from featcache.testing import make_images
 
 
@@ -83,8 +84,31 @@ def test_command_prints_table_and_json_and_writes_csv(
     assert row["path"] == str(image)
     assert row["verdict"] in ("fake", "real")
     assert float(next(csv.DictReader(table.read_text().splitlines()))["score"]) == row["score"]
-    shown = featcache("score", image, "--head", trained[0], "-q")
-    assert row["verdict"] in shown.out
+
+
+def test_table_reads_well_at_80_columns(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    good = min((extracted[0] / "test").rglob("*.png"))
+    Path("photos").mkdir()
+    Path("photos/IMG_20260101_120000.png").write_bytes(good.read_bytes())
+    Path("photos/broken.jpg").write_text("no picture")
+    ran = featcache("score", "photos", "--head", trained[0], "-q")
+    (verdict,) = (v for v in Detector(trained[0])("photos") if not v.problem)
+    header, scored, broken, *_ = ran.out.splitlines()
+    assert header.split() == ["verdict", "score", "probability", "known", "image"]
+    assert scored.split()[:2] == [verdict.verdict, fraction(verdict.score)]
+    assert scored.endswith("  photos/IMG_20260101_120000.png")
+    assert broken.split()[:5] == ["-", "-", "-", "-", "photos/broken.jpg:"]
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "Fake: score above 0.5." in ran.out
+    assert ran.code == 6
 
 
 def test_bad_image_is_a_row_with_its_reason_and_exit_6(

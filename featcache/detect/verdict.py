@@ -70,6 +70,13 @@ class Verdict:
             return "NO: do not rely on it"
         return f"yes, {100 * self.typicality:.0f} % lie farther out"
 
+    @property
+    def known(self) -> str:
+        """The same for a table: the share, NO where it is outside, a dash where the head does not know."""
+        if math.isnan(self.typicality):
+            return "-"
+        return "NO" if self.outside else f"{100 * self.typicality:.0f} %"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as a plain dict."""
         return asdict(self)
