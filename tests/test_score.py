@@ -101,7 +101,7 @@ def test_table_reads_well_at_80_columns(
     Path("photos/broken.jpg").write_text("no picture")
     ran = featcache("score", "photos", "--head", trained[0], "-q")
     (verdict,) = (v for v in Detector(trained[0])("photos") if not v.problem)
-    header, scored, broken, *_ = ran.out.splitlines()
+    header, scored, broken, *_ = (line.rstrip() for line in ran.out.splitlines())
     assert header.split() == ["verdict", "score", "probability", "known", "image"]
     assert scored.split()[:2] == [verdict.verdict, fraction(verdict.score)]
     assert scored.endswith("  photos/IMG_20260101_120000.png")

@@ -14,21 +14,26 @@ from featcache.datasets.scan import dataset_name
 from featcache.demo.build import DemoTree, build_tree
 from featcache.embed import EmbedOptions, embed
 from featcache.embed.spectra import spectra
+from featcache.errors import DataError
 from featcache.evaluate import (
     GRID,
     AblateOptions,
     ProbeOptions,
     ablate,
+    load_result,
+    load_scores,
+    result_folder,
     run_probe,
     save_result,
 )
+from featcache.evaluate.study import prepare
 from featcache.extract import ExtractOptions, ExtractSummary, extract
 from featcache.files import write_atomic
 from featcache.reports import write_report
 from featcache.reports.exhibits import map_exhibit, spectra_exhibit
 from featcache.reports.scores import write_scores
 from featcache.reports.tables import Exhibit
-from featcache.results import AblationResult, EvalResult
+from featcache.results import AblationResult, EvalResult, Scores
 
 BACKBONE = "efficientnet-lite0"
 TAPS = [f"{BACKBONE}@layer2", f"{BACKBONE}@layer5"]
@@ -87,20 +92,18 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     store = FeatureStore(store_path)
     extractions = _extract(manifest, store)
     ablation = _ablate(manifest, store)
-    options = replace(_options([BACKBONE]), test_views=["clean", *VIEWS])
-    probed = run_probe(manifest, store, options)
-    save_result(store_path, probed.result, probed.scores, probed.head)
+    result, scores = _probe(manifest, store)
     checked = audit(manifest, AuditOptions())
     checked.write(store_path / "audit.json")
     return DemoRun(
         tree=tree,
         cache=store_path,
         extractions=extractions,
-        result=probed.result,
+        result=result,
         ablation=ablation,
         report=write_report(
-            probed.result,
-            probed.scores,
+            result,
+            scores,
             out / "report.html",
             title="featcache demo",
             command="featcache demo",
@@ -108,7 +111,7 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
             audit=checked,
             exhibits=_exhibits(manifest, store),
         ),
-        scores=write_scores(probed.scores, out / "scores.csv"),
+        scores=write_scores(scores, out / "scores.csv"),
     )
 
 
@@ -128,6 +131,29 @@ def _ablate(manifest: Manifest, store: FeatureStore) -> AblationResult:
     ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, *TAPS])))
     save_result(store.root, ablation)
     return ablation
+
+
+def _probe(manifest: Manifest, store: FeatureStore) -> tuple[EvalResult, Scores]:
+    """Choose C, fit and judge, and keep the result; read it where it is of these very files."""
+    options = replace(_options([BACKBONE]), test_views=["clean", *VIEWS])
+    folder = result_folder(store.root, prepare(manifest, store, options).digest())
+    if (saved := _saved(folder, manifest)) is not None:
+        return saved
+    probed = run_probe(manifest, store, options)
+    save_result(store.root, probed.result, probed.scores, probed.head)
+    return probed.result, probed.scores
+
+
+def _saved(folder: Path, manifest: Manifest) -> tuple[EvalResult, Scores] | None:
+    """Return a kept probe; None where there is none, it is damaged, or its files have been moved."""
+    if not folder.exists():
+        return None
+    try:
+        result, scores = load_result(folder), load_scores(folder)
+    except DataError:
+        return None
+    here = {sample.path for sample in manifest}.issuperset(scores.path.tolist())
+    return (result, scores) if isinstance(result, EvalResult) and here else None
 
 
 def _options(features: list[str]) -> ProbeOptions:

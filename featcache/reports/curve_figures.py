@@ -74,6 +74,9 @@ def path_figure(path: Sequence[PathPoint], metric: str, prefix: str) -> str:
             axes.plot(point.C, 100 * point.score, "o", color=color, markersize=5, gid=f"c{i}")
             tips[f"c{i}"] = f"C = {point.C:g}: {error.short}{', chosen' if point.chosen else ''}"
         axes.set_xscale("log")
+        # The log scale's own labels are formulas, which the page's text cannot show.
+        axes.set_xticks([p.C for p in path], [f"{p.C:g}" for p in path])
+        axes.minorticks_off()
         axes.set_xlabel("C (chosen: red)")
         axes.set_ylabel(f"validation {metric} (%)")
         axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
