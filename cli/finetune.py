@@ -111,7 +111,7 @@ def finetune(
     options = FinetuneOptions(
         backbone=name,
         weights=parse_weights(weights or (), [name]),
-        C=1.0 if settings.C == "grid" else settings.C,  # it chooses an epoch, not C
+        C=1.0 if isinstance(settings.C, str) else settings.C,  # it chooses an epoch, not C
         **vars(recipe),
         **{setting: getattr(settings, setting) for setting in SETTINGS},
     )

@@ -75,8 +75,9 @@ class Settings(BaseSettings):
         Worker processes of the Ray engine; 0 means one per GPU, or what fits the cores.
     shard_rows : int in [1, 4096]
         Images per shard: what a killed run may lose.
-    C : float > 0, or "grid"
-        Inverse strength of the probe's penalty; ``"grid"`` chooses it on validation data.
+    C : float > 0 or str
+        Inverse strength of the probe's penalty; ``"grid"`` and lists (``"0.01,1"``) are chosen from on
+        validation data.
     source_pattern : str
         Regular expression whose first group is the photograph that a file comes from.
     weights : dict of str to Path
@@ -119,7 +120,9 @@ class Settings(BaseSettings):
     address: str = ""
     processes: Annotated[int, Field(ge=0)] = 0
     shard_rows: Annotated[int, Field(ge=1, le=4096)] = 1024
-    C: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["grid"] = 1.0
+    C: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | str, Field(union_mode="left_to_right")
+    ] = 1.0
     source_pattern: str = ""
     weights: Annotated[dict[str, Path], NoDecode] = {}
     weights_variable: Names = []

@@ -35,6 +35,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "featcache.demo.build.build_tree.__kwdefaults__", {"photos": None, "n_reals": 24}
     )
+    monkeypatch.setattr("featcache.demo.run.GRID", [1e-4, 1e-2])
     folder = tmp_path / "photos"
     folder.mkdir()
     for i, image in enumerate(make_images(6, seed=1, size=400)):
@@ -49,7 +50,7 @@ def check_sections(page: str) -> None:
     lite = "efficientnet-lite0"
     assert parts[:2] == [
         f"Probe on {lite}",
-        f"Ablation of {lite}, {lite}@layer2 and {lite}@layer5",
+        f"Ablation of {lite} and {lite}@layer5",
     ]
     assert {"Spectra", f"The feature space of {lite}", "Command"} < set(parts)
     sections = {heading for level, heading in headings if level == "3"}
@@ -60,7 +61,9 @@ def check_sections(page: str) -> None:
         assert f"table-{table}" in page, table
 
 
-def test_demo_twice(featcache: Call, photos: Path, tmp_path: Path) -> None:
+def test_demo_twice_and_then_the_ordinary_commands(
+    featcache: Call, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib", reason="the viz extra is not installed")
     out = tmp_path / "out"
     first = featcache("demo", "--out", out, "--photos", photos, "--json")
@@ -80,13 +83,16 @@ def test_demo_twice(featcache: Call, photos: Path, tmp_path: Path) -> None:
     assert second.json["n_forwarded"] == 0
     assert second.json["generators"] == result["generators"]
 
+    check_ordinary_commands(featcache, out, result, monkeypatch)
 
-def test_the_demos_folder_works_with_the_ordinary_commands(
-    featcache: Call, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+
+def check_ordinary_commands(
+    featcache: Call, out: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    expected = featcache("demo", "--out", out, "--photos", photos, "--json").json
+    """In the demo's folder they need no flags, and find the same."""
     monkeypatch.chdir(out)
     extracted = featcache("extract", "--json").json["backbones"]
-    assert [each["n_forwarded"] for each in extracted] == [0, 0, 0]
-    assert featcache("probe", "--json").json["generators"] == expected["generators"]
+    assert [each["n_forwarded"] for each in extracted] == [0, 0]
+    probed = featcache("probe", "--json").json
+    assert probed["C"] == expected["C"]
+    assert probed["generators"] == expected["generators"]

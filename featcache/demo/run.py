@@ -16,7 +16,6 @@ from featcache.embed import EmbedOptions, embed
 from featcache.embed.spectra import spectra
 from featcache.errors import DataError
 from featcache.evaluate import (
-    GRID,
     AblateOptions,
     ProbeOptions,
     ablate,
@@ -36,8 +35,11 @@ from featcache.reports.tables import Exhibit
 from featcache.results import AblationResult, EvalResult, Scores
 
 BACKBONE = "efficientnet-lite0"
-TAPS = [f"{BACKBONE}@layer2", f"{BACKBONE}@layer5"]
-"""Earlier places of the same network, for the ablation: they cost no forward pass of their own."""
+TAP = f"{BACKBONE}@layer5"
+"""An earlier place of the same network, for the ablation: it costs no forward pass of its own."""
+
+GRID = [1e-4, 1e-2, 1.0]
+"""Values of C to choose from: with more numbers per image than images each takes seconds."""
 
 VIEWS = ["jpeg:75", "blur:1"]
 """How the test images are seen besides as they are; a forward pass for each."""
@@ -117,7 +119,7 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
 
 def _extract(manifest: Manifest, store: FeatureStore) -> list[ExtractSummary]:
     """Make all features of the images as they are, and one of the test images in further views."""
-    specs = resolve_all([BACKBONE, *TAPS])
+    specs = resolve_all([BACKBONE, TAP])
     tested = manifest.where(lambda sample: sample.split == "test")
     further = ExtractOptions(views=tuple(VIEWS))
     return [
@@ -128,7 +130,7 @@ def _extract(manifest: Manifest, store: FeatureStore) -> list[ExtractSummary]:
 
 def _ablate(manifest: Manifest, store: FeatureStore) -> AblationResult:
     """Compare the places of the network, keep the result, and read it in the next run."""
-    ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, *TAPS])))
+    ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, TAP])))
     save_result(store.root, ablation)
     return ablation
 
@@ -171,10 +173,10 @@ def _write_settings(out: Path, cache: Path) -> None:
     lines = {
         "cache": str(cache),
         "data": ["data"],
-        "backbone": [BACKBONE, *TAPS],
+        "backbone": [BACKBONE, TAP],
         "features": [BACKBONE],
         "train": [TRAIN],
-        "C": "grid",
+        "C": ",".join(f"{C:g}" for C in GRID),
         "source_pattern": SOURCE_PATTERN,
     }
     # A JSON string or list of strings is also TOML.
