@@ -45,7 +45,7 @@ VIEWS = ["jpeg:75", "blur:1"]
 """How the test images are seen besides as they are; a forward pass for each."""
 
 TRAIN = "cyclegan"
-WANTED = {"preset": "univfd"}
+WANTED: dict[str, str | None] = {"preset": "univfd"}
 
 SOURCE_PATTERN = r"([^/\\]+)__[^/\\]+$"
 """The photograph is what stands before the double underscore of a file name."""
