@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +15,34 @@ from featcache.cli import _output as out
 from featcache.cli._grouping import grouped
 
 if TYPE_CHECKING:
+    from featcache.settings import Settings
     from featcache.studies.prepare import StudyOptions
     from featcache.studies.run import StudyRun
     from featcache.studies.schema import Study
 
 SHOWN_PLANS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a study is made of: images, weights, machines."""
+
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", metavar="DIR", help="Photographs, for studies that make images."),
+    ] = None
+    weights: opt.Weights = None
+    random_init: opt.RandomInit = None
+    max_per_class: Annotated[
+        int | None,
+        typer.Option(
+            "--max-per-class", min=1, help="A smaller study: so many images of each class."
+        ),
+    ] = None
+    layout: opt.Layout = None
+    source_pattern: opt.SourcePattern = None
+    device: Annotated[str | None, typer.Option("--device", help="[default: auto]")] = None
+    workers: opt.Workers = None
 
 
 @grouped
@@ -41,41 +65,20 @@ def run(
             help="In the place of the study's, the first for the first.",
         ),
     ] = None,
-    photos: Annotated[
-        Path | None,
-        typer.Option("--photos", metavar="DIR", help="Photographs, for studies that make images."),
-    ] = None,
-    weights: opt.Weights = None,
-    random_init: opt.RandomInit = None,
-    max_per_class: Annotated[
-        int | None,
-        typer.Option(
-            "--max-per-class", min=1, help="A smaller study: so many images of each class."
-        ),
-    ] = None,
     train: Annotated[
         list[str] | None,
         typer.Option("--train", metavar="GEN[,...]", help="In the place of the study's."),
     ] = None,
-    layout: opt.Layout = None,
-    source_pattern: opt.SourcePattern = None,
-    device: Annotated[str | None, typer.Option("--device", help="[default: auto]")] = None,
-    workers: opt.Workers = None,
+    material: Material,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and run nothing.")
     ] = False,
     talk: opt.Talk,
 ) -> int:
     """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
-    from featcache.backbones.weights import parse_weights
-    from featcache.cli._data import DEFAULT_ROOT
-    from featcache.cli.extract import SETTINGS
-    from featcache.datasets import ScanOptions
-    from featcache.extract import ExtractOptions
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
     from featcache.studies.plan import with_backbones, with_train
-    from featcache.studies.prepare import StudyOptions
 
     talk.start()
     plan = load_study(study)
@@ -86,19 +89,32 @@ def run(
     settings = load_settings(
         cache=cache,
         data=data,
-        device=device,
-        workers=workers,
-        layout=layout,
-        source_pattern=source_pattern,
+        device=material.device,
+        workers=material.workers,
+        layout=material.layout,
+        source_pattern=material.source_pattern,
     )
+    return _run(plan, _options(plan, settings, material, target), dry_run, talk.json)
+
+
+def _options(
+    plan: Study, settings: Settings, material: Material, target: Path | None
+) -> StudyOptions:
+    from featcache.backbones.weights import parse_weights
+    from featcache.cli._data import DEFAULT_ROOT
+    from featcache.cli.extract import SETTINGS
+    from featcache.datasets import ScanOptions
+    from featcache.extract import ExtractOptions
+    from featcache.studies.prepare import StudyOptions
+
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
-    options = StudyOptions(
+    return StudyOptions(
         out=target or Path(plan.name),
         cache=settings.cache,
         data=tuple(settings.data) or ((DEFAULT_ROOT,) if DEFAULT_ROOT.is_dir() else ()),
-        photos=photos,
-        weights=parse_weights(weights or [], plan.extract.backbones),
-        random_init=random_init,
+        photos=material.photos,
+        weights=parse_weights(material.weights or [], plan.extract.backbones),
+        random_init=material.random_init,
         scan=ScanOptions(
             layout=settings.layout,
             source_pattern=settings.source_pattern,
@@ -107,9 +123,8 @@ def run(
             workers=settings.workers,
         ),
         extract=ExtractOptions(**chosen),
-        max_per_class=max_per_class,
+        max_per_class=material.max_per_class,
     )
-    return _run(plan, options, dry_run, talk.json)
 
 
 def _run(plan: Study, options: StudyOptions, dry_run: bool, json: bool) -> int:

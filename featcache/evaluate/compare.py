@@ -78,17 +78,13 @@ def compare(
     trained : sequence of str
         Generators that either run was trained on.
     other : sequence of str
-        What the second run is called, e.g. its features.
+        What the second run is called.
     n_resamples, seed : int
         Of the bootstrap.
     thresholds, val_thresholds : (float, float)
-        Of the first and the second run, for accuracies.
+        Of the two runs, for accuracies.
     prior : float in (0, 1)
         For ``ap_prior``.
-
-    Returns
-    -------
-    RunComparison
 
     Raises
     ------
@@ -101,27 +97,47 @@ def compare(
         raise unknown_name("metric", metric, list(METRICS))
     a, b, notes = _matched(scores_a, scores_b, groups)
     rows, left = _rows(a, groups)
-    ranked = {
-        (run, name): Sorted.of(one.label[at], one.score[at], thresholds[run], val_thresholds[run])
-        for run, one in enumerate((a, b))
-        for name, at in rows.items()
-    }
+    ranked = _ranked((a, b), rows, thresholds, val_thresholds)
     unit_of = units_of(a)
     sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
     resamples = resamples_of(a, unit_of, n_resamples, seed)
     draws = bootstrap(ranked, sources, resamples, (metric,), prior)
-    points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
-    found = _Differences(
-        points={name: points[0, name] - points[1, name] for name in rows},
-        draws={name: draws[0, name][metric] - draws[1, name][metric] for name in rows},
-        metric=metric,
-        other=list(other),
-    )
+    found = _differences(ranked, draws, metric, prior, list(other))
     each = {name: found.mean([name]) for name in rows}
     if metric == "auroc":
         each = {name: _delong(each[name], a, b, at, unit_of) for name, at in rows.items()}
     gathered = _gather(found, each, groups, trained)
     return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
+
+
+def _ranked(
+    runs: tuple[Scores, Scores],
+    rows: Mapping[str, NDArray[np.intp]],
+    thresholds: tuple[float, float],
+    val_thresholds: tuple[float, float],
+) -> dict[tuple[int, str], Sorted]:
+    return {
+        (run, name): Sorted.of(one.label[at], one.score[at], thresholds[run], val_thresholds[run])
+        for run, one in enumerate(runs)
+        for name, at in rows.items()
+    }
+
+
+def _differences(
+    ranked: Mapping[tuple[int, str], Sorted],
+    draws: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
+    metric: str,
+    prior: float,
+    other: list[str],
+) -> _Differences:
+    points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
+    names = [name for run, name in ranked if run == 0]
+    return _Differences(
+        points={name: points[0, name] - points[1, name] for name in names},
+        draws={name: draws[0, name][metric] - draws[1, name][metric] for name in names},
+        metric=metric,
+        other=other,
+    )
 
 
 def _gather(

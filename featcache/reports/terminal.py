@@ -6,12 +6,20 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from featcache.reports.cells import full_text
+from featcache.reports.cells import full_text, value_text
 from featcache.reports.tables import Table
 
 
-def terminal_table(table: Table) -> RichTable:
-    """Return a table of a report, ready for ``rich.print``; what is bold there is bold here."""
+def terminal_table(table: Table, most: int | None = None) -> RichTable:
+    """Return a table of a report, ready for ``rich.print``; what is bold there is bold here.
+
+    Parameters
+    ----------
+    table : Table
+    most : int, optional
+        A table of more columns is shown without its intervals, which it has no room for.
+    """
+    words_of = value_text if most and len(table.columns) > most else full_text
     shown = RichTable(
         title=table.caption,
         title_justify="left",
@@ -32,7 +40,7 @@ def terminal_table(table: Table) -> RichTable:
             shown.add_row(
                 *(
                     Text(
-                        full_text(row.cells.get(column.key), column),
+                        words_of(row.cells.get(column.key), column),
                         "bold" if column.key in row.bold else "",
                     )
                     for column in table.columns
