@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow gpu-test bench check lint types layers wheel test-oldest release-check docs format clean
+.PHONY: help install demo test slow gpu-test bench fuzz check lint types layers wheel test-oldest release-check docs format clean
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,10 @@ gpu-test: install ## The tests that need a CUDA device
 
 bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, probing, metrics, store_read, crash, bit_flips)
 	$(BIN)/python -m benchmarks.$(NAME)
+
+fuzz: install ## A minute of fuzzing of everything that reads files from anybody (installs atheris)
+	$(BIN)/python -m pip install --quiet atheris
+	PYTHONSAFEPATH=1 $(BIN)/python benchmarks/fuzz_readers.py -max_total_time=60
 
 check: lint types layers ## Style, types and layers
 

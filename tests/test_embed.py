@@ -52,6 +52,14 @@ def test_one_class_of_few_gives_no_purity_by_its_size() -> None:
     assert knn_purity(features[rare], labels[rare], units[rare]) == pytest.approx(0.5, abs=0.08)
 
 
+def test_fewer_fakes_than_folds_still_give_a_ranking() -> None:
+    features, labels, units = blobs(100, 6.0)
+    few = (labels == 0) | (np.arange(100) < 6)  # three fakes, five folds
+    assert linear_auroc(features[few], labels[few], units[few]) > 0.9
+    one = (labels == 0) | (np.arange(100) < 2)
+    assert np.isnan(linear_auroc(features[one], labels[one], units[one]))
+
+
 def test_crops_of_one_photograph_do_not_count_as_neighbours() -> None:
     features, labels, _ = blobs(300, 0.0)
     twice, both = np.repeat(features, 2, axis=0), np.repeat(labels, 2)

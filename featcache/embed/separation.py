@@ -30,7 +30,7 @@ def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]
     Returns
     -------
     ndarray of shape (n_samples,), float32
-        NaN where there are too few photographs for folds.
+        NaN where there are too few photographs, or samples of a class, for folds.
 
     Notes
     -----
@@ -40,8 +40,8 @@ def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]
 
     scores = np.full(len(labels), np.nan, np.float32)
     n_units = len(set(units.tolist()))
-    n_folds = min(N_FOLDS, n_units)
-    if n_folds < 2 or len(set(labels.tolist())) < 2:
+    n_folds = min(N_FOLDS, n_units, int((labels == 0).sum()), int((labels == 1).sum()))
+    if n_folds < 2:
         return scores
     # Balancing folds of groups takes minutes for many groups, and is not needed where each has one sample.
     alone = n_units == len(units)

@@ -149,7 +149,7 @@ def _layers(study: StudyResult) -> str:
 def _finetune(study: StudyResult) -> str:
     clauses = []
     for run in study.runs:
-        if not run.run.head.startswith("fine-tuned"):
+        if not run.run.tuned:
             continue
         unseen, overall = (study.difference(run.name, over) for over in ("unseen", "all"))
         changes = [f"{_gain(d)} {words}" for d, words in (

@@ -9,6 +9,9 @@ from itertools import product
 from featcache.errors import SettingsError
 from featcache.studies.schema import Names, Study
 
+TUNED = "fine-tuned"
+"""How the heads of backbones that were trained further are called."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -30,6 +33,11 @@ class Run:
     head: str = "logistic"
     n_classes: int | None = None
     says_train: bool = False
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the backbone was trained too."""
+        return self.head.startswith(TUNED)
 
     @property
     def name(self) -> str:

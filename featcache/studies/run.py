@@ -210,7 +210,8 @@ def _lock(study: Study, prepared: Prepared, runs: list[RunResult]) -> Lock:
         study=digest_json(study.model_dump(mode="json")),
         samples=digest_samples(prepared.manifest),
         n_samples=len(prepared.manifest),
-        keys={f"{r.key.name} {r.key.settings}": dict(r.key.fields) for r in requests},
+        keys={f"{r.key.name} {r.key.settings}": dict(r.key.fields) for r in requests}
+        | {run.name: dict(run.result.keys[0]) for run in runs if run.run.tuned},
         results={run.name: run.result.digest for run in runs},
         versions={"featcache": __version__, **runs[0].result.versions},
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.evaluate import load_result
 from featcache.results import EvalResult
-from featcache.studies.plan import Run
+from featcache.studies.plan import TUNED, Run
 from featcache.studies.prepare import Prepared, StudyOptions
 from featcache.studies.result import RunResult
 
@@ -81,7 +81,7 @@ def _tuned(
 
 
 def _head(method: str) -> str:
-    return f"fine-tuned ({method})"
+    return f"{TUNED} ({method})"
 
 
 def _file_name(name: str) -> str:
