@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from featcache.detect import Detector
     from featcache.evaluate import AblateOptions, ProbeOptions, run_probe
     from featcache.evaluate.ablate import ablate
+    from featcache.evaluate.efficiency import efficiency
+    from featcache.evaluate.transfer import transfer
     from featcache.extract import ExtractOptions
     from featcache.extract import extract as extract_features
     from featcache.probes import LogisticProbe, SavedHead, load_head
@@ -35,6 +37,7 @@ _HOMES = {
     "SavedHead": "featcache.probes",
     "ScanOptions": "featcache.datasets",
     "ablate": "featcache.evaluate",
+    "efficiency": "featcache.evaluate",
     "extract_features": "featcache.extract",
     "load_backbone": "featcache.backbones",
     "load_head": "featcache.probes",
@@ -42,6 +45,7 @@ _HOMES = {
     "load_study": "featcache.studies",
     "run_probe": "featcache.evaluate",
     "scan_into": "featcache.datasets",
+    "transfer": "featcache.evaluate",
 }
 _NAMES = {"extract_features": "extract"}
 """Names that differ from those at home: a function cannot be called like a package beside it."""
@@ -59,6 +63,7 @@ __all__ = [
     "ScanOptions",
     "__version__",
     "ablate",
+    "efficiency",
     "extract_features",
     "load_backbone",
     "load_head",
@@ -66,6 +71,7 @@ __all__ = [
     "load_study",
     "run_probe",
     "scan_into",
+    "transfer",
 ]
 
 
