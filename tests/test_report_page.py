@@ -296,7 +296,8 @@ def test_bold_only_where_significant(tmp_path: Path, p: float, bold: bool) -> No
 def test_latex_compiles(report: Report, tmp_path: Path, booktabs: bool) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not on PATH (Debian: apt-get install texlive-latex-base)")
-    write_tables(report, tmp_path, ["latex"])
+    long = "Ablation of efficientnet-lite0 and efficientnet-lite0@layer5"
+    write_tables(replace(report, title=long), tmp_path, ["latex"])
     main = tmp_path / "latex" / "report.tex"
     if not booktabs:
         main.write_text(main.read_text("utf-8").replace("{booktabs.sty}", "{no-such.sty}"))

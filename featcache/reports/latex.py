@@ -64,7 +64,7 @@ def latex_table(name: str, table: Table) -> str:
 def latex_document(title: str, names: Sequence[str]) -> str:
     """Return a document that shows the tables of these names, to compile as it is."""
     inputs = "\n".join(rf"\input{{{name}.tex}}" "\n\\clearpage" for name in names)
-    return f"{_PREAMBLE}\\begin{{document}}\n\\section*{{{escape(title)}}}\n{inputs}\n\\end{{document}}\n"
+    return f"{_PREAMBLE}\\begin{{document}}\n\\section*{{\\raggedright {escape(title)}}}\n{inputs}\n\\end{{document}}\n"
 
 
 def escape(text: str) -> str:
