@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache._version import __version__
+from featcache.backbones.resolve import weights_id
 from featcache.datasets.protocols import class_subset
 from featcache.evaluate import (
     GRID,
@@ -172,6 +173,7 @@ def _probe_options(run: Run, prepared: Prepared, options: StudyOptions) -> Probe
         train_views=[plan.train_view],
         test_views=list(plan.test_views),
         wanted={"preset": prepared.options.preset, "precision": prepared.options.precision},
+        weights={spec.network: weights_id(spec) for spec in prepared.specs.values()},
         n_resamples=options.n_resamples,
     )
 
