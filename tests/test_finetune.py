@@ -16,7 +16,7 @@ from torch import nn
 from featcache.backbones import BackboneSpec, Preprocessing, build_network, resolve
 from featcache.backbones.networks import TimmNet
 from featcache.backbones.resolve import BACKBONES
-from featcache.backbones.tuned import read_about
+from featcache.backbones.tuned import read_about, write_tuned
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample, ScanOptions, scan_into
 from featcache.errors import DataError, SettingsError, StoreError
@@ -277,6 +277,23 @@ def test_what_is_done_is_not_done_again_and_nothing_is_overwritten(
     assert about is not None
     assert about["base"] == "random:3"
     assert about["recipe"]["lr"] == 1e-2
+
+
+def test_frozen_and_tuned_features_of_one_name_are_told_apart(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """Without a seed in the name, the tuned features are found under the name of the frozen."""
+    torch.manual_seed(0)
+    base = write_tuned(tmp_path / "base.safetensors", "tiny", create(), {})
+    options = replace(OPTIONS, backbone="tiny", weights={"tiny": base}, epochs=1, n_resamples=10)
+    store, out = FeatureStore(tmp_path / "store"), tmp_path / "w.safetensors"
+    first = finetune(manifest, store, options, out)
+    assert [key.name for key in store.list_keys()] == ["tiny", "tiny"]
+    again = finetune(manifest, store, options, out)
+    assert again.reused
+    assert (again.frozen.keys, again.tuned.keys) == (first.frozen.keys, first.tuned.keys)
+    assert first.frozen.keys[0]["weights"] != first.tuned.keys[0]["weights"] == first.weights_id
+    assert again.comparisons == first.comparisons
 
 
 def test_test_images_are_never_trained_on(

@@ -25,11 +25,18 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
     names = [canonical(name) for name in options.features]
     if len(set(names)) < len(names):
         raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
-    weights = [options.weights.get(parse_name(name).base) for name in names]
     return [
-        store.find(name, **{**options.wanted, "view": view, "weights": which})
-        for name, which in zip(names, weights, strict=True)
+        store.find(name, **{**options.wanted, "view": view, "weights": _weights(name, options)})
+        for name in names
     ]
+
+
+def _weights(name: str, options: ProbeOptions) -> str | None:
+    """Return the weights that a feature must come from; None means any."""
+    parsed = parse_name(name)
+    if parsed.seed is not None:  # its name says its weights
+        return None
+    return options.weights.get(parsed.base) or options.wanted.get("weights")
 
 
 def usable(

@@ -132,16 +132,22 @@ def _maps(prepared: Prepared) -> list[Exhibit]:
     from featcache.embed import EmbedOptions, embed
     from featcache.reports.exhibits import map_exhibit
 
-    wanted: dict[str, str | None] = {
-        "preset": prepared.options.preset,
-        "precision": prepared.options.precision,
-    }
-    names = [prepared.names([name]) for name in prepared.study.extract.backbones]
-    return [
-        map_exhibit(
-            embed(prepared.manifest, prepared.store, EmbedOptions(features=one, wanted=wanted))
+    how = prepared.options
+    specs = [prepared.specs[name] for name in prepared.study.extract.backbones]
+    options = [
+        EmbedOptions(
+            features=[spec.name],
+            wanted={
+                "preset": how.preset,
+                "precision": how.precision,
+                "weights": weights_id(spec),
+            },
         )
-        for one in track(names, "maps", len(names), "features")
+        for spec in specs
+    ]
+    return [
+        map_exhibit(embed(prepared.manifest, prepared.store, one))
+        for one in track(options, "maps", len(options), "features")
     ]
 
 
