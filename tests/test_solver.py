@@ -162,6 +162,47 @@ def test_float32_is_as_good_as_float64(monkeypatch: pytest.MonkeyPatch) -> None:
         assert a.converged
 
 
+@pytest.mark.parametrize("scaling", ["standardise", "none", "block-rms", "l2"])
+def test_fewer_rows_than_columns_give_the_ordinary_answer(scaling: str) -> None:
+    """Solved in the rows' space where there is no memory to keep to, on the columns where there is."""
+    rng = np.random.default_rng(2)
+    blocks = [rng.normal(1, 2, size=(40, d)) for d in (90, 7)]
+    blocks[0][:, 3] = 5.0  # dead for all
+    blocks[0][:, 4] = rng.random(40) < 0.5
+    y = np.stack([labels(rng, np.hstack(blocks), 2)] * 2)
+    weights = np.stack([np.ones(40), (blocks[0][:, 4] == 0).astype(float)])  # dead for the second
+    subsets = [(True, False), (False, True), (True, True)]
+    cells = [(s, C, t) for s in subsets for C in (0.001, 1.0) for t in (0, 1)]
+    heads = Heads(
+        uses=np.array([s for s, _, _ in cells]),
+        C=np.array([C for _, C, _ in cells]),
+        task=np.array([t for _, _, t in cells]),
+    )
+    narrow = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling)
+    wide = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling, memory=1 << 40)
+    np.testing.assert_allclose(narrow.weight, wide.weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(narrow.bias, wide.bias, rtol=1e-4, atol=1e-5)
+    for a, b in zip(narrow.certificates, wide.certificates, strict=True):
+        assert a.converged and b.converged
+        assert a.objective == pytest.approx(b.objective, rel=1e-9)
+        assert a.gradient_norm == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_column_that_is_constant_in_one_task_weighs_nothing_there(dtype: type) -> None:
+    """A unit that fires for one held-out image only must not decide about it."""
+    rng = np.random.default_rng(3)
+    X = rng.random((300, 5)).astype(dtype)
+    X[:, 2], X[7, 2] = 0.1, 1.0
+    y = (X[:, 0] > 0.5).astype(int)[None].repeat(2, axis=0)
+    weights = np.ones((2, 300))
+    weights[1, 7] = 0
+    heads = Heads(uses=np.ones((2, 1), bool), C=np.ones(2), task=np.arange(2))
+    fitted = fit_heads(Arrays([X]), y, heads, weights=weights)
+    assert fitted.weight[0, 2] != 0
+    assert fitted.weight[1, 2] == 0
+
+
 class Streamed(Arrays):
     """Chunks of 90 rows, each a fresh copy; counts the passes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featcache import threads
 from featcache.engines import Engine
 from featcache.errors import DataError
+from featcache.probes.rowspace import RowSpace
 from featcache.probes.scaling import Scale, Scaled, learn_scale
 from featcache.probes.solver import (
     AddedSums,
@@ -55,6 +56,17 @@ class Fitted:
     bias: Float
     l2: bool
     certificates: list[Certificate]
+
+    def put(self, some: NDArray[np.intp], weight: Float, bias: Float, found: Solution) -> None:
+        """Take the heads ``some`` as they were found, their weights folded back."""
+        self.weight[some], self.bias[some] = weight, bias
+        for i, certificate in zip(some, _certificates(found), strict=True):
+            self.certificates[i] = certificate
+
+
+_UNFITTED = Certificate(
+    objective=np.nan, gradient_norm=np.nan, gap=np.nan, n_iter=0, converged=False
+)
 
 
 def fit_heads(
@@ -100,15 +112,45 @@ def fit_heads(
     _check_classes(labels, counts > 0)
     with threads.pool():
         how = learn_scale(raw, scaling, counts, centre=heads.intercept)
-    weight, bias = np.zeros((len(heads), sum(raw.widths))), np.zeros(len(heads))
-    certificates: list[Certificate] = []
+    fitted = Fitted(
+        weight=np.zeros((len(heads), sum(raw.widths))),
+        bias=np.zeros(len(heads)),
+        l2=how.l2,
+        certificates=[_UNFITTED] * len(heads),
+    )
+    if engine is None and memory is None and raw.n_rows < max(raw.widths):
+        _fit_in_row_spaces(fitted, raw, how, labels, counts, heads, tol, max_iter)
+        return fitted
     with _open_sums(raw, how, labels, weights, memory, engine) as sums:
         tol = TOLS[np.dtype(sums.dtype)] if tol is None else tol
         for some in _groups(heads, raw, memory):
             found = minimise(sums, _take(heads, some, how.per_task), tol=tol, max_iter=max_iter)
-            weight[some], bias[some] = how.fold(found.weight, found.bias)
-            certificates += _certificates(found)
-    return Fitted(weight=weight, bias=bias, l2=how.l2, certificates=certificates)
+            fitted.put(some, *how.fold(found.weight, found.bias), found)
+    return fitted
+
+
+def _fit_in_row_spaces(
+    fitted: Fitted,
+    raw: Source,
+    how: Scale,
+    labels: NDArray[Any],
+    weights: Float,
+    heads: Heads,
+    tol: float | None,
+    max_iter: int,
+) -> None:
+    """Fit task by task on the rows that it has: each has a scale, and so a space, of its own."""
+    with threads.pool():
+        source = Scaled(raw, how, np.dtype(np.float64)).load()
+    for task in np.unique(heads.task):
+        some, rows = np.flatnonzero(heads.task == task), weights[task] > 0
+        with threads.pool():
+            space = RowSpace.of([block[rows] for block in source.blocks], how.per_task[task])
+        sums = RowSums(space.arrays, labels[[task]][:, rows], weights[[task]][:, rows])
+        mine = replace(_take(heads, some, None), task=np.zeros(len(some), np.intp))
+        limit = TOLS[np.dtype(sums.dtype)] if tol is None else tol
+        found = minimise(sums, mine, tol=limit, max_iter=max_iter)
+        fitted.put(some, *how.fold(space.back(found.weight), found.bias), found)
 
 
 def _certificates(found: Solution) -> list[Certificate]:
@@ -180,7 +222,7 @@ def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
     return scaled
 
 
-def _take(heads: Heads, some: slice | NDArray[np.intp], scale: Float) -> Heads:
+def _take(heads: Heads, some: slice | NDArray[np.intp], scale: Float | None) -> Heads:
     return Heads(
         uses=heads.uses[some],
         C=heads.C[some],

@@ -34,6 +34,10 @@ PIECE_ROWS = 1024
 DEAD = 1e-7
 """A column whose deviation is below this share of its mean is a constant with rounding noise."""
 
+NOISE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}
+"""A variance below this share of the mean square is what rounding leaves of a column that is constant in a task,
+though not in all: scaled up, it would give its weight any value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -121,8 +125,9 @@ def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float
         squares = squares + weight @ np.square(x, out=x)
     if first is None:
         raise ValueError("no rows")
-    near = sums / count
-    variance = np.maximum(squares / count - near**2, 0.0)
+    near, square = sums / count, squares / count
+    variance = square - near**2
+    variance[variance <= NOISE[np.dtype(raw.dtype)] * square] = 0.0
     mean = near + first.astype(raw.dtype).astype(np.float64)
     return mean[:-1], variance[:-1], mean[-1]
 
