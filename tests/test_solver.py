@@ -183,7 +183,8 @@ def test_fewer_rows_than_columns_give_the_ordinary_answer(scaling: str) -> None:
     np.testing.assert_allclose(narrow.weight, wide.weight, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(narrow.bias, wide.bias, rtol=1e-4, atol=1e-5)
     for a, b in zip(narrow.certificates, wide.certificates, strict=True):
-        assert a.converged and b.converged
+        assert a.converged
+        assert b.converged
         assert a.objective == pytest.approx(b.objective, rel=1e-9)
         assert a.gradient_norm == pytest.approx(0, abs=1e-4)
 
