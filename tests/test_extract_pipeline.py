@@ -15,7 +15,7 @@ import pytest
 from featcache.backbones import BACKBONES, BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, scan_into
-from featcache.errors import ImageError, ResourceError
+from featcache.errors import ImageError, ResourceError, StoreError
 from featcache.extract import ExtractOptions, estimate_seconds, extract, load
 from featcache.extract import device as dev
 from featcache.extract.bounded import map_ahead
@@ -121,6 +121,34 @@ def test_out_of_memory_halves_the_batch_and_ends_in_the_bytes_of_the_smaller_one
     assert max(sizes) == 8
     assert summary.run.batch_size == 2
     assert shards(store) == shards(expected)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_nothing_is_computed_beyond_a_shard_that_cannot_be_written(
+    data: Manifest,
+    spec: BackboneSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_cpu: bool,
+) -> None:
+    call, sizes = Forward.__call__, []
+
+    def counted(self: Forward, pixels: Any, *more: Any) -> Any:
+        sizes.append(len(pixels))
+        return call(self, pixels, *more)
+
+    def full(*arguments: Any) -> None:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(Pipeline, "on_cpu", on_cpu)
+    monkeypatch.setattr(Forward, "__call__", counted)
+    monkeypatch.setattr(Pipeline, "_check_once", lambda self: None)
+    store = FeatureStore(tmp_path / "s")
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(StoreError, match="full"):
+        extract(data, [spec], store, replace(OPTIONS, workers=2))
+    assert sum(sizes) == OPTIONS.shard_rows
 
 
 def test_a_memory_too_small_for_one_image_is_said(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from featcache.extract.turns import Turns
+import pytest
+
+from featcache.extract.turns import Over, Turns
 
 
 def test_a_later_item_waits_for_those_before_it() -> None:
@@ -25,4 +27,5 @@ def test_nobody_waits_for_an_item_that_failed() -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(turns.wait, 1)
         turns.stop()
-        waiting.result(10)
+        with pytest.raises(Over):
+            waiting.result(10)

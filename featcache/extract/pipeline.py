@@ -3,8 +3,8 @@
 On a CPU every core is a lane that takes a batch from file to features in one thread: no thread waits for
 another in the middle of an operation, and the features do not depend on the number of cores. On a GPU
 threads load samples, one thread keeps the device a batch ahead, and results are fetched a batch later.
-In both, files are read across the ends of shards while a thread of its own writes; the networks wait there,
-so that a kill costs one shard at most.
+In both, files are read across the ends of shards while shards are written; the networks wait there, so that a kill
+costs one shard at most.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import count, groupby
 
@@ -132,7 +132,10 @@ class Pipeline:
             pass
         return (time.perf_counter() - start) / len(samples)
 
-    def _flow(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+    def _flow(
+        self, batches: Iterable[Batch]
+    ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
+        self._turns = Turns()
         return self._through_lanes(batches) if self.on_cpu else self._through_device(batches)
 
     def _fit(self) -> int:
@@ -154,21 +157,15 @@ class Pipeline:
         )
 
     def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
-        """Let batches flow across items; write each item while the next one is computed."""
-        self._turns = Turns()
-        with ExitStack() as stack:
-            claims = stack.enter_context(ExitStack())
-            writer = stack.enter_context(ThreadPoolExecutor(1, "featcache-write"))
-            writing = None
-            for batch, samples, features in self._flow(self._batches(items, claims)):
+        """Let batches flow across items; write each item as soon as it is whole."""
+        with ExitStack() as claims, closing(self._flow(self._batches(items, claims))) as flow:
+            for batch, samples, features in flow:
                 batch.rows.add(samples, features)
                 self.advance(len(samples))
                 if batch.last:
-                    if writing is not None:
-                        yield writing.result()
-                    writing = writer.submit(self._write, batch)
-            if writing is not None:
-                yield writing.result()
+                    report = self._write(batch)
+                    self._turns.done()
+                    yield report
 
     def _batches(self, items: list[WorkItem], claims: ExitStack) -> Iterator[Batch]:
         """Cut the items at fixed places, so that a resumed run repeats the same batches."""
@@ -191,7 +188,7 @@ class Pipeline:
 
     def _through_lanes(
         self, batches: Iterable[Batch]
-    ) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+    ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
         """Take each batch from files to features in one thread, as many at once as there are cores."""
         import torch
 
@@ -221,7 +218,7 @@ class Pipeline:
 
     def _through_device(
         self, batches: Iterable[Batch]
-    ) -> Iterator[tuple[Batch, list[Loaded], Features]]:
+    ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
         """Load in threads; keep the device one batch ahead of the results that are fetched."""
         running: tuple[Batch, PendingBatch] | None = None
         with ThreadPoolExecutor(self.threads, "featcache-load") as pool:
@@ -253,22 +250,17 @@ class Pipeline:
             yield found[0][0], [loaded for _, loaded in found if loaded is not None]
 
     def _write(self, batch: Batch) -> ItemReport:
-        """Put the shards of a finished item into the store; runs in the writing thread."""
+        """Put the shards of a finished item into the store."""
         job = batch.rows.item.job
         report = ItemReport(n_images=len(job.samples))
         record = writer_record(self.device.type, self.batch_size)
-        try:
-            with batch.claims, self.times("write"):
-                for shard in batch.rows.shards:
-                    rows = shard.rows()
-                    filled = bool(rows.ids or rows.rejects)
-                    if filled:
-                        self.store.write(shard.request.key, job.name, rows, record)
-                    report.add(shard, filled)
-        except BaseException:
-            self._turns.stop()
-            raise
-        self._turns.done()
+        with batch.claims, self.times("write"):
+            for shard in batch.rows.shards:
+                rows = shard.rows()
+                filled = bool(rows.ids or rows.rejects)
+                if filled:
+                    self.store.write(shard.request.key, job.name, rows, record)
+                report.add(shard, filled)
         report.seconds = self.times.take()
         report.device = dev.describe_device(self.device)
         report.batch_size, report.threads = self.batch_size, self.threads

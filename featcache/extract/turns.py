@@ -8,6 +8,10 @@ from __future__ import annotations
 from threading import Condition
 
 
+class Over(Exception):
+    """There will be no turn."""
+
+
 class Turns:
     """Items that are done, counted; threads wait here for those before theirs."""
 
@@ -17,9 +21,17 @@ class Turns:
         self._stopped = False
 
     def wait(self, number: int) -> None:
-        """Block until the ``number`` items before this one are done, or until all is over."""
+        """Block until the ``number`` items before this one are done.
+
+        Raises
+        ------
+        Over
+            If that will not be.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._done >= number)
+            if self._stopped:
+                raise Over
 
     def done(self) -> None:
         """Say that the next item is in the store."""
@@ -28,7 +40,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let all go on: an item failed or nobody wants more, and no later one will be written."""
+        """End all that wait: an item failed or nobody wants more, and no later one will be written."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
