@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from featcache.backbones.names import Tap
 from featcache.backbones.network import FeatureNetwork
 from featcache.backbones.networks import ClipVit, TimmNet
+from featcache.extract.device import single_threaded
 
 TAPS = (Tap("layer", 0), Tap("layer", 1), Tap("layer", 2), Tap())
 
@@ -34,6 +36,13 @@ def clip() -> nn.Module:
     )
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_each() -> Iterator[None]:
+    """As in extraction: torch's own threads, times eight, would only wait for each other."""
+    with single_threaded():
+        yield
+
+
 @pytest.mark.parametrize("make", [trunk, clip])
 def test_taps_of_threads_are_not_mixed_up(make: type) -> None:
     torch.manual_seed(0)
@@ -45,7 +54,7 @@ def test_taps_of_threads_are_not_mixed_up(make: type) -> None:
             return network(images)
 
     alone = [run(images) for images in batches]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(8, "lane", torch.set_num_threads, (1,)) as pool:
         together = list(pool.map(run, batches))
     for expected, found in zip(alone, together, strict=True):
         for one, other in zip(expected, found, strict=True):
