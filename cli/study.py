@@ -162,7 +162,8 @@ def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
         f"{forecast['n_forward']:,} forward passes, {forecast['n_bytes'] / 1e6:,.1f} MB, "
         + (f"about {duration} (h:mm:ss) on this machine" if forecast["seconds"] else "no time")
     )
-    out.print_rich(f"{len(forecast['runs'])} runs: {'; '.join(forecast['runs'])}")
+    n_runs = len(forecast["runs"])
+    out.print_rich(f"{n_runs} run{'' if n_runs == 1 else 's'}: {'; '.join(forecast['runs'])}")
     for plan in forecast["finetune"]:
         out.print_rich(_training(plan))
     for note in forecast["notes"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from featcache.backbones import resolve
 from featcache.demo.build import build_tree
+from featcache.demo.photographs import load_packaged
 from featcache.demo.run import SOURCE_PATTERN
 
 pytestmark = pytest.mark.slow
@@ -18,29 +21,44 @@ pytest.importorskip("ncnn", reason="the demo extra is not installed")
 Call = Callable[..., Any]
 
 LITE = "efficientnet-lite0"
+N_PHOTOS = 8
 FEW = ["--max-per-class", "4"]
 STUDIES: dict[str, tuple[list[str], str]] = {
     "mixture": (["--backbone", LITE, *FEW], r"^Fitted on fakes alone, .*: efficientnet-lite0 reaches AP 0\.\d\d at 5% fakes"),
+    "boundary": (["--backbone", LITE, *FEW], r"^From which strength on AP lies above chance: efficientnet-lite0 sees "),
+    "layers": (["--backbone", "dinov2-vit-s14", "--random-init", "0", *FEW], r"^(No layer beats|The best layer on these test sets is) .* final feature"),
     "resnet": (
         ["--backbone", f"dinov2-vit-s14,{LITE}", "--random-init", "0", *FEW],
         r"^Against dinov2-vit-s14#random0 \(transformer, mAP .*efficientnet-lite0 \(convolutional\)",
     ),
+    "robustness": (["--backbone", LITE, *FEW], r"^In mAP, clean against the worst view: efficientnet-lite0 falls from"),
+    "finetune": (["--backbone", LITE, "--train", "cyclegan", *FEW], r"^Against the frozen backbone, in points of mAP: "),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's own tree, made by its real generators, with as few crops as there are photographs."""
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for photo in load_packaged()[:N_PHOTOS]:
+        photo.image.save(folder / f"{photo.name}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's tree of a few photographs, made by its real generators, one crop of each."""
     out = tmp_path_factory.mktemp("demo")
-    build_tree(out, n_reals=25)
+    build_tree(out, photos=photos, n_reals=N_PHOTOS)
     return out
 
 
 def check(first: Any, second: Any, words: str) -> None:
     """The report opens with the answer, the lock has all keys, and nothing is done twice."""
     assert re.search(words, first["answer"]), first["answer"]
-    page = " ".join(Path(first["report"]).read_text("utf-8").split())
-    assert first["answer"].split(":")[0] in page
+    page = html.unescape(Path(first["report"]).read_text("utf-8"))
+    finding = re.search('<p class="finding">(.*?)</p>', page)
+    assert finding is not None
+    assert finding[1] == first["answer"]
     lock = json.loads(Path(first["lock"]).read_text())
     assert set(lock["results"]) == {_name(run) for run in first["runs"]}
     features = {name for run in first["runs"] for name in run["result"]["features"]}
@@ -63,9 +81,11 @@ def check_rows(featcache: Call, found: Any, store: Path) -> None:
         if run["run"]["head"] != "logistic":
             continue
         features = ",".join(run["result"]["features"])
-        train = [part for name in run["run"]["train"] for part in ("--train", name)]
+        flags = [part for name in run["run"]["train"] for part in ("--train", name)]
+        if features == LITE:  # the fine-tuned have the same name
+            flags += ["--weights", f"{LITE}={resolve(LITE).find_weights()}"]
         probed = featcache(
-            "probe", "--features", features, *train, *FEW, "--cache", store, "--json"
+            "probe", "--features", features, *flags, *FEW, "--cache", store, "--json"
         )
         assert probed.code == 0, probed.err
         for name, one in run["result"]["generators"].items():
@@ -76,13 +96,29 @@ def check_rows(featcache: Call, found: Any, store: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_study(name: str, featcache: Call, demo: Path, tmp_path: Path) -> None:
+def test_study(name: str, featcache: Call, demo: Path, photos: Path, tmp_path: Path) -> None:
     flags, words = STUDIES[name]
     store = tmp_path / "store"
     place = ["--cache", store, "--out", tmp_path / "out", "--json"]
     where = ["--data", demo / "data", "--source-pattern", SOURCE_PATTERN]
+    where = ["--photos", photos] if name == "boundary" else where
     first = featcache("run", name, *flags, *where, *place)
     assert first.code == 0, first.err
     second = featcache("run", name, *flags, *where, *place)
     check(first.json, second.json, words)
     check_rows(featcache, first.json, store)
+
+
+def test_demo(
+    featcache: Call, demo: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "featcache.demo.build.build_tree.__kwdefaults__", {"photos": None, "n_reals": N_PHOTOS}
+    )
+    place = ["--out", demo, "--cache", tmp_path / "store", "--json"]
+    command = ["run", "demo", "--photos", photos, *place]
+    first = featcache(*command)
+    assert first.code == 0, first.err
+    second = featcache(*command)
+    check(first.json, second.json, r"^Trained on cyclegan, .* unseen generators")
+    check_rows(featcache, first.json, tmp_path / "store")
