@@ -9,9 +9,9 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m build --sdist --outdir "$work/dist" . > /dev/null
 tar -xzf "$work"/dist/*.tar.gz -C "$work"
 "$python" -m venv "$work/venv"
-site="$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+sites="$("$python" -P -c 'import sys; print(*(p for p in sys.path if p.endswith("-packages")), sep="\n")')"
 own="$("$work/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 "$work/venv/bin/python" -m pip install --quiet --no-deps "$work"/dist/*.tar.gz
-echo "$site" > "$own/heavy.pth"
+echo "$sites" > "$own/heavy.pth"
 cd "$work"/featcache-*/
 PYTHONSAFEPATH=1 "$work/venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_pipeline.py tests/test_studies_schema.py

@@ -7,14 +7,14 @@ python="$1"
 rm -rf build dist ./*.egg-info
 "$python" -m build --wheel --outdir dist . > /dev/null
 # Its own environment, but with the heavy dependencies of the first one in reach.
-site="$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+sites="$("$python" -P -c 'import sys; print(*(p for p in sys.path if p.endswith("-packages")), sep="\n")')"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --no-deps dist/*.whl
 own="$("$work/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 # A .pth line would also run the editable install's finder; a plain path entry after our own does not.
-echo "$site" > "$own/heavy.pth"
+echo "$sites" > "$own/heavy.pth"
 cp -r tests pyproject.toml .gitignore "$work/"
 mkdir "$work/empty"
 cd "$work/empty"
