@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.metrics import Resamples
 from featcache.results import Scores
+
+LEAST_UNITS = 5
+"""Units of a stratum: the bootstrap's variance is short by one part in as many."""
 
 
 def units_of(scores: Scores) -> NDArray[np.intp]:
@@ -23,11 +29,21 @@ def resamples_of(
 
 
 def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Return the stratum of each unit: the set of roles (generator, label) that its samples play."""
+    """Return the stratum of each unit: the set of roles (generator, label) that its samples play.
+
+    Units whose roles are rare are pooled by class: drawn from among one or two, they would hardly vary, and
+    an interval over many such strata would have no width.
+    """
     roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
     for unit, generator, label in zip(
         unit_of.tolist(), scores.generator, scores.label.tolist(), strict=True
     ):
         roles[unit].add((generator, label))
-    numbers: dict[frozenset[tuple[str, int]], int] = {}
-    return np.array([numbers.setdefault(frozenset(role), len(numbers)) for role in roles])
+    names = [frozenset(role) for role in roles]
+    sizes = Counter(names)
+    pooled = [
+        name if sizes[name] >= LEAST_UNITS else frozenset(label for _, label in name)
+        for name in names
+    ]
+    numbers: dict[frozenset[Any], int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in pooled])
