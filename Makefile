@@ -20,8 +20,8 @@ $(VENV)/installed: pyproject.toml
 demo: install ## The whole pipeline on real photographs and real fakes; ends in a table and a report
 	$(BIN)/featcache demo
 
-test: install ## The default test suite
-	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+test: install ## The default test suite, in two processes
+	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=10
 
 slow: install ## The tests that take minutes
 	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m slow
