@@ -201,7 +201,7 @@ class watched:
     def __exit__(self, *error: object) -> None:
         self.patch.undo()
 
-    def _progress(self, *arguments: object) -> Any:
+    def _progress(self, *arguments: object, **keywords: object) -> Any:
         from contextlib import nullcontext
 
         def advance(n: int = 1, /) -> None:
