@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.evaluate.cells import Cell, Fit, logits_of
-from featcache.evaluate.judge import Judged, judge
+from featcache.evaluate.judge import Judged
 from featcache.evaluate.options import AblateOptions, ProbeOptions
-from featcache.evaluate.sets import FittedSet, Set, fit_sets
+from featcache.evaluate.sets import FittedSet, Set, fit_sets, judge_set
 from featcache.evaluate.study import Study
 from featcache.metrics import METRICS, compute_metrics
 from featcache.results import AblationRow, Comparison, Scores
@@ -88,24 +87,11 @@ def fit_rows(study: Study, sets: Sequence[Set]) -> list[Row]:
         logits = logits_of(study.test_rows(view), cells, fits)
         for i, each in enumerate(fitted):
             scores = {C: study.scores(logits[j]) for j, (k, C) in enumerate(flat) if k == i}
-            judged = _judge(study, each, scores[each.C])
+            judged = judge_set(study, each, scores[each.C])
             names = list(judged.generators)
             by_C = {f"{C:g}": _points(found, names, study) for C, found in scores.items()}
             out.append(Row(study=study, view=view, fitted=each, judged=judged, by_C=by_C))
     return out
-
-
-def _judge(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
-    options = study.options
-    return judge(
-        scores,
-        study.groups,
-        threshold=options.threshold,
-        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
-        prior=options.prior,
-        n_resamples=options.n_resamples,
-        seed=options.seed,
-    )
 
 
 def _points(scores: Scores, names: Sequence[str], study: Study) -> dict[str, float]:
@@ -142,7 +128,7 @@ def describe_row(row: Row, best: Comparison | None, base: Comparison | None) -> 
             name: {metric: float(getattr(found, metric)) for metric in METRICS}
             for name, found in every.items()
         },
-        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
+        val_threshold=fitted.val_threshold,
         selection=fitted.selection,
         certificate=fitted.certificate,
         vs_best_single=best,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from featcache.datasets.groups import CONTROL
 from featcache.errors import SettingsError
-from featcache.evaluate.cells import Cell, fit_cells, logits_of
+from featcache.evaluate.cells import Cell, logits_of
 from featcache.evaluate.options import ProbeOptions
+from featcache.evaluate.sets import fit_tasks
 from featcache.evaluate.study import Study
 from featcache.evaluate.units import resamples_of, units_of
 from featcache.metrics import Resamples, Sorted, bootstrap, interval, point_metrics
@@ -109,19 +110,7 @@ def _fit(study: Study, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float
     everything = tuple(range(len(options.features)))
     cells = [Cell(everything, options.C, task) for task in range(len(members))]
     tasks = np.tile(np.array(members, dtype=float), (1, len(study.train_views)))
-    fits = fit_cells(
-        study.train_rows(),
-        study.labels,
-        tasks,
-        cells,
-        head=options.head,
-        scaling=options.scaling,
-        memory=options.memory,
-        engine=study.engine(),
-        units=study.units,
-        k=options.k,
-        seed=options.seed,
-    )
+    fits = fit_tasks(study, study.train_rows(), tasks, cells)
     return logits_of(study.test_rows(), cells, fits)
 
 

@@ -16,10 +16,10 @@ from featcache.errors import SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.cells import Cell, Fit, logits_of
 from featcache.evaluate.diagnose import diagnose
-from featcache.evaluate.judge import Judged, group_results, judge, unseen_result
+from featcache.evaluate.judge import Judged, group_results, unseen_result
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.priors import ap_at_priors
-from featcache.evaluate.sets import FittedSet, fit_sets
+from featcache.evaluate.sets import FittedSet, fit_sets, judge_set
 from featcache.evaluate.study import Study, prepare
 from featcache.probes import Linear, SavedHead, Scorer, kinds
 from featcache.results import EvalResult, Mean, Scores, ViewResult
@@ -92,7 +92,7 @@ def run_probe(
     fitted = _given(head, study) if head else fit_sets(study, [_all(study.options)])[0]
     logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
     scores = [study.scores(row) for row in logits]
-    judged = [_judge(study, fitted, each) for each in scores]
+    judged = [judge_set(study, fitted, each) for each in scores]
     digest = study.digest(head=_fingerprint(head)) if head else study.digest()
     result = _describe(study, fitted, judged[0], digest)
     if head:
@@ -142,19 +142,6 @@ def _test_logits(study: Study, scorer: Scorer, view: int) -> NDArray[np.float64]
     return np.asarray(logits_of(study.test_rows(view), [cell], [Fit(scorer, None)])[0])
 
 
-def _judge(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
-    options = study.options
-    return judge(
-        scores,
-        study.groups,
-        threshold=options.threshold,
-        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
-        prior=options.prior,
-        n_resamples=options.n_resamples,
-        seed=options.seed,
-    )
-
-
 def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> EvalResult:
     options = study.options
     training = data.describe_training(study.train, study.train_views)
@@ -179,7 +166,7 @@ def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> E
         scaling=options.scaling if options.head == "logistic" else "own",
         means=means,
         unseen=unseen_result(judged, training.generators),
-        val_threshold=fitted.selection.threshold if fitted.selection else math.nan,
+        val_threshold=fitted.val_threshold,
         prior=options.prior,
         certificate=fitted.certificate,
         selection=fitted.selection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from featcache.errors import DataError
 from featcache.evaluate.cells import Cell, Fit, fit_cells, logits_of
+from featcache.evaluate.judge import Judged, judge
 from featcache.evaluate.select_c import choose
 from featcache.evaluate.study import Study
 from featcache.probes import Linear, LogisticProbe, Scorer
 from featcache.probes.solver import Source
-from featcache.results import Certificate, Selection
+from featcache.results import Certificate, Scores, Selection
 
 Set = tuple[int, ...]
 
@@ -43,6 +45,11 @@ class FittedSet:
     selection: Selection | None
     by_C: dict[float, Scorer]
 
+    @property
+    def val_threshold(self) -> float:
+        """Threshold chosen on validation data; NaN where there are none."""
+        return self.selection.threshold if self.selection else math.nan
+
 
 def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
     """Fit feature sets: all x all values of C x all training sets of the validation, in one solve.
@@ -59,7 +66,34 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
     units: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
     cells = [Cell(u, C, t) for u in units for C in grid for t in range(len(tasks))]
     source = study.train_rows()
-    fits = fit_cells(
+    fits = fit_tasks(study, source, tasks, cells)
+    shape = (len(units), len(grid), len(tasks))
+    judged = _validation(study, source, cells, fits, shape)
+    out = []
+    for s in sets:
+        mine = [units.index((b,)) for b in s] if fused else [units.index(s)]
+        heads = [[fits[_at(shape, u, c, 0)] for u in mine] for c in range(len(grid))]
+        logits = None if judged is None else judged[mine]
+        out.append(_finish(study, s, grid, heads, logits))
+    return out
+
+
+def fit_tasks(
+    study: Study, source: Source, tasks: NDArray[np.float64], cells: Sequence[Cell]
+) -> list[Fit]:
+    """Fit cells on training sets of a study as its options say.
+
+    Parameters
+    ----------
+    study : Study
+    source : Source
+        Its training rows.
+    tasks : ndarray of shape (n_tasks, n_rows), float64
+        Weight of each row in each training set.
+    cells : sequence of Cell
+    """
+    options = study.options
+    return fit_cells(
         source,
         study.labels,
         tasks,
@@ -72,15 +106,20 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
         k=options.k,
         seed=options.seed,
     )
-    shape = (len(units), len(grid), len(tasks))
-    judged = _validation(study, source, cells, fits, shape)
-    out = []
-    for s in sets:
-        mine = [units.index((b,)) for b in s] if fused else [units.index(s)]
-        heads = [[fits[_at(shape, u, c, 0)] for u in mine] for c in range(len(grid))]
-        logits = None if judged is None else judged[mine]
-        out.append(_finish(study, s, grid, heads, logits))
-    return out
+
+
+def judge_set(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
+    """Judge the scores of a fitted set as the study's options say."""
+    options = study.options
+    return judge(
+        scores,
+        study.groups,
+        threshold=options.threshold,
+        val_threshold=fitted.val_threshold,
+        prior=options.prior,
+        n_resamples=options.n_resamples,
+        seed=options.seed,
+    )
 
 
 def _at(shape: tuple[int, int, int], unit: int, c: int, task: int) -> int:
