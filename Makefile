@@ -57,7 +57,7 @@ test-oldest: ## The default suite on the oldest dependencies that pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
 	$(PYTHON) .ci/oldest.py > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[viz,dev]'
-	PYTHONSAFEPATH=1 .venv-oldest/bin/python -m pytest -m "not slow and not gpu"
+	PYTHONSAFEPATH=1 .venv-oldest/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile -W ignore::DeprecationWarning
 
 release-check: wheel ## Wheel and sdist, each installed and tested; the steps of the Dockerfile
 	sh .ci/sdist.sh $(BIN)/python

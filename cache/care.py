@@ -206,8 +206,9 @@ def _in_folder(
     store: FeatureStore, folder: Path, referenced: Collection[str] | None
 ) -> Iterator[Waste]:
     for path in sorted(folder.glob(f"*{layout.CLAIM_SUFFIX}")):
+        n_bytes = _size(path)  # some releases of filelock empty a file that they try
         if not claims.held(path):
-            yield Waste(path, _size(path), "claim of a process that is gone")
+            yield Waste(path, n_bytes, "claim of a process that is gone")
     if not any(folder.glob(f"*{layout.SHARD_SUFFIX}")):
         if time.time() - folder.stat().st_mtime > DAY_S:
             yield Waste(folder, _size(folder), "key without features")

@@ -34,7 +34,8 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="Of the forward pass: fp32, bf16, fp16, or auto (bf16 where native). [default: fp32]",
+        help="Of the forward pass: fp32, bf16, fp16, or auto (bf16 for transformers where native). "
+        "[default: fp32]",
     ),
 ]
 SourcePattern = Annotated[

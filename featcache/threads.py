@@ -49,5 +49,15 @@ def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 def parts(n: int, least: int = 256) -> list[slice]:
     """Cut n rows into a piece per thread, of at least ``least`` rows."""
     threads = _pool.get()
-    k = 1 if threads is None else max(min(threads._max_workers, n // least), 1)
+    return cut(n, 1 if threads is None else max(min(threads._max_workers, n // least), 1))
+
+
+def cut(n: int, k: int) -> list[slice]:
+    """Cut n things into k pieces of nearly equal size.
+
+    Examples
+    --------
+    >>> cut(5, 2)
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
     return [slice(n * i // k, n * (i + 1) // k) for i in range(k)]

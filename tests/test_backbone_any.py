@@ -10,6 +10,8 @@ import torch
 from featcache.backbones import build_network, choose_precision, resolve
 from featcache.backbones.precision import cpu_computes_bf16
 from featcache.errors import SettingsError, UnknownNameError, WeightsError
+from featcache.extract import ExtractOptions
+from featcache.extract.requests import make_requests
 from featcache.testing import checkpoints as files
 
 TIMM = ["vit_tiny_patch16_224", "convnext_atto", "resnet18.tv_in1k", "eva02_tiny_patch14_224",
@@ -135,5 +137,9 @@ def test_auto_is_bf16_only_where_the_cpu_has_instructions_for_it(
     monkeypatch.setattr("featcache.backbones.precision.cpu_computes_bf16", lambda: True)
     assert choose_precision("auto", "cpu") == "bf16"
     assert choose_precision("fp32", "cpu") == "fp32"
+    options = ExtractOptions(precision="auto", device="cpu")
+    specs = [resolve(f"{name}#random0") for name in ("resnet50", "synclr", "synclr@layer3")]
+    made = [request.precision for request in make_requests(specs, options)]
+    assert made == ["fp32", "bf16", "bf16"]  # convolutions lose too much
     with pytest.raises(UnknownNameError, match="Known: auto, bf16, fp16, fp32"):
         choose_precision("fp8", "cpu")

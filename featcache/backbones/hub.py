@@ -70,7 +70,7 @@ def _ask(url: str) -> str:
     def ask() -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PATIENCE_S):
+            with urllib.request.urlopen(request, timeout=PATIENCE_S + 1):  # join decides
                 answer[0] = ""
         except urllib.error.HTTPError as error:
             answer[0] = f"{_ABSENT} {error.code} {error.reason}"

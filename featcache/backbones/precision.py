@@ -17,15 +17,17 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 """Instructions that multiply bf16; without them a CPU emulates it, slower than fp32."""
 
 
-def choose_precision(name: str, device: str | torch.device) -> str:
-    """Return the precision that ``name`` means on a device; only ``auto`` depends on the device.
+def choose_precision(name: str, device: str | torch.device, *, transformer: bool = True) -> str:
+    """Return the precision that ``name`` means on a device; only ``auto`` depends on it.
 
     Parameters
     ----------
     name : {"fp32", "bf16", "fp16", "auto"}
-        ``auto`` is bf16 where the device computes in it natively, else fp32.
+        ``auto`` is bf16 for transformers where the device computes in it natively, else fp32.
     device : str or torch.device
         ``"auto"`` is the GPU if there is one.
+    transformer : bool
+        False for networks of convolutions: their features suffer in bf16 (docs/performance.md has figures).
 
     Returns
     -------
@@ -41,7 +43,7 @@ def choose_precision(name: str, device: str | torch.device) -> str:
         raise unknown_name("precision", name, PRECISIONS)
     if name != "auto":
         return name
-    return "bf16" if _computes_bf16(str(device)) else "fp32"
+    return "bf16" if transformer and _computes_bf16(str(device)) else "fp32"
 
 
 def _computes_bf16(device: str) -> bool:

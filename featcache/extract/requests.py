@@ -83,7 +83,8 @@ def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> lis
 
 
 def _request(spec: BackboneSpec, view: View, options: ExtractOptions) -> Request:
-    precision = choose_precision(options.precision, options.device)
+    transformer = spec.taps is not None and spec.taps.tokens
+    precision = choose_precision(options.precision, options.device, transformer=transformer)
     fields = feature_fields(spec, options.preset, precision)
     fields |= {"dtype": "float32", "view": view.to_key()}
     preprocessing = preprocessing_of(spec, options.preset)

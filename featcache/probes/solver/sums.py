@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Protocol
@@ -11,14 +12,18 @@ from numpy.typing import NDArray
 
 from featcache.probes.solver.problem import Float, Heads, Real
 from featcache.probes.solver.source import Source
-from featcache.threads import each, parts
+from featcache.threads import cut, each, parts
 
 Index = NDArray[np.intp]
 
 GRAM_ROWS_PER_COLUMN = 8
 """The Gram matrix only starts the solver: this many rows per column estimate it well enough."""
 
-SQUARE_ROWS = 2048
+SQUARE_ROWS = 8192
+"""Rows whose products are added up in the dtype of the features."""
+
+TILE = 384
+"""Columns of a tile of the Gram matrix: a product with two of them is all that a thread does at once."""
 
 
 class Sums(Protocol):
@@ -88,8 +93,10 @@ class RowSums:
         share = min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
         for _, blocks in self.source.chunks(range(len(self.widths))):
             n = max(int(share * len(blocks[0])), 1)
-            some = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
-            _add_square(total, np.concatenate([block[some] for block in blocks], axis=1))
+            if n < len(blocks[0]):
+                some = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
+                blocks = [block[some] for block in blocks]
+            _add_square(total, blocks)
             done += n
         return total, done
 
@@ -101,7 +108,8 @@ class RowSums:
         def work(rows: slice, b: int, mine: Any, block: Real) -> None:
             change[mine, rows] += steps[mine, self._columns[b]] @ block.T
 
-        self._products(heads, work)
+        if directions[:, :-1].any():  # else only intercepts move: no pass over the data
+            self._products(heads, work)
         self._dz[heads] = change
 
     def slopes(self, heads: Index, steps: Float) -> Float:
@@ -137,8 +145,7 @@ class RowSums:
         _, curvature = self._derivatives(head, self._z[head])
         root = np.sqrt(curvature)
         for rows, chunk in self.source.chunks(blocks):
-            joined = np.concatenate([chunk[b] for b in blocks], axis=1)
-            _add_square(total, joined * root[rows, None])
+            _add_square(total, [chunk[b] * root[rows, None] for b in blocks])
         return total
 
     def _gradient(self, heads: Index, residuals: Real) -> Float:
@@ -198,16 +205,45 @@ def _where(mine: NDArray[np.bool_]) -> slice | Index:
     return slice(None) if mine.all() else np.flatnonzero(mine)
 
 
-def _add_square(total: Float, matrix: Real) -> None:
-    """Add matrixᵀ·matrix: products in the matrix's dtype, added up in float64."""
-    lock = Lock()
+def _add_square(total: Float, blocks: list[Real]) -> None:
+    """Add matrixᵀ·matrix of the blocks side by side: products in their dtype, added up in float64.
 
-    def work(part: Any) -> None:
-        product = part.T @ part
-        with lock:
-            np.add(total, product, out=total)
+    Tile by tile: threads share the work without waiting for each other, and nothing is copied.
+    """
+    tiles = _tiles([block.shape[1] for block in blocks])
+    n_rows = len(blocks[0])
 
-    each(work, np.array_split(matrix, max(-(-len(matrix) // SQUARE_ROWS), 1)))
+    def work(pair: tuple[_Tile, _Tile]) -> None:
+        (at, b, mine), (to, c, other) = pair
+        for rows in cut(n_rows, max(-(-n_rows // SQUARE_ROWS), 1)):
+            product = blocks[b][rows, mine].T @ blocks[c][rows, other]
+            total[at, to] += product
+            if at != to:
+                total[to, at] += product.T
+
+    pairs = itertools.combinations_with_replacement(tiles, 2)
+    each(work, sorted(pairs, key=lambda pair: pair[0] == pair[1]))  # the square ones cost half
+
+
+_Tile = tuple[slice, int, slice]
+"""Columns of the whole; block, and columns of the block."""
+
+
+def _tiles(widths: list[int]) -> list[_Tile]:
+    """Cut blocks into tiles, small enough that threads get equal shares.
+
+    Examples
+    --------
+    >>> _tiles([2, 3])
+    [(slice(0, 2, None), 0, slice(0, 2, None)), (slice(2, 5, None), 1, slice(0, 3, None))]
+    """
+    side = min(max(sum(widths) // 4, 64), TILE)
+    found, start = [], 0
+    for block, width in enumerate(widths):
+        for piece in cut(width, -(-width // side)):
+            found.append((slice(start + piece.start, start + piece.stop), block, piece))
+        start += width
+    return found
 
 
 class AddedSums:
