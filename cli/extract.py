@@ -157,7 +157,11 @@ def _show(summaries: list[ExtractSummary], rejects_file: Path, json: bool) -> No
         out.print_json(
             {
                 "backbones": [_summary(summary) for summary in summaries],
-                "run": {**asdict(run), "images_per_s": run.images_per_s},
+                "run": {
+                    **asdict(run),
+                    "images_per_s": run.images_per_s,
+                    "images_per_s_at_work": run.images_per_s_at_work,
+                },
                 "rejects": [asdict(reject) for summary in summaries for reject in summary.rejects],
             }
         )

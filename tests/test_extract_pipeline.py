@@ -304,6 +304,8 @@ def test_time_is_counted_by_stage_and_the_slow_one_is_named(
     assert run.binds == "decode"
     assert "decode binds" in run.sentence()
     assert run.seconds >= 0.24
+    assert 0 < run.start_s < run.seconds
+    assert run.images_per_s < run.images_per_s_at_work < 2 / 0.01
     lanes = sum(seconds for stage, seconds in run.stages.items() if stage != "write")
     assert lanes == pytest.approx(2 * run.seconds, rel=0.2)
 

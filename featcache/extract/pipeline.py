@@ -114,9 +114,15 @@ class Pipeline:
     def _check_once(self) -> None:
         """Compare the networks with what they were, before the first shard: a rehearsal writes nothing."""
         if not self._checked:
+            start = time.perf_counter()
             record = writer_record(self.device.type, self.batch_size)
             check_networks(self.networks, list(self._requests.values()), self.store, record)
             self._checked = True
+            self.started(time.perf_counter() - start)
+
+    def started(self, seconds: float) -> None:
+        """Count time in which every lane waited for the start."""
+        self.times.add("start", seconds * (self.threads if self.on_cpu else 1))
 
     def rehearse(self, item: WorkItem, n: int) -> float:
         """Return the seconds that an image of an item takes, by taking ``n`` of them; nothing is kept."""

@@ -73,7 +73,8 @@ class RunReport:
         Files that were read, each once.
     n_passes : int
         Images through backbones: one file may go through several, in several views.
-    seconds : float, s
+    seconds, start_s : float, s
+        In all; and of that before the first image, for libraries and networks.
     stages : dict of str to float
         Seconds per stage, added up over threads.
     binds : str
@@ -88,6 +89,7 @@ class RunReport:
     n_images: int = 0
     n_passes: int = 0
     seconds: float = 0.0
+    start_s: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     binds: str = ""
 
@@ -106,6 +108,7 @@ class RunReport:
         """Close the run: idle time of the lanes, and the stage that binds."""
         self.seconds = seconds
         lanes = self.workers * (self.threads if on_cpu else 1)
+        self.start_s = self.stages.get("start", 0.0) / lanes
         if on_cpu:
             busy = sum(v for stage, v in self.stages.items() if stage not in ("wait", "write"))
             self.stages["wait"] = max(lanes * seconds - busy, 0.0)
@@ -117,9 +120,15 @@ class RunReport:
         """Files per second, each through all that was asked for."""
         return self.n_images / self.seconds if self.seconds else 0.0
 
+    @property
+    def images_per_s_at_work(self) -> float:
+        """The same without the start: what further files would cost."""
+        return self.n_images / (self.seconds - self.start_s) if self.seconds else 0.0
+
     def so_far(self) -> str:
         """Return where the finished shards were made and what took the time; empty before the first."""
-        stages = {stage: s for stage, s in without_write(self.stages).items() if stage != "wait"}
+        stages = without_write(self.stages)
+        stages = {stage: s for stage, s in stages.items() if stage not in ("start", "wait")}
         return f"{self.device}: {words(stages, at_least=0.05)}" if stages else ""
 
     def sentence(self) -> str:

@@ -140,10 +140,13 @@ def make_pipeline(
     advance: Callable[[int], object] = lambda n: None,
 ) -> Pipeline:
     """Load the networks in the process that is to compute."""
+    start = time.perf_counter()
     from featcache.extract.pipeline import Pipeline
 
     opened = FeatureStore(store) if isinstance(store, Path) else store
-    return Pipeline(requests, opened, options, advance)
+    pipeline = Pipeline(requests, opened, options, advance)
+    pipeline.started(time.perf_counter() - start)
+    return pipeline
 
 
 def _title(requests: Sequence[Request]) -> str:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 LOADING = ("read", "decode", "view", "preprocess")
 """Stages that turn a file into pixels."""
 
-STAGES = (*LOADING, "transfer", "forward", "wait", "write")
-"""All stages; ``wait`` is a device that has no pixels yet, or a lane that has nothing to do."""
+STAGES = ("start", *LOADING, "transfer", "forward", "wait", "write")
+"""All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has no pixels yet, or a lane that has nothing to do."""
 
 
 class StageTimes:
