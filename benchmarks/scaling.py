@@ -55,15 +55,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = make_jpegs(folder / "images", max(flags.sizes), (256, 256))
-        found = {}
         for n in flags.sizes:
-            part = type(whole)(whole.samples[:n])
-            part.write(folder / f"{n}.csv")
-            # The largest runs once and long; runs of seconds are repeated, as they meet every hiccup.
-            repeats = range(min(flags.rounds, max(flags.sizes) // n))
-            runs = [run(folder / f"{n}.csv", folder / f"store-{n}-{i}") for i in repeats]
-            assert all(one["n"] == n for one in runs)
-            found[n] = {name: statistics.median(one[name] for one in runs) for name in runs[0]}
+            type(whole)(whole.samples[:n]).write(folder / f"{n}.csv")
+        runs: dict[int, list[dict[str, float]]] = {n: [] for n in flags.sizes}
+        for i in range(flags.rounds):  # in turn, as rates drift; the largest is long and runs once
+            for n in [n for n in flags.sizes if not i or n < max(flags.sizes)]:
+                runs[n].append(run(folder / f"{n}.csv", folder / f"store-{n}-{i}"))
+        assert all(one["n"] == n for n, some in runs.items() for one in some)
+        found = {
+            n: {name: statistics.median(one[name] for one in some) for name in some[0]}
+            for n, some in runs.items()
+        }
         first = found[min(found)]
         for n, values in found.items():
             report.results += [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -363,3 +366,25 @@ def test_the_forecast_of_time_keeps_nothing_and_is_near(
     (summary,) = extract(data, [spec], store, OPTIONS)
     assert 0.2 * summary.seconds < forecast < 5 * summary.seconds
     assert estimate_seconds(data, [spec], store, OPTIONS) == 0.0
+
+
+CHURN = """
+import resource, sys
+from featcache.extract import device
+if sys.argv[1] == "keep":
+    assert device.keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for i in range(20):
+    bytes([i]) * (64 * 2**20)
+print(-before + resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_memory_that_a_batch_frees_is_kept_for_the_next() -> None:
+    faults = {}
+    for how in ("keep", "give back"):
+        command = [sys.executable, "-P", "-c", CHURN, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        faults[how] = int(done.stdout)
+    assert faults["keep"] < faults["give back"] / 3

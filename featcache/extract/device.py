@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,11 @@ BATCH = {"cpu": 16, "cuda": 256, "mps": 64}
 
 MEMORY_SHARE = 0.5
 """Of the free memory, how much the forward passes may take by the estimate."""
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = {_M_MMAP_THRESHOLD: 256 * 2**20, _M_TRIM_THRESHOLD: 2**30}
+"""Of glibc's mallopt: arrays up to this size come from the heap; so much of it may lie free, in bytes."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -154,6 +160,19 @@ def bytes_of_forward(run: Callable[[], object]) -> int:
     with Sizes() as sizes:  # type: ignore[no-untyped-call]
         run()
     return 2 * int(sizes.most)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what one batch frees for the next; return whether it does (glibc only).
+
+    By default glibc gives large arrays back to the system, which hands out every page anew: 0.5 to 1.5 ms
+    for each image through a small network, a tenth of all its time.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return all(mallopt(option, n_bytes) == 1 for option, n_bytes in _KEPT.items())
 
 
 @contextmanager

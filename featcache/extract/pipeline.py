@@ -84,6 +84,7 @@ class Pipeline:
         self.device = dev.choose_device(options.device)
         if warning := dev.idle_gpu_warning(self.device):
             log.warning(warning)
+        dev.keep_freed_memory()
         self.threads = options.workers or dev.count_cores()
         self.times = StageTimes()
         self._requests = {request.id: request for request in requests}
