@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.cli._output import say
-from featcache.errors import SettingsError
+from featcache.errors import SettingsError, UnknownNameError
 
 if TYPE_CHECKING:
     from featcache.datasets import Manifest, Scan
@@ -72,10 +72,24 @@ def load_selection(settings: Settings) -> Manifest:
     from featcache.datasets.scan import dataset_name
 
     names = [dataset_name(root.resolve()) for root in settings.data]
-    manifest = load_manifests(
-        settings.cache, names or None, generators=settings.generators, groups=settings.groups
-    )
+    try:
+        manifest = load_manifests(
+            settings.cache, names or None, generators=settings.generators, groups=settings.groups
+        )
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} {_read_again(settings)}".rstrip()) from error
     return choose(manifest, settings)
+
+
+def _read_again(settings: Settings) -> str:
+    """Return what helps where a folder is not in the store under the name that it has now."""
+    folders = " ".join(str(root) for root in settings.data if root.exists())
+    if not folders:
+        return ""
+    return (
+        "A folder is known by the name that it had when it was read: if it is new or was moved, run "
+        f"'featcache datasets scan {folders} --cache {settings.cache}' (features are found by content)."
+    )
 
 
 def choose(manifest: Manifest, settings: Settings) -> Manifest:

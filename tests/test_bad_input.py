@@ -172,6 +172,19 @@ def test_unknown_names_list_the_near_ones(featcache: Call, tree: Path, extracted
     assert (ran.code, "Did you mean 'progan'?" in ran.err) == (2, True)
 
 
+def test_a_tree_that_was_moved_is_told_how_to_be_known_again(
+    featcache: Call, extracted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store = shutil.copytree(extracted[1], tmp_path / "store")
+    moved = shutil.copytree(extracted[0], tmp_path / "elsewhere" / "moved")
+    probe = ("probe", "--features", NAME, "--data", moved, "--cache", store)
+    ran = featcache(*probe)
+    mend = f"featcache datasets scan {moved} --cache {store}"
+    assert (ran.code, mend in ran.err.replace("\n", " ")) == (2, True)
+    assert featcache(*mend.split()[1:]).code == 0
+    assert featcache(*probe).code == 0
+
+
 def test_an_error_is_json_too(featcache: Call, tmp_path: Path) -> None:
     ran = featcache("probe", "--features", NAME, "--cache", tmp_path / "none", "--json")
     assert ran.code == ran.json["error"]["exit_code"] == 3
