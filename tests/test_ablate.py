@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
+from featcache.errors import DataError
 from featcache.evaluate import (
     AblateOptions,
     ProbeOptions,
@@ -23,6 +25,7 @@ from featcache.evaluate import (
 )
 from featcache.probes import SavedHead, load_head
 from featcache.reports.ablation_tables import subset_table, varied
+from featcache.reports.curve_figures import efficiency_figure
 from featcache.reports.finding import ablation_finding
 
 Call = Callable[..., Any]
@@ -82,8 +85,6 @@ def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
 def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
     """Turning the test labels round changes no C, threshold or head."""
     manifest, folder = toy
-    from dataclasses import replace
-
     turned = Manifest(
         tuple(replace(s, label=1 - s.label) if s.split == "test" else s for s in manifest)
     )
@@ -199,8 +200,54 @@ def test_transfer_and_efficiency(toy: tuple[Manifest, Path]) -> None:
     curve = efficiency(manifest, FeatureStore(folder), asked, sizes=(5, 40), n_seeds=4)
     assert [(p.n, len(p.mAP)) for p in curve.points] == [(5, 4), (40, 4), (120, 1)]
     assert curve.points[0].mean < curve.points[-1].mean
+    drawn = efficiency_figure(curve.points, "x")
+    assert all(f">{n}</text>" in drawn for n in (5, 40, 120))
+    assert "mathdefault" not in drawn
     whole = run_probe(manifest, FeatureStore(folder), asked).result
     assert curve.points[-1].mean == pytest.approx(whole.mAP, abs=1e-6)
+
+
+def shared(manifest: Manifest, source: str = "") -> Manifest:
+    """The manifest with the training reals of progan serving all; ``source`` names training photographs."""
+    reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.serves == "progan"]
+    rest = [s for s in manifest if s.split == "test" or s.label == 1]
+    rows = rest + [replace(s, serves=g, generator="real") for s in reals for g in GENERATORS]
+    named = [
+        replace(s, source=source.format(int(s.sample_id, 16) % 7))
+        if source and s.split == "train" else s
+        for s in rows
+    ]  # fmt: skip
+    return Manifest(tuple(named))
+
+
+def test_reals_that_serve_several_generators_are_in_each_ones_training_set(
+    toy: tuple[Manifest, Path],
+) -> None:
+    manifest, store = shared(toy[0]), FeatureStore(toy[1])
+    found = transfer(manifest, store, options(features=["a"], train=[]))
+    assert set(found.each) == set(found.without) == set(GENERATORS)
+    alone = run_probe(manifest, store, options(features=["a"], train=["adm"])).result
+    assert alone.train.n_real == 40
+    others = run_probe(manifest, store, options(features=["a"])).result
+    for name in GENERATORS:
+        assert found.each["adm"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        assert found.without["adm"][name].ap == pytest.approx(others.generators[name].ap, abs=1e-6)
+
+
+def test_c_is_chosen_with_shared_reals_and_never_without_validation(
+    toy: tuple[Manifest, Path],
+) -> None:
+    store, grid = FeatureStore(toy[1]), [1e-4, 1e-2, 1.0]
+    dealt = run_probe(shared(toy[0]), store, options(grid=grid)).result.selection
+    assert dealt is not None
+    assert (dealt.split_by, dealt.n_folds) == ("generator", 2)
+    assert all(np.isfinite(point.score) for point in dealt.path)
+    same = run_probe(shared(toy[0], "photo{}"), store, options(grid=grid)).result.selection
+    assert same is not None  # every generator stands on the same photographs
+    assert (same.split_by, same.n_folds) == ("source", 5)
+    with pytest.raises(DataError, match=r"C cannot be chosen.*--C 1"):
+        run_probe(shared(toy[0], "one"), store, options(grid=grid))
+    assert run_probe(shared(toy[0], "one"), store, options()).result.selection is None
 
 
 def test_no_torch(toy: tuple[Manifest, Path]) -> None:

@@ -112,7 +112,27 @@ def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeatu
 def training_set(
     samples: list[Sample], wanted: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
-    """Return the training samples of the wanted generators, each content once.
+    """Return the training samples of the wanted generators, each content once; see :func:`training_rows`."""
+    return each_once(training_rows(samples, wanted, classes))
+
+
+def each_once(samples: list[Sample]) -> list[Sample]:
+    """Return the samples, the first of each content."""
+    return list({sample.sample_id: sample for sample in reversed(samples)}.values())[::-1]
+
+
+def serving(rows: list[Sample]) -> dict[str, list[str]]:
+    """Return for each content the generators that it serves: reals may serve several."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for sample in rows:
+        found[sample.sample_id].add(sample.serves)
+    return {sample_id: sorted(names) for sample_id, names in found.items()}
+
+
+def training_rows(
+    samples: list[Sample], wanted: list[str], classes: Collection[int] = BOTH
+) -> list[Sample]:
+    """Return the training samples of the wanted generators, a row for each that one serves.
 
     Raises
     ------
@@ -132,7 +152,7 @@ def training_set(
     chosen = [sample for sample in rows if sample.serves in (wanted or known)]
     if missing := set(classes) - {sample.label for sample in chosen}:
         raise lacks_class(missing)
-    return list({sample.sample_id: sample for sample in reversed(chosen)}.values())[::-1]
+    return chosen
 
 
 def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.datasets import Sample
+from featcache.errors import DataError
 from featcache.evaluate.data import unit
 from featcache.metrics import Sorted, best_threshold, compute_metrics
 from featcache.results import Certificate, CPoint, Selection
@@ -44,27 +45,54 @@ class Folds:
 
 
 def plan_folds(
-    train: Sequence[Sample], val: Sequence[Sample], n_views: int, n_folds: int, validate: bool
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    serving: Mapping[str, Sequence[str]],
+    n_views: int,
+    n_folds: int,
 ) -> Folds | None:
     """Return how to validate: on the validation split, else by generator, else by photograph.
 
-    None where it is not wanted, or no fold would have both classes on both sides.
+    By photograph also where several generators stand on the same photographs, so that none can be held
+    out; None where no fold would have both classes on both sides. ``serving`` says by the id of a sample
+    which generators it serves.
     """
-    if not validate:
-        return None
     if len({sample.label for sample in val}) == 2:
         tasks = np.ones((1, len(train) * n_views))
         return Folds("val", tasks, [np.arange(len(val))], *_describe(val))
-    serves = sorted({sample.serves for sample in train})
-    if len(serves) > 1:
-        split_by: SplitBy = "generator"
-        groups = [serves.index(sample.serves) for sample in train]
-    else:
-        split_by = "source"
-        units = sorted({unit(sample) for sample in train})
-        turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(units))}
-        groups = [turn[unit(sample)] % max(n_folds, 2) for sample in train]
-    return _folds(split_by, train, np.array(groups), n_views)
+    names = [serving[sample.sample_id] for sample in train]
+    if len({name for some in names for name in some}) > 1:
+        folds = _folds("generator", train, _by_generator(train, names), n_views)
+        if folds is not None and len(folds.held_out) > 1:
+            return folds
+    groups = np.array(_turns(train)) % max(n_folds, 2)
+    return _folds("source", train, groups, n_views)
+
+
+def cannot_choose() -> DataError:
+    """Return the error for values of C between which nothing can decide."""
+    return DataError(
+        "C cannot be chosen: there is no val split, and no part of the training set can be held out with "
+        "both classes on both sides (photographs stay together). Name one value, e.g. --C 1."
+    )
+
+
+def _by_generator(train: Sequence[Sample], names: Sequence[Sequence[str]]) -> NDArray[np.intp]:
+    """Return the generator with which each sample is held out; shared reals are dealt out by photograph."""
+    known = sorted({name for some in names for name in some})
+    return np.array(
+        [
+            known.index(some[turn % len(some)])
+            for some, turn in zip(names, _turns(train), strict=True)
+        ]
+    )
+
+
+def _turns(train: Sequence[Sample]) -> list[int]:
+    """Return a number for each photograph, in an order that is the same at every call."""
+    units = sorted({unit(sample) for sample in train})
+    turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(units))}
+    return [turn[unit(sample)] for sample in train]
 
 
 def _folds(

@@ -17,7 +17,7 @@ from featcache.errors import DataError, SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.rows import open_rows
-from featcache.evaluate.select_c import Folds, plan_folds
+from featcache.evaluate.select_c import Folds, cannot_choose, plan_folds
 from featcache.hashing import digest_json
 from featcache.probes import kinds
 from featcache.probes.kinds import classes_needed
@@ -41,6 +41,9 @@ class Study:
         For each view the key of each feature.
     test_views : list of str
     train, val : list of Sample
+        Each content once.
+    serving : dict of str to list of str
+        By the id of a training sample the training generators that it serves.
     tests : dict of str to list of Sample
         By generator.
     folds : Folds or None
@@ -54,6 +57,7 @@ class Study:
     train_views: list[str]
     test_views: list[str]
     train: list[Sample]
+    serving: dict[str, list[str]]
     val: list[Sample]
     tests: dict[str, list[Sample]]
     folds: Folds | None
@@ -135,7 +139,12 @@ class Study:
         options = {**asdict(self.options), "memory": None}
         del options["wanted"], options["weights"]  # they found the keys, which say it all
         del options["engine"], options["address"], options["processes"]  # the answer is the same
-        rows = [(s.sample_id, s.label, s.serves, data.unit(s)) for s in (*self.train, *self.val)]
+        names = {s.sample_id: s.serves for s in self.val}
+        names |= {sample_id: "+".join(some) for sample_id, some in self.serving.items()}
+        rows = [
+            (s.sample_id, s.label, names[s.sample_id], data.unit(s))
+            for s in (*self.train, *self.val)
+        ]
         asked = [
             (name, s.sample_id, s.label, data.unit(s))
             for name, ss in self.tests.items()
@@ -181,7 +190,8 @@ def prepare(
         trained = {key.fingerprint for view in train_keys for key in view}
         both = [key for view in test_keys for key in view if key.fingerprint in trained]
         samples = data.complete(samples, store, both, notes, options.intersection)
-    train = data.training_set(samples, options.train, classes_needed(options.head))
+    rows = data.training_rows(samples, options.train, classes_needed(options.head))
+    train, serving = data.each_once(rows), data.serving(rows)
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     serves = {sample.serves for sample in train}
@@ -194,6 +204,11 @@ def prepare(
     notes += data.leak_notes(train, [sample for rows in tests.values() for sample in rows])
     if all(rows[0].group == CONTROL for rows in tests.values()):
         raise DataError("The test set holds controls only, and no generator's fakes.")
+    folds = None
+    if options.validate:
+        folds = plan_folds(train, val, serving, len(train_views), options.n_folds)
+    if folds is None and options.validate and len(options.grid) > 1:
+        raise cannot_choose()
     return Study(
         store=store,
         options=options,
@@ -202,9 +217,10 @@ def prepare(
         train_views=train_views,
         test_views=test_views,
         train=train,
+        serving=serving,
         val=val,
         tests=tests,
-        folds=plan_folds(train, val, len(train_views), options.n_folds, options.validate),
+        folds=folds,
         notes=list(dict.fromkeys(notes)),
     )
 

@@ -78,13 +78,13 @@ def _judged(study: Study) -> dict[str, dict[str, Verdicts]]:
 
 def training_sets(study: Study) -> dict[tuple[str, str], NDArray[np.bool_]]:
     """Return the members of each training set that has every class that the head needs."""
-    serves = np.array([sample.serves for sample in study.train])
+    serves = [set(study.serving[sample.sample_id]) for sample in study.train]
     labels = study.labels[: len(serves)]
     needed = classes_needed(study.options.head)
     sets: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    for name in sorted(set(serves.tolist())):
-        sets["each", name] = serves == name
-        sets["without", name] = serves != name
+    for name in sorted(set().union(*serves)):
+        sets["each", name] = np.array([name in some for some in serves])
+        sets["without", name] = np.array([bool(some - {name}) for some in serves])
     return {key: rows for key, rows in sets.items() if needed <= set(labels[rows].tolist())}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featcache.reports.cells import full_text
 from featcache.reports.curves import Curves, Points, ReliabilityBin
@@ -73,14 +73,18 @@ def path_figure(path: Sequence[PathPoint], metric: str, prefix: str) -> str:
             color = VERMILION if point.chosen else BLUE
             axes.plot(point.C, 100 * point.score, "o", color=color, markersize=5, gid=f"c{i}")
             tips[f"c{i}"] = f"C = {point.C:g}: {error.short}{', chosen' if point.chosen else ''}"
-        axes.set_xscale("log")
-        # The log scale's own labels are formulas, which the page's text cannot show.
-        axes.set_xticks([p.C for p in path], [f"{p.C:g}" for p in path])
-        axes.minorticks_off()
+        _log_scale(axes, [(p.C, f"{p.C:g}") for p in path])
         axes.set_xlabel("C (chosen: red)")
         axes.set_ylabel(f"validation {metric} (%)")
         axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
         return inline_svg(figure, prefix, "Validation score against C; see the table", tips)
+
+
+def _log_scale(axes: Any, places: Sequence[tuple[float, str]]) -> None:
+    """Mark these places and no others: the log scale's own labels are formulas, which text cannot show."""
+    axes.set_xscale("log")
+    axes.set_xticks([x for x, _ in places], [text for _, text in places])
+    axes.minorticks_off()
 
 
 def efficiency_figure(points: Sequence[EfficiencyPoint], prefix: str) -> str:
@@ -100,7 +104,7 @@ def efficiency_figure(points: Sequence[EfficiencyPoint], prefix: str) -> str:
             axes.plot(point.n, 100 * point.mean, "o", color=BLUE, markersize=5, gid=f"n{i}")
             mean = Estimate.of(point.mean, point.ci).full
             tips[f"n{i}"] = f"{point.n:,} per class: mAP {mean}, {len(values)} draws"
-        axes.set_xscale("log")
+        _log_scale(axes, [(p.n, f"{p.n:,}") for p in points])
         axes.set_xlabel("training samples per class")
         axes.set_ylabel("mAP (%)")
         axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
