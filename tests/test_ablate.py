@@ -250,6 +250,13 @@ def test_c_is_chosen_with_shared_reals_and_never_without_validation(
     assert run_probe(shared(toy[0], "one"), store, options()).result.selection is None
 
 
+def test_the_recipe_of_univfd_is_told_when_it_has_too_few_rows(toy: tuple[Manifest, Path]) -> None:
+    manifest, store = toy[0], FeatureStore(toy[1])
+    for head, told in (("univfd-sgd", True), ("ridge", False)):
+        notes = run_probe(manifest, store, options(head=head)).result.notes
+        assert any("hardly leaves its random start" in note for note in notes) == told
+
+
 def test_no_torch(toy: tuple[Manifest, Path]) -> None:
     arguments = ["ablate", "--features", "a,b", "--cache", str(toy[1]), "--json", "-q"]
     code = (
