@@ -7,8 +7,8 @@
 *ablation*: four backbones, all 15 subsets, seven values of C. scikit-learn runs through joblib, each fit with one
 BLAS thread, with one and with as many workers as there are cores; the better of the two counts (decided on
 some of the fits). By default scikit-learn gives up after 100 iterations, which most of these fits need more of: a second
-number lets it go on to its default tolerance. *single*: one fit on many samples, at scikit-learn's default tolerance, and at a tolerance with which
-it reaches our objective to 1e-7. Objectives are computed anew in float64 for both.
+number lets it go on to its default tolerance. *single*: one fit on many samples, at scikit-learn's default
+tolerance, and at a tolerance with which it reaches our objective to 1e-7. Objectives are computed anew in float64 for both.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.describe import check_weights, describe, describe_all
 from featcache.backbones.load import load_backbone
 from featcache.backbones.names import canonical
-from featcache.backbones.precision import choose_precision
+from featcache.backbones.precision import choose_precision, precision_of
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.resolve import (
     BACKBONES,
@@ -32,6 +32,7 @@ __all__ = [
     "feature_fields",
     "load_backbone",
     "parse_weights",
+    "precision_of",
     "preprocessing_of",
     "require_weights",
     "resolve",

@@ -10,6 +10,8 @@ from featcache.errors import unknown_name
 if TYPE_CHECKING:
     import torch
 
+    from featcache.backbones.base import BackboneSpec
+
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -44,6 +46,12 @@ def choose_precision(name: str, device: str | torch.device, *, transformer: bool
     if name != "auto":
         return name
     return "bf16" if transformer and _computes_bf16(str(device)) else "fp32"
+
+
+def precision_of(spec: BackboneSpec, name: str, device: str | torch.device) -> str:
+    """Return the precision that ``name`` means for a backbone; see :func:`choose_precision`."""
+    transformer = spec.taps is not None and spec.taps.tokens
+    return choose_precision(name, device, transformer=transformer)
 
 
 def _computes_bf16(device: str) -> bool:

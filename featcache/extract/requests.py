@@ -12,8 +12,8 @@ from PIL import Image
 from featcache.backbones import (
     BackboneSpec,
     Preprocessing,
-    choose_precision,
     feature_fields,
+    precision_of,
     preprocessing_of,
 )
 from featcache.cache import FeatureKey
@@ -83,8 +83,7 @@ def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> lis
 
 
 def _request(spec: BackboneSpec, view: View, options: ExtractOptions) -> Request:
-    transformer = spec.taps is not None and spec.taps.tokens
-    precision = choose_precision(options.precision, options.device, transformer=transformer)
+    precision = precision_of(spec, options.precision, options.device)
     fields = feature_fields(spec, options.preset, precision)
     fields |= {"dtype": "float32", "view": view.to_key()}
     preprocessing = preprocessing_of(spec, options.preset)

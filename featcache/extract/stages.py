@@ -11,7 +11,8 @@ LOADING = ("read", "decode", "view", "preprocess")
 """Stages that turn a file into pixels."""
 
 STAGES = ("start", *LOADING, "transfer", "forward", "wait", "write")
-"""All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has no pixels yet, or a lane that has nothing to do."""
+"""All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has no pixels
+yet, or a lane that has nothing to do."""
 
 
 class StageTimes:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from featcache.backbones import choose_precision, preprocessing_of, resolve
+from featcache.backbones import precision_of, preprocessing_of, resolve
 from featcache.datasets import Manifest
 from featcache.extract.device import choose_device
 from featcache.finetune.options import FinetuneOptions
@@ -65,7 +65,7 @@ def forecast_finetune(manifest: Manifest, options: FinetuneOptions) -> Forecast:
     """
     parts = divide(manifest.usable(), options.train, options.val_fraction, options.seed)
     spec = resolve(options.backbone, weights=options.weights)
-    precision = choose_precision(options.precision, options.device)
+    precision = precision_of(spec, options.precision, options.device)
     device = choose_device(options.device)
     preprocessing = preprocessing_of(spec, options.preset)
     tuner = prepare(spec, preprocessing.size, options)

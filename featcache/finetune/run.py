@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones import BackboneSpec, choose_precision, preprocessing_of, resolve
+from featcache.backbones import BackboneSpec, precision_of, preprocessing_of, resolve
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.errors import SettingsError
@@ -105,7 +105,8 @@ def finetune(
     usable = manifest.usable()
     _check_early(usable, spec, options, out)
     samples = _wanted(usable, options)
-    request = _extract(samples, spec, store, options)
+    precision = precision_of(spec, options.precision, options.device)
+    request = _extract(samples, spec, store, options, precision)
     rejected = store.rejects(request.key)
     good = Manifest(samples).where(lambda sample: sample.sample_id not in rejected)
     parts = divide(good, options.train, options.val_fraction, options.seed)
@@ -143,12 +144,16 @@ def _wanted(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
 
 
 def _extract(
-    samples: tuple[Sample, ...], spec: BackboneSpec, store: FeatureStore, options: FinetuneOptions
+    samples: tuple[Sample, ...],
+    spec: BackboneSpec,
+    store: FeatureStore,
+    options: FinetuneOptions,
+    precision: str,
 ) -> Request:
     """Fill the store with one feature of these samples; return what was asked for."""
     asked = ExtractOptions(
         preset=options.preset,
-        precision=choose_precision(options.precision, options.device),
+        precision=precision,
         device=options.device,
         workers=options.workers,
         shard_rows=options.shard_rows,
@@ -223,7 +228,8 @@ def _judge(
 ) -> FinetuneResult:
     """Extract the tuned features of what is judged, judge both heads and keep the results."""
     options, parts = run.options, run.parts
-    request = _extract((*parts.val, *parts.test), tuned_spec(run.spec, run.out), run.store, options)
+    judged, spec = (*parts.val, *parts.test), tuned_spec(run.spec, run.out)
+    request = _extract(judged, spec, run.store, options, run.request.precision)
     head = save_head(product, request, options, describe_training(list(parts.train)), run.digest)
     if reused:
         log.info("%s is the result of this very run; nothing was trained again.", run.out)
