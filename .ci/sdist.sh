@@ -14,4 +14,4 @@ own="$("$work/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("p
 "$work/venv/bin/python" -m pip install --quiet --no-deps "$work"/dist/*.tar.gz
 echo "$sites" > "$own/heavy.pth"
 cd "$work"/featcache-*/
-PYTHONSAFEPATH=1 "$work/venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_imports.py tests/test_pipeline.py tests/test_studies_schema.py
+PYTHONSAFEPATH=1 "$work/venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_imports.py tests/cli/test_pipeline.py tests/studies/test_schema.py

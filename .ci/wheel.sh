@@ -21,4 +21,4 @@ cd "$work/empty"
 "$work/venv/bin/python" -P -c 'import featcache, featcache.cache, featcache.cli, sys
 assert all(m.__file__.startswith(sys.prefix) for m in (featcache, featcache.cache, featcache.cli)), "not the wheel"'
 PYTHONSAFEPATH=1 "$work/venv/bin/python" -m pytest -q -p no:cacheprovider -c "$work/pyproject.toml" \
-  --rootdir "$work" "$work/tests/test_imports.py" "$work/tests/test_pipeline.py" "$work/tests/test_report_html.py"
+  --rootdir "$work" "$work/tests/test_imports.py" "$work/tests/cli/test_pipeline.py" "$work/tests/reports/test_html.py"

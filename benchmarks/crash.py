@@ -30,9 +30,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from featcache.backbones import BackboneSpec, resolve
-from featcache.cache import FeatureStore, care
+from featcache.cache import FeatureStore, maintenance
 from featcache.datasets import Manifest, ScanOptions, scan_into
-from featcache.extract import ExtractOptions, extract, networks
+from featcache.extract import ExtractOptions, extract, forward
 from featcache.testing import make_tree
 
 OPTIONS = ExtractOptions(device="cpu", shard_rows=32, batch_size=4, workers=1)
@@ -101,13 +101,13 @@ class Harness:
 
     def _work(self, store: Path) -> None:
         log = os.open(f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        begin = networks.Networks.start
+        begin = forward.Networks.start
 
         def counted(self: Any, samples: Any, *arguments: Any) -> Any:
             os.write(log, b"x" * sum(sample.path != "" for sample in samples))
             return begin(self, samples, *arguments)
 
-        networks.Networks.start = counted  # type: ignore[method-assign]
+        forward.Networks.start = counted  # type: ignore[method-assign]
         extract(self.manifest, [self.spec], FeatureStore(store), OPTIONS)
 
     def wait(self, pid: int) -> int:
@@ -126,7 +126,7 @@ class Harness:
     def litter(self, store: str) -> list[str]:
         """Return claims and temporary files that are left when garbage has been collected."""
         opened = FeatureStore(self.folder / store)
-        care.remove(care.find_waste(opened))
+        maintenance.remove(maintenance.find_waste(opened))
         root = opened.root
         return [str(p) for p in root.rglob("*") if ".tmp-" in p.name or p.suffix == ".claim"]
 

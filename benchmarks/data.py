@@ -15,9 +15,8 @@ from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.extract.options import ExtractOptions
 from featcache.extract.pipeline import Pipeline
-from featcache.extract.plan import group, plan
-from featcache.extract.requests import make_requests
-from featcache.hashing import digest_bytes
+from featcache.extract.plan import group, make_requests, plan
+from featcache.files import digest_bytes
 
 VIT = "timm:vit_base_patch16_224#random0"
 LITE = "efficientnet-lite0"

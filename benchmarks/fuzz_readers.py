@@ -19,13 +19,13 @@ import atheris
 with atheris.instrument_imports(include=["featcache"]):
     from featcache.cache import FeatureStore
     from featcache.cache.keys import parse_key
+    from featcache.cache.pack import import_pack
     from featcache.cache.shard import read_shard
     from featcache.cache.testing import make_key, make_rows
-    from featcache.cache.unpack import import_pack
     from featcache.datasets import Manifest
     from featcache.errors import FeatcacheError
     from featcache.images import decode
-    from featcache.probes.heads import load_head
+    from featcache.probes.saved_head import load_head
 
 FOLDER = Path(tempfile.mkdtemp())
 STORE = FeatureStore(FOLDER / "store")

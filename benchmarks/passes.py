@@ -44,7 +44,7 @@ def several_backbones(n: int, rounds: int, folder: Path) -> Report:
 
 def several_views(n: int, rounds: int, folder: Path) -> Report:
     """Measure ten views together and in ten runs, and count how often files are decoded."""
-    from featcache.extract import load
+    from featcache.extract import loading
 
     manifest = make_jpegs(folder / "images", n)
     name = [BACKBONES[2]]
@@ -55,7 +55,7 @@ def several_views(n: int, rounds: int, folder: Path) -> Report:
         "ten runs": lambda: sum(seconds(bench) for bench in alone),
     }
     found = in_turn(cases, rounds)
-    with mock.patch.object(load, "decode", wraps=load.decode) as decode:
+    with mock.patch.object(loading, "decode", wraps=loading.decode) as decode:
         together()
     ratio = median_ratio(found["ten views"], found["ten runs"])
     report = Report("views", f"10 views of {n} JPEG files, {name[0]}", rounds=found)

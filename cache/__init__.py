@@ -1,7 +1,7 @@
 """The shard store: features by feature key and sample id. Knows no torch and no labels."""
 
-from featcache.cache.finding import describe
 from featcache.cache.keys import FeatureKey
+from featcache.cache.lookup import describe
 from featcache.cache.shard import Rows
 from featcache.cache.store import FeatureStore, KeySummary
 

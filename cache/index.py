@@ -25,8 +25,7 @@ from featcache.cache.header import Extent, Header, fit_together, read_header
 from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import Nowhere, read_payload
 from featcache.errors import StoreError
-from featcache.files import store_error, write_atomic
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes, store_error, write_atomic
 from featcache.parsing import parse_json
 
 MAX_INDEX_BYTES = 1 << 32

@@ -10,7 +10,7 @@ from typing import Any
 
 from featcache.cache import layout
 from featcache.errors import StoreError
-from featcache.hashing import canonical_json, digest_json
+from featcache.files import canonical_json, digest_json
 from featcache.parsing import parse_json
 
 FIELDS = (

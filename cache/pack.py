@@ -4,6 +4,8 @@ A pack is an uncompressed tar of regular files with plain names (ustar): ``pack.
 every other member with its size and digest, then keys, shards and manifests. Nothing is unpacked by a
 library: headers are read one by one, and a member that is not in the list, not of its size, not of its
 digest, or not a plain file ends the import before anything has been added.
+
+Importing a feature pack: everything in it is checked before anything is added to the store.
 """
 
 from __future__ import annotations
@@ -12,21 +14,24 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import xxhash
 
 from featcache._version import __version__
 from featcache.cache import layout
-from featcache.cache.care import check_shard
-from featcache.cache.keys import FeatureKey
+from featcache.cache.keys import FeatureKey, parse_key
+from featcache.cache.maintenance import check_shard
 from featcache.cache.store import FeatureStore
-from featcache.errors import MissingFeaturesError
-from featcache.files import atomic_file
+from featcache.errors import DataError, FeatcacheError, MissingFeaturesError
+from featcache.files import TEMPORARY_PREFIX, atomic_file, store_error
+from featcache.parsing import parse_json
 
 PACK_FORMAT = "featcache-pack-1"
 PACK_FILE = "pack.json"
@@ -124,3 +129,202 @@ def _describe(name: str, source: Path | bytes) -> Member:
 
 def _open(source: Path | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+@dataclass
+class Imported:
+    """What an import added.
+
+    Parameters
+    ----------
+    keys : list of FeatureKey
+    n_shards, n_known, n_bytes : int
+        Shards that were added; that were there already; bytes added.
+    manifests : dict of str to bytes
+        The pack's manifests by name, for the caller to check and keep.
+    licence : str
+    """
+
+    keys: list[FeatureKey] = field(default_factory=list)
+    n_shards: int = 0
+    n_known: int = 0
+    n_bytes: int = 0
+    manifests: dict[str, bytes] = field(default_factory=dict)
+    licence: str = ""
+
+
+def import_pack(
+    store: FeatureStore, path: Path, check_manifest: Callable[[str, Path], object]
+) -> Imported:
+    """Check a pack whole, then add what the store lacks.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    path : Path
+    check_manifest : callable
+        Gets name and file of each manifest, and raises DataError where it is none.
+
+    Raises
+    ------
+    DataError
+        If the pack is damaged, hostile or of another format: the store is then as it was.
+    StoreError
+        If the disk says no.
+    """
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}import-", dir=store.root))
+    except OSError as error:
+        raise store_error(error, store.root) from error
+    try:
+        with path.open("rb") as file:
+            about, members = _read_list(file)
+            _stage(file, members, staged)
+        result = Imported(licence=str(about.get("licence", "")))
+        found = _check(staged, members, result, check_manifest)
+        _add(store, found, result)
+    except DataError as error:
+        raise _bad(path, str(error)) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _bad(path, str(error)) from error
+    except OSError as error:
+        if isinstance(error, FeatcacheError):
+            raise
+        raise store_error(error, path, verb="read") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return result
+
+
+def _read_list(file: BinaryIO) -> tuple[dict[str, Any], list[Member]]:
+    """Return what ``pack.json`` says, checked."""
+    name, size = _header(file)
+    if name != PACK_FILE:
+        raise ValueError(f"it begins with {name!r}, not {PACK_FILE!r}")
+    about = parse_json(_take(file, size, limit=1 << 24))
+    if about["format"] != PACK_FORMAT:
+        raise ValueError(f"its format is {about['format']!r}; this featcache reads {PACK_FORMAT!r}")
+    members = [
+        Member(str(m["name"]), int(m["n_bytes"]), str(m["digest"])) for m in about["members"]
+    ]
+    names = [member.name for member in members]
+    for member in members:
+        if not NAMES.fullmatch(member.name) or member.n_bytes < 0:
+            raise ValueError(f"the name {member.name!r} is not allowed in a pack")
+    if len(set(names)) < len(names):
+        raise ValueError("it lists a name twice")
+    if sum(member.n_bytes for member in members) > os.fstat(file.fileno()).st_size:
+        raise ValueError("it lists more bytes than it has")
+    return about, members
+
+
+def _stage(file: BinaryIO, members: Sequence[Member], staged: Path) -> None:
+    """Copy the members into a folder of our own, under numbers, and compare sizes and digests."""
+    for number, member in enumerate(members):
+        name, size = _header(file)
+        if (name, size) != (member.name, member.n_bytes):
+            raise ValueError(f"it holds {name!r} of {size:,} bytes where {member.name!r} should be")
+        state = xxhash.xxh3_128()
+        target = staged / str(number)
+        with target.open("wb") as out:
+            for chunk in _chunks(file, size):
+                state.update(chunk)
+                try:
+                    out.write(chunk)
+                except OSError as error:
+                    raise store_error(error, target, size) from error
+        if state.hexdigest() != member.digest:
+            raise ValueError(f"the content of {member.name!r} does not match its digest")
+    if file.read(BLOCK).strip(b"\0"):
+        raise ValueError("it holds more than it lists")
+
+
+def _check(
+    staged: Path,
+    members: Sequence[Member],
+    result: Imported,
+    check_manifest: Callable[[str, Path], object],
+) -> list[tuple[FeatureKey, str, Path]]:
+    """Check every key, shard and manifest; return (key, name, file) of each shard."""
+    keys: dict[str, FeatureKey] = {}
+    shards = []
+    for number, member in enumerate(members):
+        match, file = NAMES.fullmatch(member.name), staged / str(number)
+        if match is None:
+            raise ValueError(f"the name {member.name!r} is not allowed in a pack")
+        if match["manifest"]:
+            check_manifest(match["manifest"], file)
+            result.manifests[match["manifest"]] = file.read_bytes()
+        elif match["shard"]:
+            shards.append((match["key"], match["shard"], file))
+        else:
+            keys[match["key"]] = parse_key(file.read_bytes())
+    for fingerprint, key in keys.items():
+        if key.fingerprint != fingerprint:
+            raise ValueError(f"the key {fingerprint} holds another key")
+    for fingerprint, name, file in shards:
+        if fingerprint not in keys:
+            raise ValueError(f"it has no key for the shard {name}")
+        try:
+            check_shard(file, keys[fingerprint])
+        except FeatcacheError as error:
+            raise ValueError(
+                str(error).replace(str(file), f"{name}{layout.SHARD_SUFFIX}")
+            ) from error
+    result.keys = list(keys.values())
+    return [(keys[fingerprint], name, file) for fingerprint, name, file in shards]
+
+
+def _add(
+    store: FeatureStore, shards: Sequence[tuple[FeatureKey, str, Path]], result: Imported
+) -> None:
+    """Move checked shards into the store; what is there stays as it is."""
+    for key, name, file in shards:
+        with store.claim(key, name) as mine:
+            if not mine:
+                result.n_known += 1
+                continue
+            result.n_shards += 1
+            result.n_bytes += file.stat().st_size
+            with (
+                atomic_file(store.shard(key, name), file.stat().st_size) as out,
+                file.open("rb") as data,
+            ):
+                shutil.copyfileobj(data, out, CHUNK)
+
+
+def _header(file: BinaryIO) -> tuple[str, int]:
+    """Return name and size of the next member, which must be a plain file."""
+    block = file.read(BLOCK)
+    try:
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise ValueError(f"it is no pack, or cut off ({error})") from error
+    if info.type != tarfile.REGTYPE or info.size < 0:
+        raise ValueError(f"the member {info.name!r} is not a plain file")
+    return info.name, info.size
+
+
+def _take(file: BinaryIO, size: int, limit: int) -> bytes:
+    if size > limit:
+        raise ValueError(f"its list has {size:,} bytes; {limit:,} are the limit")
+    return b"".join(_chunks(file, size))
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the bytes of a member and step over the padding behind it."""
+    left = size
+    while left:
+        chunk = file.read(min(CHUNK, left))
+        if not chunk:
+            raise ValueError("it is cut off")
+        left -= len(chunk)
+        yield chunk
+    file.seek(-size % BLOCK, os.SEEK_CUR)
+
+
+def _bad(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path} cannot be imported: {why}. The store is as it was; get the pack again."
+    )

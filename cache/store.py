@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from featcache.cache import claims, layout
-from featcache.cache.finding import absent, ambiguous, fits
+from featcache.cache import layout, locks
 from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey, read_key
-from featcache.cache.reading import Reader
+from featcache.cache.lookup import absent, ambiguous, fits
+from featcache.cache.reader import Reader
 from featcache.cache.shard import Rows, decode_ids, write_shard
 from featcache.errors import StoreError
 from featcache.files import store_error, write_atomic
@@ -165,12 +165,12 @@ class FeatureStore:
         return index
 
     def claim(self, key: FeatureKey, name: str) -> AbstractContextManager[bool]:
-        """Return a context that holds the claim of a shard, see :func:`featcache.cache.claims.claim`.
+        """Return a context that holds the claim of a shard, see :func:`featcache.cache.locks.claim`.
 
         Yields False where the shard is there already or another process is making it.
         """
         self.prepare(key)
-        return claims.claim(self._claim(key, name), self.shard(key, name))
+        return locks.claim(self._claim(key, name), self.shard(key, name))
 
     def has(self, key: FeatureKey, name: str) -> bool:
         """Say whether a shard has been made."""
@@ -178,7 +178,7 @@ class FeatureStore:
 
     def wait(self, key: FeatureKey, name: str) -> None:
         """Return when nobody is making a shard any more; say who does meanwhile."""
-        claims.wait(self._claim(key, name), f"a shard of {key.name!r} ({name[:8]})")
+        locks.wait(self._claim(key, name), f"a shard of {key.name!r} ({name[:8]})")
 
     def write(self, key: FeatureKey, name: str, rows: Rows, writer: dict[str, str]) -> Path:
         """Add a shard, whole or not at all.

@@ -8,7 +8,7 @@ import numpy as np
 
 from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import Rows
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes
 
 
 def make_key(**changes: Any) -> FeatureKey:

@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     from typer.main import get_command
 
-    from featcache.cli import _errors
+    from featcache.cli import _output
     from featcache.cli.app import app
 
     signal.signal(signal.SIGTERM, _interrupt)
@@ -24,9 +24,9 @@ def run(arguments: list[str]) -> int:
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        return _errors.report(error, "--json" in arguments)
-    if code == _errors.INTERRUPTED:  # Typer has turned the interrupt into its exit code
-        return _errors.report(KeyboardInterrupt(), "--json" in arguments)
+        return _output.report(error, "--json" in arguments)
+    if code == _output.INTERRUPTED:  # Typer has turned the interrupt into its exit code
+        return _output.report(KeyboardInterrupt(), "--json" in arguments)
     return code if isinstance(code, int) else 0
 
 

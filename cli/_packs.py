@@ -10,7 +10,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def export(
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
     from featcache.evaluate import export_npz
-    from featcache.evaluate.packs import export_features
+    from featcache.evaluate.export import export_features
     from featcache.settings import load_settings
 
     talk.start()
@@ -78,7 +78,7 @@ def export(
 
 def _find(store: FeatureStore, kinds: Kinds) -> list[FeatureKey]:
     """Return the keys of the features that were named, in every view."""
-    from featcache.backbones.digests import weights_identities
+    from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
     from featcache.evaluate.data import find_keys
     from featcache.settings import split_names
@@ -102,7 +102,7 @@ def import_(
 ) -> None:
     """Check a feature pack whole, then add what the store lacks."""
     from featcache.cache import FeatureStore, describe
-    from featcache.evaluate.packs import import_features
+    from featcache.evaluate.export import import_features
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)

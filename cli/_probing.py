@@ -14,7 +14,7 @@ from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
     from featcache.evaluate import ProbeOptions
-    from featcache.evaluate.saved import Result
+    from featcache.evaluate.results_store import Result
     from featcache.settings import Settings
 
 Features = Annotated[
@@ -114,7 +114,7 @@ def load(
 
 def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> ProbeOptions:
     """Return the options of a probe from flags and settings; ``more`` are those of one command."""
-    from featcache.backbones.digests import weights_identities
+    from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
     from featcache.settings import split_all
 
@@ -185,7 +185,7 @@ def parse_priors(text: str) -> list[float]:
 
 def parse_sizes(text: str) -> list[int]:
     """Return the numbers of training samples that ``--sizes`` names, or the usual ones."""
-    from featcache.evaluate.efficiency import SIZES
+    from featcache.evaluate.learning_curve import SIZES
 
     try:
         return [int(part) for part in text.split(",") if part.strip()] or list(SIZES)

@@ -10,7 +10,7 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _probing as probing
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
     from featcache.results import AblationResult
@@ -86,7 +86,7 @@ def ablate(
 
 
 def _print(result: AblationResult) -> None:
-    from featcache.reports.ablation_tables import variant, varied
+    from featcache.reports.tables.ablation import variant, varied
 
     more = varied(result)
     numbers = ["C", "mAP", "interval", "acc", "AUROC", "vs single", "p (Holm)"]

@@ -34,12 +34,12 @@ def attend(
     quiet: opt.Quiet = False,
 ) -> None:
     """Draw attention, rollout and response of backbones over images."""
-    from featcache.attend import AttendOptions
-    from featcache.attend import attend as run
+    from featcache.attention import AttendOptions
+    from featcache.attention import attend as run
     from featcache.backbones import require_weights, resolve_all
     from featcache.errors import SettingsError
     from featcache.files import write_atomic
-    from featcache.probes.heads import load_head
+    from featcache.probes.saved_head import load_head
     from featcache.reports.exhibits import attention_exhibit, save_exhibit
     from featcache.reports.export import json_ready
     from featcache.settings import load_settings, split_all

@@ -78,12 +78,12 @@ def verify(
     quiet: opt.Quiet = False,
 ) -> int:
     """Check every byte of the features; exit code 4 where something is wrong and was not mended."""
-    from featcache.cache import FeatureStore, care
+    from featcache.cache import FeatureStore, maintenance
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
     store = FeatureStore(load_settings(cache=cache).cache)
-    report = care.verify(store, fraction=sample, seed=seed, repair=repair)
+    report = maintenance.verify(store, fraction=sample, seed=seed, repair=repair)
     left = len(report.faults) - len(report.dropped)
     if json:
         faults = [{"path": str(f.path), "why": f.why} for f in report.faults]
@@ -119,8 +119,8 @@ def gc(
     quiet: opt.Quiet = False,
 ) -> None:
     """List what the store does not need, and with --delete remove it."""
-    from featcache.cache import FeatureStore, care
-    from featcache.cache.explain import pick_key
+    from featcache.cache import FeatureStore, maintenance
+    from featcache.cache.lookup import pick_key
     from featcache.datasets import load_manifests
     from featcache.settings import load_settings
 
@@ -128,8 +128,8 @@ def gc(
     store = FeatureStore(load_settings(cache=cache).cache)
     wanted = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
     keys = [pick_key(store, text) for text in drop or ()]
-    waste = care.find_waste(store, referenced=wanted, drop=keys)
-    n_bytes = care.remove(waste) if delete else sum(item.n_bytes for item in waste)
+    waste = maintenance.find_waste(store, referenced=wanted, drop=keys)
+    n_bytes = maintenance.remove(waste) if delete else sum(item.n_bytes for item in waste)
     if json:
         rows = [{"path": str(w.path), "n_bytes": w.n_bytes, "why": w.why} for w in waste]
         out.print_json({"deleted": delete, "n_bytes": n_bytes, "waste": rows})
@@ -148,12 +148,12 @@ def du(
     quiet: opt.Quiet = False,
 ) -> None:
     """Say what takes how much room."""
-    from featcache.cache import FeatureStore, care
+    from featcache.cache import FeatureStore, maintenance
     from featcache.settings import load_settings
 
     out.start(verbose, quiet)
     root = load_settings(cache=cache).cache
-    usage = care.disk_usage(FeatureStore(root))
+    usage = maintenance.disk_usage(FeatureStore(root))
     total = sum(n_bytes for _, _, n_bytes in usage)
     if json:
         rows = [{"path": path, "n_files": n, "n_bytes": size} for path, n, size in usage]
@@ -189,7 +189,7 @@ def explain(
     """Say in which field two features differ, or why extract would not find one."""
     from featcache.backbones import names, resolve
     from featcache.cache import FeatureStore
-    from featcache.cache.explain import explain, explain_wanted, pick_key
+    from featcache.cache.lookup import explain, explain_wanted, pick_key
     from featcache.extract import ExtractOptions, make_requests
     from featcache.settings import load_settings
 

@@ -10,7 +10,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 from featcache.files import printable
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def demo(
     quiet: opt.Quiet = False,
 ) -> int:
     """Make fakes with real generators, extract, probe, and write a report."""
-    from featcache.cli._errors import REJECTS
+    from featcache.cli._output import REJECTS
     from featcache.demo.run import run_demo
     from featcache.reports import results_table
 

@@ -13,8 +13,8 @@ from featcache.cli import _output as out
 
 if TYPE_CHECKING:
     from featcache.datasets import Manifest
-    from featcache.reports.tables import Exhibit
-    from featcache.results.embedding import EmbeddingResult
+    from featcache.reports.tables.base import Exhibit
+    from featcache.results.analysis import EmbeddingResult
     from featcache.settings import Settings
 
 Split = Annotated[str, typer.Option("--split", help="Whose images: test, train, val or all.")]
@@ -129,8 +129,8 @@ def _maps(target: Path, result: EmbeddingResult, pictures: int) -> list[Path]:
     """Write the maps as SVG and JSON, and the interactive page."""
     from featcache.files import write_atomic
     from featcache.reports.export import json_ready
-    from featcache.reports.map_page import write_map
-    from featcache.reports.pngs import map_picture
+    from featcache.reports.figures.images import map_picture
+    from featcache.reports.html import write_map
 
     files = []
     for method in result.maps:
@@ -142,7 +142,7 @@ def _maps(target: Path, result: EmbeddingResult, pictures: int) -> list[Path]:
 
 
 def _show(result: EmbeddingResult) -> None:
-    from featcache.reports.words import fraction
+    from featcache.reports.formatting import fraction
 
     columns = ["fakes", "n real", "n fake", "linear AUROC", "kNN purity", "silhouette"]
     rows = [

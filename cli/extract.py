@@ -11,7 +11,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 from featcache.files import printable
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _run(
     from featcache.backbones import require_weights
     from featcache.cache import FeatureStore
     from featcache.cli._data import scan_selection
-    from featcache.cli._errors import REJECTS
+    from featcache.cli._output import REJECTS
     from featcache.extract import ExtractOptions, estimate_seconds, forecast, write_rejects
     from featcache.extract import extract as run
 

@@ -10,7 +10,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
     from featcache.finetune import FinetuneOptions, FinetuneResult, Forecast
@@ -141,7 +141,7 @@ def _run(
 
 
 def _show_forecast(plan: Forecast, json: bool) -> None:
-    from featcache.finetune.words import forecast_sentences
+    from featcache.finetune.tables import forecast_sentences
 
     if json:
         out.print_json({"dry_run": True, **plan.to_dict()})
@@ -150,7 +150,7 @@ def _show_forecast(plan: Forecast, json: bool) -> None:
 
 
 def _show(result: FinetuneResult) -> None:
-    from featcache.finetune.words import COLUMNS, sentences, table_rows
+    from featcache.finetune.tables import COLUMNS, sentences, table_rows
 
     out.print_table(COLUMNS, table_rows(result), right=COLUMNS[1:])
     out.print_rich("", *sentences(result))

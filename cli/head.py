@@ -39,7 +39,7 @@ def show(path: File, json: opt.Json = False) -> None:
 @app.command("import")
 def import_(path: File, target: Out, json: opt.Json = False) -> None:
     """Turn UnivFD's fc_weights.pth into a head of ours."""
-    from featcache.univfd import import_fc_weights
+    from featcache.detect.univfd_format import import_fc_weights
 
     head = import_fc_weights(path)
     saved = head.save(target)
@@ -51,8 +51,8 @@ def import_(path: File, target: Out, json: opt.Json = False) -> None:
 @app.command("export")
 def export(path: File, target: Out, json: opt.Json = False) -> None:
     """Write a head as UnivFD's validate.py loads it."""
+    from featcache.detect.univfd_format import export_fc_weights
     from featcache.probes import load_head
-    from featcache.univfd import export_fc_weights
 
     saved = export_fc_weights(load_head(path), target)
     out.say(f"Weights: {saved}")

@@ -12,7 +12,7 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _probing as probing
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
     from featcache.evaluate import Probed
@@ -81,7 +81,7 @@ def probe(
 def _write(probed: Probed, files: Files) -> None:
     """Write the files that were asked for."""
     from featcache.reports import write_report
-    from featcache.reports.scores import write_scores
+    from featcache.reports.export import write_scores
 
     if files.scores:
         out.say(f"Scores: {write_scores(probed.scores, files.scores)}")
@@ -96,7 +96,7 @@ def _write(probed: Probed, files: Files) -> None:
 
 def _show(result: EvalResult) -> None:
     from featcache.reports import results_table
-    from featcache.reports.probe_tables import prior_table, view_table
+    from featcache.reports.tables.probe import prior_table, view_table
     from featcache.reports.terminal import terminal_table
 
     out.print_rich(results_table(result))

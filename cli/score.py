@@ -46,9 +46,9 @@ def score(
     quiet: opt.Quiet = False,
 ) -> int:
     """Say of each image whether a trained head takes it for fake, and whether it knows such images."""
-    from featcache.cli._errors import REJECTS
+    from featcache.cli._output import REJECTS
     from featcache.detect import Detector
-    from featcache.detect.verdict import write_verdicts
+    from featcache.detect.prediction import write_verdicts
     from featcache.errors import SettingsError
     from featcache.settings import load_settings, split_all
 
@@ -104,7 +104,7 @@ def _show(verdicts: list[Verdict], json: bool) -> None:
 
 def _row(verdict: Verdict, several: bool) -> list[str]:
     """Return the cells; the image stands last, where a long path or a reason may wrap."""
-    from featcache.reports.words import fraction
+    from featcache.reports.formatting import fraction
 
     head = [verdict.head] if several else []
     if verdict.problem:

@@ -12,7 +12,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
     from featcache.settings import Settings
@@ -129,7 +129,7 @@ def _options(
 
 def _run(plan: Study, options: StudyOptions, dry_run: bool, json: bool) -> int:
     """Run a study, or forecast it, and print."""
-    from featcache.cli._errors import REJECTS
+    from featcache.cli._output import REJECTS
     from featcache.studies.run import forecast_study, run_study
 
     if dry_run:

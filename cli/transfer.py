@@ -9,7 +9,7 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _probing as probing
-from featcache.cli._grouping import grouped
+from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
     from featcache.reports.report import Part

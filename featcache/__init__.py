@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
     from featcache.detect import Detector
     from featcache.evaluate import AblateOptions, ProbeOptions, run_probe
-    from featcache.evaluate.ablate import ablate
-    from featcache.evaluate.efficiency import efficiency
+    from featcache.evaluate.ablation import ablate
+    from featcache.evaluate.learning_curve import efficiency
     from featcache.evaluate.transfer import transfer
     from featcache.extract import ExtractOptions
     from featcache.extract import extract as extract_features

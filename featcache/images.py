@@ -7,6 +7,8 @@ The rules, the same for every backbone (they are part of the feature key as :dat
 - of an animation the first frame;
 - EXIF orientation is not applied;
 - a truncated file is an error, never padded with grey.
+
+Resizing and cutting as torchvision does it on Pillow images, to the pixel; knows no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from featcache.errors import ImageError
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes
 
 DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", "deep": "scale"}
 """The decoding rules as they stand in a feature key."""
@@ -320,3 +322,36 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 def _words(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Interpolation filters by name; all but ``nearest`` are antialiased when they shrink."""
+
+
+def resize_shorter_side(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    """Resize so that the shorter side is ``size``; the longer is truncated to whole pixels."""
+    width, height = image.size
+    short, long = sorted(image.size)
+    if short == size:
+        return image
+    new_long = max(int(size * long / short), 1)
+    new = (size, new_long) if width <= height else (new_long, size)
+    return image.resize(new, FILTERS[interpolation])
+
+
+def center_crop(image: Image.Image, size: int) -> Image.Image:
+    """Cut the central square; what lies outside the image is black."""
+    width, height = image.size
+    left = _offset(width, size)
+    top = _offset(height, size)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _offset(length: int, size: int) -> int:
+    """Return where the crop begins, with torchvision's rounding for cutting and for padding."""
+    return round((length - size) / 2.0) if length >= size else -((size - length) // 2)

@@ -15,7 +15,7 @@ from featcache.cache import FeatureStore, Rows
 from featcache.cache.testing import make_key
 from featcache.cli import run
 from featcache.datasets import Manifest, Sample
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes
 from featcache.testing import make_tree
 
 

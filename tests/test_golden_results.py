@@ -64,7 +64,7 @@ def differences(golden: Any, now: Any, at: str = "") -> list[str]:
         ]
     if isinstance(golden, float) and isinstance(now, (int, float)):
         close = math.isclose(golden, now, rel_tol=1e-6, abs_tol=1e-9)
-        return [] if close or golden != golden else [f"{at}: {golden!r} became {now!r}"]
+        return [] if close or math.isnan(golden) else [f"{at}: {golden!r} became {now!r}"]
     return [] if golden == now else [f"{at}: {golden!r} became {now!r}"]
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: ``make gpu-test``. All that a CPU can show of it is in test_extract_pipeline."""
+"""What only a GPU can show: ``make gpu-test``. All that a CPU can show of it is in extract/test_pipeline."""
 
 from __future__ import annotations
 

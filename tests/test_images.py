@@ -15,8 +15,7 @@ from torchvision import transforms
 from featcache.backbones.efficientnet_lite import EFFICIENTNET_LITE0
 from featcache.backbones.preprocess import choose_preset
 from featcache.errors import ImageError, UnknownNameError
-from featcache.geometry import center_crop, resize_shorter_side
-from featcache.images import decode, read_facts
+from featcache.images import center_crop, decode, read_facts, resize_shorter_side
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -10,12 +10,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from featcache.audit.duplicates import find_duplicates, perceptual_hash
-from featcache.audit.facts import FileFacts, facts_of, facts_under
 from featcache.audit.result import VERDICTS, AuditResult, Balance, Duplicates, GeneratorAudit
-from featcache.audit.shortcut import look
+from featcache.audit.shortcut import FileFacts, facts_of, facts_under, look
 from featcache.datasets import Manifest, Sample, read_bytes
-from featcache.datasets.groups import CONTROL
-from featcache.datasets.select import limit
+from featcache.datasets.families import CONTROL
+from featcache.datasets.filters import limit
 from featcache.errors import DataError, ImageError, SettingsError
 from featcache.images import decode
 from featcache.progress import progress

@@ -1,15 +1,14 @@
 """Frozen networks by name, with their weights, taps and preprocessing."""
 
-from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.base import BackboneSpec, Taps, choose_precision, precision_of
 from featcache.backbones.describe import check_weights, describe, describe_all
-from featcache.backbones.load import load_backbone
 from featcache.backbones.names import canonical
-from featcache.backbones.precision import choose_precision, precision_of
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.resolve import (
     BACKBONES,
     build_network,
     feature_fields,
+    load_backbone,
     preprocessing_of,
     require_weights,
     resolve,

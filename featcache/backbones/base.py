@@ -1,15 +1,23 @@
-"""What a backbone is: a frozen network with its weights, tap and preprocessing, known before it is loaded."""
+"""What a backbone is: a frozen network with its weights, tap and preprocessing, known before it is loaded.
+
+A backbone at another tap: its width and what the key says of it.
+
+Which numeric precision the forward pass runs in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featcache.backbones.names import Tap
 from featcache.backbones.preprocess import Preprocessing
+from featcache.errors import SettingsError, unknown_name
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from featcache.backbones.weights import WeightsSource
@@ -105,3 +113,115 @@ class BackboneSpec:
     def __post_init__(self) -> None:
         if not self.network:
             object.__setattr__(self, "network", self.name)
+
+
+def tapped(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
+    """Return ``spec`` with its feature taken at ``tap``.
+
+    Raises
+    ------
+    SettingsError
+        If the network has no such tap: says which it has.
+    """
+    if tap == Tap():
+        return spec
+    if spec.taps is None:
+        raise SettingsError(
+            f"{spec.name} has no tap {str(tap)!r}; it gives its final feature only."
+        )
+    if reason := _refusal(spec.taps, tap):
+        raise SettingsError(f"{spec.name} has no tap {str(tap)!r}: {reason}.")
+    width = spec.taps.widths[-1 if tap.place != "layer" else tap.layer - spec.taps.first]
+    n_parts = len(tap.pooling.split("+"))
+    return replace(spec, tap=_to_key(spec.taps, tap), n_features=width * n_parts)
+
+
+def _refusal(taps: Taps, tap: Tap) -> str:
+    """Return why there is no such tap, empty where there is."""
+    if tap.place == "layer" and not taps.first <= tap.layer <= taps.last:
+        return f"its layers are {taps.first} to {taps.last}"
+    if not taps.tokens and tap.pooling != "cls":
+        return "it has maps, which are always averaged; write @layerN"
+    if tap.place == "pre" and not taps.projected:
+        return "its final feature is no projection"
+    if tap.place == "final" and taps.projected:
+        return "the projection is for the class token only; write @pre:mean for the patch tokens before it"
+    return ""
+
+
+def _to_key(taps: Taps, tap: Tap) -> dict[str, Any]:
+    """Return what stands in the key; the final feature keeps what the spec says."""
+    tokens = {"cls": "class", "mean": "patches", "cls+mean": "class+patches"}
+    pooling = "mean" if "mean" in tap.pooling else "none"
+    return {
+        "layer": tap.layer if tap.place == "layer" else "final",
+        "token": tokens[tap.pooling] if taps.tokens else "none",
+        "pooling": pooling if taps.tokens else "average",
+        "projection": "none",
+        "norm": "none" if tap.place == "layer" else "applied",
+    }
+
+
+PRECISIONS = ("fp32", "bf16", "fp16", "auto")
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Instructions that multiply bf16; without them a CPU emulates it, slower than fp32."""
+
+
+def choose_precision(name: str, device: str | torch.device, *, transformer: bool = True) -> str:
+    """Return the precision that ``name`` means on a device; only ``auto`` depends on it.
+
+    Parameters
+    ----------
+    name : {"fp32", "bf16", "fp16", "auto"}
+        ``auto`` is bf16 for transformers where the device computes in it natively, else fp32.
+    device : str or torch.device
+        ``"auto"`` is the GPU if there is one.
+    transformer : bool
+        False for networks of convolutions: their features suffer in bf16 (docs/performance.md has figures).
+
+    Returns
+    -------
+    {"fp32", "bf16", "fp16"}
+        What stands in the feature key.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, PRECISIONS)
+    if name != "auto":
+        return name
+    return "bf16" if transformer and _computes_bf16(str(device)) else "fp32"
+
+
+def precision_of(spec: BackboneSpec, name: str, device: str | torch.device) -> str:
+    """Return the precision that ``name`` means for a backbone; see :func:`choose_precision`."""
+    transformer = spec.taps is not None and spec.taps.tokens
+    return choose_precision(name, device, transformer=transformer)
+
+
+def _computes_bf16(device: str) -> bool:
+    if device == "cpu":
+        return cpu_computes_bf16()
+    import torch
+
+    if device == "auto" and not torch.cuda.is_available():
+        return cpu_computes_bf16()
+    if device == "auto" or device.startswith("cuda"):
+        index = None if device == "auto" else torch.device(device)
+        return torch.cuda.is_available() and torch.cuda.get_device_capability(index) >= (8, 0)
+    return False
+
+
+def cpu_computes_bf16(info: Path = _CPU_INFO) -> bool:
+    """Say whether this CPU has bf16 matrix instructions, as far as Linux tells."""
+    try:
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return bool(_BF16_FLAGS & set(flags.split()))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.base import BackboneSpec
-from featcache.backbones.digests import remembered_digest
+from featcache.backbones.hub import remembered_digest
 from featcache.backbones.names import ALIASES, parse_name
 from featcache.backbones.resolve import BACKBONES, build_network, resolve
 from featcache.backbones.weights import ORDER, given, looked_at

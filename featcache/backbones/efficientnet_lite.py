@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.preprocess import Preprocessing
-from featcache.backbones.timm_family import Tensors, TimmFamily, timm_names
+from featcache.backbones.timm_models import Tensors, TimmFamily, timm_names
 from featcache.errors import WeightsError
-from featcache.hashing import digest_file
+from featcache.files import digest_file
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.errors import unknown_name
-from featcache.geometry import FILTERS, center_crop, resize_shorter_side
-from featcache.images import DECODING
+from featcache.images import DECODING, FILTERS, center_crop, resize_shorter_side
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -116,7 +115,7 @@ def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocess
 
     Examples
     --------
-    >>> from featcache.backbones.vit import SYNCLR_NATIVE
+    >>> from featcache.backbones.pretrained import SYNCLR_NATIVE
     >>> choose_preset("native:imagenet", SYNCLR_NATIVE).mean
     (0.485, 0.456, 0.406)
     """

@@ -1,4 +1,7 @@
-"""From a feature name to a backbone that can be run, and to its part of the feature key."""
+"""From a feature name to a backbone that can be run, and to its part of the feature key.
+
+A backbone as a plain module, for notebooks.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.backbones.base import BackboneSpec
-from featcache.backbones.digests import remembered_digest
+from featcache.backbones.base import BackboneSpec, tapped
+from featcache.backbones.hub import remembered_digest
 from featcache.backbones.names import ALIASES, canonical, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
-from featcache.backbones.taps import tapped
 from featcache.backbones.weights import given, parse_weights
 from featcache.errors import SettingsError, unknown_name
 from featcache.registry import Registry
@@ -92,11 +94,11 @@ def resolve_all(
 def _find(base: str) -> BackboneSpec:
     """Return the registered backbone, or make the one that ``timm:`` or ``open_clip:`` names."""
     if base.startswith("timm:"):
-        from featcache.backbones.any_timm import any_timm
+        from featcache.backbones.timm_models import any_timm
 
         return any_timm(base)
     if base.startswith("open_clip:"):
-        from featcache.backbones.any_clip import any_clip
+        from featcache.backbones.openclip_models import any_clip
 
         return any_clip(base)
     known = BACKBONES.names()
@@ -185,7 +187,7 @@ def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
     WeightsError
         If the weights are missing or do not fit.
     """
-    from featcache.backbones.network import FeatureNetwork, load_model
+    from featcache.backbones.modules import FeatureNetwork, load_model
 
     if len({(spec.network, spec.random_init) for spec in specs}) != 1:
         raise ValueError(f"not one network: {', '.join(spec.name for spec in specs)}")
@@ -194,3 +196,35 @@ def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
 
 
 __all__ = ["BACKBONES", "build_network", "feature_fields", "resolve", "weights_id"]
+
+
+def load_backbone(
+    name: str, *, weights: Mapping[str, Path] | None = None, random_init: int | None = None
+) -> nn.Module:
+    """Return a frozen backbone that maps normalised images to features.
+
+    Parameters
+    ----------
+    name : str
+        Feature name, tap included: ``"clip"``, ``"clip@layer6"``, ``"timm:resnet50.tv_in1k"``.
+    weights : mapping of str to Path, optional
+        Weights files by backbone name, before all other places.
+    random_init : int, optional
+        Random weights of this seed instead of a file.
+
+    Returns
+    -------
+    torch.nn.Module
+        From images (N, 3, S, S), float32, with the preset's mean and deviation taken out, to features
+        (N, D), float32; in evaluation mode, no gradients.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such backbone.
+    WeightsError
+        If its weights are missing or are not the ones they should be.
+    """
+    from featcache.backbones.modules import Single
+
+    return Single(build_network([resolve(name, weights=weights, random_init=random_init)]))

@@ -1,14 +1,12 @@
 """Which images there are: layouts, scanning by content, manifests. Labels live here and only here."""
 
-from featcache.datasets.choose import choose
 from featcache.datasets.containers import read_bytes
-from featcache.datasets.counts import count_rows
-from featcache.datasets.find import describe_layouts
+from featcache.datasets.discovery import describe_layouts
+from featcache.datasets.filters import choose, select
 from featcache.datasets.library import load_manifests, scan_into
 from featcache.datasets.manifest import Manifest, Sample, merge
 from featcache.datasets.scan import Scan, ScanOptions, scan
-from featcache.datasets.select import select
-from featcache.datasets.serving import expand
+from featcache.datasets.shared_reals import count_rows, expand
 
 __all__ = [
     "Manifest",

@@ -2,21 +2,28 @@
 
 A member is named by a path of its own: the container's path, ``::`` and the member's name (for Parquet
 ``row/column``). :func:`read_bytes` reads such a path and an ordinary one alike.
+
+Images in the rows of a Parquet file, as Hugging Face and Community Forensics keep them.
 """
 
 from __future__ import annotations
 
 import os
 import tarfile
+import tempfile
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
 
 from featcache.errors import DataError
+from featcache.files import TEMPORARY_PREFIX
 
 SEPARATOR = "::"
 """Between a container and its member."""
@@ -92,7 +99,6 @@ def _open(path: str, size: int, mtime_ns: int) -> Container:
     try:
         if suffix == ".parquet":
             # pyarrow takes a while to import, and most data sets have no Parquet.
-            from featcache.datasets.parquet import ParquetFile
 
             return ParquetFile(path)
         return TarFile(path) if suffix == ".tar" else ZipFile(path)
@@ -143,3 +149,109 @@ class ZipFile:
                 return self._zip.read(name)
             except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
                 raise OSError(f"damaged or encrypted in the zip file: {error}") from error
+
+
+class ParquetFile:
+    """A Parquet table with columns of image bytes, as Hugging Face writes them.
+
+    Parquet can only be decoded by whole groups of rows, and features are made in the order of sample ids.
+    A group is therefore decoded once, into an unnamed temporary file, and its rows are read from there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = pq.ParquetFile(path)
+        self.columns = image_columns(self._file)
+        if not self.columns:
+            raise ValueError(f"it has no column of image bytes (columns: {self._names()})")
+        counts = [
+            self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)
+        ]
+        self._ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+        self._lock = threading.Lock()
+        self._spools: dict[int, _Spool] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def has_records(self) -> bool:
+        """Whether there are columns beside the images."""
+        return len(self._file.schema_arrow.names) > len(self.columns)
+
+    def _names(self) -> str:
+        return ", ".join(self._file.schema_arrow.names)
+
+    def members(self) -> Iterator[Member]:
+        """Yield the images as ``row/column``; sizes are known only from the rows, so 0 here."""
+        for row in range(self.n_rows):
+            for column in self.columns:
+                yield Member(f"{row}/{column}", 0)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the other columns of each row, small ones only."""
+        names = [name for name in self._file.schema_arrow.names if name not in self.columns]
+        for batch in self._file.iter_batches(batch_size=4096, columns=names):
+            yield from batch.to_pylist()
+
+    def read(self, name: str) -> bytes:
+        """Return the image at ``row/column``."""
+        row_text, _, column = name.partition("/")
+        row = int(row_text)
+        if column not in self.columns or not 0 <= row < self.n_rows:
+            raise KeyError(name)
+        group = next(i for i, end in enumerate(self._ends) if row < end)
+        start = self._ends[group - 1] if group else 0
+        with self._lock:
+            if group not in self._spools:
+                self._spools[group] = _Spool(self._file, group, self.columns)
+        return self._spools[group].read(column, row - start)
+
+
+class _Spool:
+    """The images of one group of rows in a temporary file that has no name."""
+
+    def __init__(self, source: pq.ParquetFile, group: int, columns: list[str]) -> None:
+        self._handle = _unnamed_file()
+        weakref.finalize(self, os.close, self._handle)
+        self._at: dict[tuple[str, int], tuple[int, int]] = {}
+        end = 0
+        table = source.read_row_group(group, columns=columns)
+        with open(self._handle, "wb", closefd=False) as file:
+            for column in columns:
+                for row, value in enumerate(table.column(column)):
+                    data = image_bytes(value.as_py())
+                    file.write(data)
+                    self._at[column, row] = (end, len(data))
+                    end += len(data)
+
+    def read(self, column: str, row: int) -> bytes:
+        offset, size = self._at[column, row]
+        return os.pread(self._handle, size, offset)
+
+
+def image_columns(file: pq.ParquetFile) -> list[str]:
+    """Return the columns that hold image bytes: binary, or Hugging Face's struct with ``bytes``."""
+    found = []
+    for item in file.schema_arrow:
+        kind = item.type
+        if str(kind) in ("binary", "large_binary") or (
+            str(kind).startswith("struct<") and kind.get_field_index("bytes") >= 0
+        ):
+            found.append(item.name)
+    return found
+
+
+def image_bytes(value: Any) -> bytes:
+    """Return the bytes in a cell, empty where there are none."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else b""
+
+
+def _unnamed_file() -> int:
+    """Return a handle of a temporary file that goes away with it."""
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX)
+    os.unlink(name)
+    return handle

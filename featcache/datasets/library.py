@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featcache.datasets.manifest import Manifest, merge
 from featcache.datasets.scan import Scan, ScanOptions, dataset_name, scan
-from featcache.datasets.serving import expand
+from featcache.datasets.shared_reals import expand
 from featcache.errors import DataError, unknown_name
 
 FOLDER = "manifests"

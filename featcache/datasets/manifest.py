@@ -39,7 +39,7 @@ class Sample:
     serves : str
         The generator whose test or training set it belongs to; for a fake its own generator. In a table
         on disk a shared real has several (``a|b``, or ``*`` for all);
-        :func:`~featcache.datasets.serving.expand` gives it one row for each.
+        :func:`~featcache.datasets.shared_reals.expand` gives it one row for each.
     group : str
         Family of the generator that it serves.
     split : {"train", "val", "test"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from featcache.datasets.groups import CONTROL, OTHER, group_of
+from featcache.datasets.families import CONTROL, OTHER, group_of
 from featcache.datasets.layouts import SETS
 from featcache.datasets.manifest import Manifest, Sample
 from featcache.errors import DataError, SettingsError, unknown_name

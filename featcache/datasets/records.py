@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from featcache.datasets.place import EVERY, Place
+from featcache.datasets.layouts import EVERY, Place
 from featcache.datasets.template import LABELS, SPLITS
 from featcache.errors import DataError
 

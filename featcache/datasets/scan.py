@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from featcache.datasets.facts import Facts, facts_of
-from featcache.datasets.find import NOT_NAMED, Found, find
-from featcache.datasets.groups import group_of
+from featcache.datasets.discovery import NOT_NAMED, Found, find
+from featcache.datasets.families import group_of
+from featcache.datasets.file_metadata import Facts, facts_of
+from featcache.datasets.layouts import EVERY, SERVES_SEPARATOR, Place
 from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
-from featcache.datasets.place import EVERY, SERVES_SEPARATOR, Place
 from featcache.datasets.template import SPLITS
 from featcache.errors import DataError, SettingsError
 
@@ -72,7 +72,7 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
     Parameters
     ----------
     root : Path
-        A tree, a container or a list; see :func:`~featcache.datasets.find.find`.
+        A tree, a container or a list; see :func:`~featcache.datasets.discovery.find`.
     options : ScanOptions
     known : Manifest, optional
         An earlier table of the same tree; files of unchanged size and time are not read again.

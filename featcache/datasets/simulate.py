@@ -20,12 +20,11 @@ from PIL import Image
 
 from featcache.datasets.artefacts import ARTEFACTS, apply_artefact
 from featcache.datasets.containers import read_bytes
-from featcache.datasets.groups import STRENGTH_MARK
+from featcache.datasets.families import STRENGTH_MARK
 from featcache.datasets.scan import split_of
 from featcache.datasets.walk import IMAGE_SUFFIXES, suffix_of, walk
 from featcache.errors import DataError, ImageError, SettingsError, unknown_name
-from featcache.files import whole_folder
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes, whole_folder
 from featcache.images import decode
 from featcache.progress import progress
 

@@ -12,9 +12,17 @@ from typing import Any
 
 from PIL import Image
 
-from featcache.demo.crops import Crop, cut, held_out_photos, plan_crops
 from featcache.demo.generators import GENERATORS, Pixels, make_fakes
-from featcache.demo.photographs import SIZE, Photo, load_folder, load_packaged
+from featcache.demo.photographs import (
+    SIZE,
+    Crop,
+    Photo,
+    cut,
+    held_out_photos,
+    load_folder,
+    load_packaged,
+    plan_crops,
+)
 from featcache.errors import DataError
 from featcache.files import whole_folder
 from featcache.progress import progress

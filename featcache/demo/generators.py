@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.demo.archives import archives, fetch, read_member
+from featcache.demo.downloads import archives, fetch, read_member
 from featcache.demo.photographs import SIZE
 from featcache.errors import MissingExtraError, ResourceError
 from featcache.progress import Advance

@@ -25,13 +25,13 @@ from featcache.evaluate import (
     run_probe,
     save_result,
 )
-from featcache.evaluate.study import prepare
+from featcache.evaluate.task import prepare
 from featcache.extract import ExtractOptions, ExtractSummary, extract
 from featcache.files import write_atomic
 from featcache.reports import write_report
 from featcache.reports.exhibits import map_exhibit, spectra_exhibit
-from featcache.reports.scores import write_scores
-from featcache.reports.tables import Exhibit
+from featcache.reports.export import write_scores
+from featcache.reports.tables.base import Exhibit
 from featcache.results import AblationResult, EvalResult, Scores
 
 BACKBONE = "efficientnet-lite0"

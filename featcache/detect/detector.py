@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from featcache.backbones.weights import parse_weights
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.detect.features import FeatureMaker, Found
-from featcache.detect.files import Item, Picture, find_items
-from featcache.detect.verdict import Verdict, judge
+from featcache.detect.features import FeatureMaker, Found, Item, Picture, find_items
+from featcache.detect.prediction import Verdict, judge
 from featcache.errors import DataError
 from featcache.probes import SavedHead
-from featcache.probes.heads import load_head
+from featcache.probes.saved_head import load_head
 from featcache.progress import progress
 from featcache.views import parse_views
 

@@ -14,7 +14,7 @@ from featcache.backbones import build_network
 from featcache.cache import FeatureKey
 from featcache.detect.features import make_request
 from featcache.errors import DataError, MissingExtraError
-from featcache.extract.requests import Request
+from featcache.extract.plan import Request
 from featcache.files import write_atomic
 from featcache.probes import SavedHead
 

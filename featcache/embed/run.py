@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample
-from featcache.datasets.groups import CONTROL
+from featcache.datasets.families import CONTROL
 from featcache.embed import separation
-from featcache.embed.maps import make_map
+from featcache.embed.projection import make_map
 from featcache.errors import DataError
 from featcache.evaluate import ProbeOptions, data
 from featcache.progress import progress
-from featcache.results.embedding import EmbeddingResult, Separation
+from featcache.results.analysis import EmbeddingResult, Separation
 
 REAL = "real"
 

@@ -19,7 +19,7 @@ from featcache.embed.run import REAL, choose
 from featcache.errors import DataError, ImageError
 from featcache.images import decode
 from featcache.progress import track
-from featcache.results.spectra import SpectraResult, Spectrum
+from featcache.results.analysis import SpectraResult, Spectrum
 
 SIZE = 128
 """Side of the centre crop, pixels; smaller images are left out."""

@@ -1,10 +1,13 @@
-"""What every engine does."""
+"""What every engine does.
+
+All work in this process.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeAlias
 
 Work: TypeAlias = Callable[[Sequence[Any]], Iterator[Any]]
@@ -65,3 +68,27 @@ class Engine(ABC):
         For data larger than one memory: every object holds its rows, and what is asked of all of them
         comes back as small sums, added up in the order of the makers.
         """
+
+
+class LocalHosts:
+    """Objects in this process."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
+        """Return ``function`` of each object."""
+        return [function(part) for part in parts]
+
+
+class LocalEngine(Engine):
+    """Does all items here, in order."""
+
+    def run(self, make: Make, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield (item, result) in the order of the items."""
+        yield from zip(items, make()(items), strict=True)
+
+    @contextmanager
+    def host(self, makes: Sequence[Callable[[], Any]]) -> Iterator[Hosts]:
+        """Make the objects here."""
+        yield LocalHosts([make() for make in makes])

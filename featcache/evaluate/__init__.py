@@ -3,20 +3,20 @@
 It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
 """
 
-from featcache.evaluate.ablate import ablate
-from featcache.evaluate.compare import compare
-from featcache.evaluate.efficiency import efficiency
+from featcache.evaluate.ablation import ablate
+from featcache.evaluate.comparison import compare
+from featcache.evaluate.deployment import ready_for_field
 from featcache.evaluate.export import (
     export_npz,
     write_ablation_csv,
     write_efficiency_csv,
     write_transfer_csv,
 )
-from featcache.evaluate.field import ready_for_field
+from featcache.evaluate.learning_curve import efficiency
 from featcache.evaluate.options import GRID, AblateOptions, ProbeOptions
-from featcache.evaluate.priors import ap_at_priors
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
-from featcache.evaluate.saved import load_result, load_scores, result_folder, save_result
+from featcache.evaluate.results_store import load_result, load_scores, result_folder, save_result
+from featcache.evaluate.scoring import ap_at_priors
 from featcache.evaluate.transfer import transfer
 from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores, TrainResult
 

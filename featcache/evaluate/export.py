@@ -1,20 +1,27 @@
-"""A feature and its samples as row-aligned arrays, for other programs."""
+"""A feature and its samples as row-aligned arrays, for other programs.
+
+Feature packs with their manifests: what goes into one besides shards, and where it ends up.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.datasets import Manifest
+from featcache.cache.pack import Imported, export_pack, import_pack
+from featcache.datasets import Manifest, Sample
+from featcache.datasets.library import manifest_path
 from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
-from featcache.files import printable, write_atomic
+from featcache.files import digest_bytes, printable, write_atomic
 from featcache.metrics import METRICS
 from featcache.results import AblationResult, AblationRow, EfficiencyResult, TransferResult
 
@@ -134,3 +141,60 @@ def _values(row: AblationRow) -> Iterator[Any]:
 
 def _p_values(row: AblationRow) -> list[Any]:
     return [found.p_holm if found else "" for found in (row.vs_best_single, row.vs_baseline)]
+
+
+def export_features(
+    store: FeatureStore,
+    keys: Sequence[FeatureKey],
+    manifest: Manifest,
+    path: Path,
+    *,
+    licence: str = "",
+) -> int:
+    """Write a pack of features and their samples; no path of this machine goes with it.
+
+    Returns
+    -------
+    int
+        Bytes of the pack.
+    """
+    have = {name for key in keys for name in (*store.samples(key), *store.rejects(key))}
+    datasets: dict[str, list[Sample]] = {}
+    for sample in manifest:
+        if sample.sample_id in have:
+            datasets.setdefault(sample.dataset, []).append(_without_machine(sample))
+    manifests = {name: _to_csv(samples) for name, samples in datasets.items()}
+    return export_pack(store, keys, path, manifests=manifests, licence=licence)
+
+
+def import_features(store: FeatureStore, path: Path) -> Imported:
+    """Check a pack and add it to a store, with its manifests.
+
+    Raises
+    ------
+    DataError
+        If anything in it is not as it should be: the store is then as it was.
+    """
+    imported = import_pack(store, path, lambda name, file: Manifest.read(file))
+    for name, data in imported.manifests.items():
+        target = manifest_path(store.root, name)
+        if target.exists() and target.read_bytes() != data:
+            target = manifest_path(store.root, f"{name}-{digest_bytes(data)[:8]}")
+        write_atomic(target, data)
+    return imported
+
+
+def _without_machine(sample: Sample) -> Sample:
+    """Return a sample whose path begins below its data set."""
+    try:
+        path = PurePath(sample.path).relative_to(sample.root).as_posix()
+    except ValueError:
+        path = PurePath(sample.path).name
+    return replace(sample, root=sample.dataset, path=path)
+
+
+def _to_csv(samples: list[Sample]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "manifest.csv"
+        Manifest(tuple(samples)).write(path)
+        return path.read_bytes()

@@ -14,13 +14,11 @@ from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest
 from featcache.errors import SettingsError
 from featcache.evaluate import data
-from featcache.evaluate.cells import Cell, Fit, logits_of
-from featcache.evaluate.diagnose import diagnose
-from featcache.evaluate.judge import Judged, group_results, unseen_result
+from featcache.evaluate.diagnosis import diagnose
+from featcache.evaluate.fitting import Cell, Fit, FittedSet, fit_sets, judge_set, logits_of
 from featcache.evaluate.options import ProbeOptions
-from featcache.evaluate.priors import ap_at_priors
-from featcache.evaluate.sets import FittedSet, fit_sets, judge_set
-from featcache.evaluate.study import Study, prepare
+from featcache.evaluate.scoring import Judged, ap_at_priors, group_results, unseen_result
+from featcache.evaluate.task import Study, prepare
 from featcache.probes import Linear, SavedHead, Scorer, kinds
 from featcache.results import EvalResult, Mean, Scores, ViewResult
 

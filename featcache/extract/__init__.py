@@ -2,12 +2,9 @@
 
 from featcache.extract.forecast import estimate_seconds, forecast
 from featcache.extract.options import ExtractOptions, parse_part
-from featcache.extract.plan import Plan, ShardJob, WorkItem, group, plan
-from featcache.extract.rejects import Reject, write_rejects
-from featcache.extract.report import RunReport
-from featcache.extract.requests import Request, make_requests
+from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
+from featcache.extract.results import ExtractSummary, Reject, RunReport, write_rejects
 from featcache.extract.run import extract
-from featcache.extract.summary import ExtractSummary
 
 __all__ = [
     "ExtractOptions",

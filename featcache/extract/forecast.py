@@ -9,8 +9,7 @@ from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.extract.options import ExtractOptions
-from featcache.extract.plan import WorkItem, group
-from featcache.extract.requests import make_requests
+from featcache.extract.plan import WorkItem, group, make_requests
 from featcache.extract.run import make_pipeline, n_bytes, plan_requests
 
 IMAGES_PER_THREAD = 4

@@ -24,17 +24,14 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureStore
 from featcache.errors import ResourceError
 from featcache.extract import device as dev
-from featcache.extract.behaviour import check_networks
-from featcache.extract.bounded import map_ahead
-from featcache.extract.load import Loaded, load
-from featcache.extract.networks import Networks, PendingBatch, group_by
+from featcache.extract.concurrency import Turns, map_ahead
+from featcache.extract.fingerprint import check_networks
+from featcache.extract.forward import Networks, PendingBatch, group_by
+from featcache.extract.loading import Loaded, load
 from featcache.extract.options import ExtractOptions
-from featcache.extract.plan import WorkItem
-from featcache.extract.report import ItemReport, writer_record
-from featcache.extract.requests import Request
-from featcache.extract.rows import ItemRows, ShardRows
-from featcache.extract.stages import StageTimes
-from featcache.extract.turns import Turns
+from featcache.extract.plan import Request, WorkItem
+from featcache.extract.profiling import StageTimes
+from featcache.extract.results import ItemReport, ItemRows, ShardRows, writer_record
 
 log = logging.getLogger("featcache")
 Features = dict[str, NDArray[np.float32]]

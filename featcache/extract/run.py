@@ -12,14 +12,10 @@ from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.engines import open_engine
+from featcache.extract.concurrency import await_others, without
 from featcache.extract.options import ExtractOptions
-from featcache.extract.plan import Plan, group, plan
-from featcache.extract.rejects import Reject
-from featcache.extract.report import ItemReport, RunReport
-from featcache.extract.requests import Request, make_requests
-from featcache.extract.rows import refusal
-from featcache.extract.share import await_others, without
-from featcache.extract.summary import ExtractSummary
+from featcache.extract.plan import Plan, Request, group, make_requests, plan
+from featcache.extract.results import ExtractSummary, ItemReport, Reject, RunReport, refusal
 from featcache.files import check_room
 from featcache.progress import progress
 

@@ -13,9 +13,9 @@ import torch
 from featcache.backbones import precision_of, preprocessing_of, resolve
 from featcache.datasets import Manifest
 from featcache.extract.device import choose_device
+from featcache.finetune.data import divide
+from featcache.finetune.model import make_graph, prepare
 from featcache.finetune.options import FinetuneOptions
-from featcache.finetune.parts import divide
-from featcache.finetune.tuner import make_graph, prepare
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,8 @@ from featcache.evaluate import Probed, ProbeOptions, compare, run_probe, save_re
 from featcache.evaluate.data import describe_training
 from featcache.extract import ExtractOptions, Request, extract, make_requests
 from featcache.extract.device import choose_device
-from featcache.finetune.options import FinetuneOptions
-from featcache.finetune.parts import Parts, divide
-from featcache.finetune.product import (
+from featcache.files import digest_json
+from featcache.finetune.artifacts import (
     Product,
     check_name,
     check_out,
@@ -29,10 +28,11 @@ from featcache.finetune.product import (
     tuned_spec,
     write_weights,
 )
+from featcache.finetune.data import Parts, divide
+from featcache.finetune.model import make_graph, prepare
+from featcache.finetune.options import FinetuneOptions
 from featcache.finetune.result import Epoch, FinetuneResult
 from featcache.finetune.train import Task, train
-from featcache.finetune.tuner import make_graph, prepare
-from featcache.hashing import digest_json
 from featcache.results import RunComparison
 
 log = logging.getLogger("featcache")

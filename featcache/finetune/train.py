@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from featcache.backbones import Preprocessing
 from featcache.errors import DataError
-from featcache.finetune.graph import TuningGraph
+from featcache.finetune.checkpoint import State, load_state, save_state
+from featcache.finetune.data import Batch, Parts, load_batches, shuffled, view_of
+from featcache.finetune.model import TuningGraph
 from featcache.finetune.options import FinetuneOptions
-from featcache.finetune.parts import Parts
-from featcache.finetune.pixels import Batch, load_batches, shuffled, view_of
 from featcache.finetune.result import Epoch
-from featcache.finetune.state import State, load_state, save_state
 from featcache.metrics import compute_metrics
 from featcache.progress import progress
 

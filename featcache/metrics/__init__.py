@@ -10,16 +10,17 @@ ground (no validation threshold, scores that are no probabilities) is NaN; a res
 is NaN and left out of the interval; a separated test set has the interval (1, 1), however small it is.
 """
 
-from featcache.metrics.curves import METRICS, ap_at_prior
-from featcache.metrics.paired import delong, holm, two_sided_p
-from featcache.metrics.points import (
+from featcache.metrics.definitions import (
+    METRICS,
+    ap_at_prior,
     best_threshold,
     compute_metrics,
     point_metrics,
     weighted_metrics,
 )
-from featcache.metrics.ranking import Counted, Sorted
-from featcache.metrics.resample import Resamples, bootstrap, interval
+from featcache.metrics.resampling import Resamples, bootstrap, interval
+from featcache.metrics.significance import delong, holm, two_sided_p
+from featcache.metrics.sorted_scores import Counted, Sorted
 
 __all__ = [
     "METRICS",

@@ -1,9 +1,9 @@
 """Heads on cached features. Knows no torch and no store."""
 
+from featcache.probes.base import Linear, Scorer, Training, fit_kind, kinds
 from featcache.probes.fit import Fitted, fit_heads
-from featcache.probes.heads import SavedHead, load_head
-from featcache.probes.kinds import Linear, Scorer, Training, fit_kind, kinds
 from featcache.probes.logistic import LogisticProbe, fit_logistic
+from featcache.probes.saved_head import SavedHead, load_head
 
 __all__ = [
     "Fitted",

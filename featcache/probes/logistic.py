@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from featcache.errors import FeatcacheWarning
+from featcache.probes.base import Linear
 from featcache.probes.fit import Fitted, fit_heads
-from featcache.probes.kinds import Linear
 from featcache.probes.solver import Arrays, Heads
 
 

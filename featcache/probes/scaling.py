@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from featcache.errors import unknown_name
 from featcache.probes.solver import Arrays, Source
-from featcache.probes.solver.problem import Float, Real
-from featcache.probes.solver.source import Chunk
+from featcache.probes.solver.problem import Chunk, Float, Real
 from featcache.threads import each
 
 Scaling = Literal["standardise", "none", "block-rms", "l2"]

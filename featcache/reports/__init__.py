@@ -6,6 +6,6 @@ only when a page is written.
 
 from featcache.reports.html import write_report
 from featcache.reports.summarize import summarize
-from featcache.reports.text import results_table
+from featcache.reports.terminal import results_table
 
 __all__ = ["results_table", "summarize", "write_report"]

@@ -11,18 +11,16 @@ from typing import Any
 from featcache.errors import DataError
 from featcache.files import write_atomic
 from featcache.reports.export import json_ready
-from featcache.reports.pngs import (
+from featcache.reports.figures.images import (
     TITLES,
     attention_picture,
     heads_picture,
     map_picture,
     spectra_picture,
 )
-from featcache.reports.tables import Column, Exhibit, Section, Table, TableRow
-from featcache.reports.words import Estimate, visible
-from featcache.results.attention import Attended
-from featcache.results.embedding import EmbeddingResult
-from featcache.results.spectra import SpectraResult
+from featcache.reports.formatting import Estimate, visible
+from featcache.reports.tables.base import Column, Exhibit, Section, Table, TableRow
+from featcache.results.analysis import Attended, EmbeddingResult, SpectraResult
 
 FILE = "exhibit.json"
 

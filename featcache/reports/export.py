@@ -1,7 +1,14 @@
-"""A report's tables as Markdown, CSV, LaTeX and JSON; the numbers are those of the page."""
+"""A report's tables as Markdown, CSV, LaTeX and JSON; the numbers are those of the page.
+
+Tables for papers: booktabs, one file per table, bold only where a difference is significant.
+
+The file of scores: one row per test sample and generator, from which every metric can be redone.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -12,14 +19,134 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.errors import SettingsError
 from featcache.files import write_atomic
-from featcache.reports.cells import full_text
 from featcache.reports.extras import require_viz
+from featcache.reports.formatting import Estimate
 from featcache.reports.report import Report
-from featcache.reports.tables import Column, Table, TableRow
-from featcache.reports.words import Estimate
+from featcache.reports.tables.base import (
+    Column,
+    Table,
+    TableRow,
+    full_text,
+    interval_text,
+    value_text,
+)
+from featcache.results import Scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+# Debian's texlive-latex-base has no booktabs: plain rules stand in for it.
+_PREAMBLE = r"""\documentclass{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage{graphicx}
+\IfFileExists{booktabs.sty}{\usepackage{booktabs}}{%
+  \let\toprule\hline \let\midrule\hline \let\bottomrule\hline}
+"""
+
+
+def latex_table(name: str, table: Table) -> str:
+    """Return a table as a ``table`` environment to ``\\input``; needs booktabs and graphicx.
+
+    It is as wide as it wants to be, and is scaled down where the line is too short for it.
+    """
+    import pandas as pd
+
+    columns = [column for column in table.columns if column.kind != "text" or _used(table, column)]
+    rows = [[_cell(row, column) for column in columns] for row in table.rows]
+    data = pd.DataFrame(rows, columns=[escape(column.label) for column in columns])
+    layout = "".join("l" if column.kind == "text" else "r" for column in columns)
+    body: str = data.to_latex(index=False, escape=False, column_format=layout)
+    note = rf"\\[2pt] {{\footnotesize {escape(table.note)}}}" if table.note else ""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(table.caption)}}}",
+            rf"\label{{tab:{name}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            _ruled(body, table).rstrip() + "}",
+            note,
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def latex_document(title: str, names: Sequence[str]) -> str:
+    """Return a document that shows the tables of these names, to compile as it is."""
+    inputs = "\n".join(rf"\input{{{name}.tex}}" "\n\\clearpage" for name in names)
+    return f"{_PREAMBLE}\\begin{{document}}\n\\section*{{\\raggedright {escape(title)}}}\n{inputs}\n\\end{{document}}\n"
+
+
+def escape(text: str) -> str:
+    """Return a text that LaTeX shows as it is; what its fonts lack is named by its code point.
+
+    Examples
+    --------
+    >>> escape("a_b 100%")
+    'a\\\\_b 100\\\\%'
+    """
+    return "".join(map(_escape, text))
+
+
+def _escape(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character == "…":
+        return r"\ldots{}"
+    return character if ord(character) < 0x180 else f"[U+{ord(character):04X}]"
+
+
+def _used(table: Table, column: Column) -> bool:
+    return any(row.cells.get(column.key) for row in table.rows)
+
+
+def _cell(row: TableRow, column: Column) -> str:
+    cell = row.cells.get(column.key)
+    text, interval = escape(value_text(cell, column)), interval_text(cell, column)
+    if column.key in row.bold and text:
+        text = rf"\textbf{{{text}}}"
+    return rf"{text} {{\scriptsize {escape(interval)}}}" if interval else text
+
+
+def _ruled(body: str, table: Table) -> str:
+    """Put a rule between the sections of pandas' table."""
+    lines, place, starts = [], 0, _section_starts(table)
+    inside = False
+    for line in body.splitlines():
+        if inside and not line.startswith("\\bottomrule"):
+            if place in starts:
+                lines.append(r"\midrule")
+            place += 1
+        inside = inside or line.startswith("\\midrule")
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _section_starts(table: Table) -> set[int]:
+    starts, place = set(), 0
+    for section in table.sections[:-1]:
+        place += len(section.rows)
+        starts.add(place)
+    return starts
+
 
 FORMATS = ("html", "md", "csv", "json", "latex", "svg")
 
@@ -147,7 +274,6 @@ def _markdown_cell(row: TableRow, column: Column) -> str:
 
 
 def _latex_files(report: Report) -> dict[str, str]:
-    from featcache.reports.latex import latex_document, latex_table
 
     tables = dict(report.named_tables())
     files = {f"latex/{name}.tex": latex_table(name, table) for name, table in tables.items()}
@@ -163,3 +289,29 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]
     return value
+
+
+COLUMNS = ("generator", "split", "path", "sample_id", "label", "score", "logit", "source")
+
+
+def write_scores(scores: Scores, path: Path) -> Path:
+    """Write scores as CSV, with every digit of the numbers.
+
+    Parameters
+    ----------
+    scores : Scores
+    path : Path
+        File names that are not UTF-8 keep their bytes.
+
+    Returns
+    -------
+    Path
+        The file, absolute.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    # tolist() gives Python numbers, whose text reads back as the same number.
+    writer.writerows(zip(*(getattr(scores, name).tolist() for name in COLUMNS), strict=True))
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path.resolve()

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.reports.ablation_tables import ablation_tables
-from featcache.reports.finding import ablation_finding
+from featcache.reports.formatting import join, visible
+from featcache.reports.headline import ablation_finding
 from featcache.reports.summarize import Summary, summarize
-from featcache.reports.tables import Exhibit, Table
-from featcache.reports.transfer_tables import (
+from featcache.reports.tables.ablation import ablation_tables
+from featcache.reports.tables.base import Exhibit, Table
+from featcache.reports.tables.transfer import (
     efficiency_finding,
     efficiency_table,
     transfer_finding,
     transfer_tables,
 )
-from featcache.reports.words import join, visible
 from featcache.results import (
     AblationResult,
     EfficiencyPoint,

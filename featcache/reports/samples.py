@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.reports.words import visible
+from featcache.reports.formatting import visible
 from featcache.results import Scores
 
 N_BINS = 20

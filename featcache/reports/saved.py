@@ -8,15 +8,15 @@ from pathlib import Path
 from featcache.audit import read_audit
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import load_result, load_scores
-from featcache.evaluate.saved import FOLDER, RESULT_FILE
+from featcache.evaluate.results_store import FOLDER, RESULT_FILE
 from featcache.files import write_atomic
-from featcache.reports.audit_tables import audit_part
-from featcache.reports.compare_tables import compared_part
 from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
+from featcache.reports.formatting import visible
 from featcache.reports.html import figures_of, write_page
 from featcache.reports.report import Part, Report, probe_part, result_part
-from featcache.reports.words import visible
+from featcache.reports.tables.audit import audit_part
+from featcache.reports.tables.comparison import compared_part
 from featcache.results import EvalResult, Scores
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from featcache.reports.curves import (
+from featcache.reports.curve_data import (
     Confusion,
     Curves,
     ReliabilityBin,
@@ -18,12 +18,12 @@ from featcache.reports.curves import (
     curves,
     reliability,
 )
-from featcache.reports.finding import finding
-from featcache.reports.generator_tables import ordered
-from featcache.reports.probe_tables import probe_tables
+from featcache.reports.formatting import Estimate, visible
+from featcache.reports.headline import finding
 from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
-from featcache.reports.tables import Table
-from featcache.reports.words import Estimate, visible
+from featcache.reports.tables.base import Table
+from featcache.reports.tables.generators import ordered
+from featcache.reports.tables.probe import probe_tables
 from featcache.results import EvalResult, GeneratorResult, Scores
 
 Kind = Literal["trained", "unseen", "control"]

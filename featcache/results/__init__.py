@@ -15,11 +15,11 @@ from featcache.results.probe import (
     GeneratorResult,
     GroupResult,
     Mean,
+    Scores,
     Selection,
     TrainResult,
     ViewResult,
 )
-from featcache.results.scores import Scores
 from featcache.results.transfer import (
     EfficiencyPoint,
     EfficiencyResult,

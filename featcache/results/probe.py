@@ -1,10 +1,16 @@
-"""What one probe run found."""
+"""What one probe run found.
+
+The score of every test sample.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featcache.results.numbers import UNKNOWN, Interval, Number
 
@@ -255,3 +261,32 @@ class EvalResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One row per test sample and generator; all arrays have shape (n_rows,).
+
+    A real that serves several generators has a row for each of them.
+
+    Parameters
+    ----------
+    generator, split, path, sample_id, source : ndarray of object (str)
+        ``generator`` is the test set that the row belongs to, also for reals. ``path`` may hold
+        surrogate escapes where a file name is not UTF-8.
+    label : ndarray of int
+        0 real, 1 fake.
+    score : ndarray of float64 in [0, 1]
+        Probability of fake.
+    logit : ndarray of float64
+        The head's output before the sigmoid.
+    """
+
+    generator: NDArray[np.object_]
+    split: NDArray[np.object_]
+    path: NDArray[np.object_]
+    sample_id: NDArray[np.object_]
+    source: NDArray[np.object_]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    logit: NDArray[np.float64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from featcache.reports.finding import finding
-from featcache.reports.words import SIGNIFICANT, Estimate, fraction, join, visible
+from featcache.reports.formatting import SIGNIFICANT, Estimate, fraction, join, visible
+from featcache.reports.headline import finding
 from featcache.studies.result import BoundaryPoint, Difference, RunResult, StudyResult
 
 CONVOLUTIONAL = (

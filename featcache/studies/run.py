@@ -19,19 +19,26 @@ from featcache.evaluate import (
     save_result,
 )
 from featcache.extract import estimate_seconds, extract, forecast, make_requests
-from featcache.hashing import digest_json
+from featcache.files import digest_json
 from featcache.progress import track
-from featcache.reports.tables import Exhibit
+from featcache.reports.tables.base import Exhibit
 from featcache.results import Scores
 from featcache.studies.answers import answer
 from featcache.studies.compare import boundary, differences, mixtures, references
-from featcache.studies.lock import FILE_NAME, Lock, changes, digest_samples, read_lock, write_lock
-from featcache.studies.plan import Run, plan_runs
-from featcache.studies.prepare import Prepared, StudyOptions, prepare
+from featcache.studies.plan import (
+    FILE_NAME,
+    Lock,
+    Run,
+    changes,
+    digest_samples,
+    plan_runs,
+    read_lock,
+    write_lock,
+)
+from featcache.studies.prepare import Prepared, StudyOptions, forecast_tuned, prepare, tuned_runs
 from featcache.studies.result import RunResult, StudyResult
 from featcache.studies.schema import Study
 from featcache.studies.tables import study_report
-from featcache.studies.tuned import forecast_tuned, tuned_runs
 
 REPORT, TABLES = "report.html", "tables"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from featcache.reports.formatting import SIGNIFICANT, Estimate, join, visible
 from featcache.reports.report import Part, Report, probe_part
-from featcache.reports.tables import Cell, Column, Exhibit, Kind, Section, Table, TableRow
-from featcache.reports.words import SIGNIFICANT, Estimate, join, visible
+from featcache.reports.tables.base import Cell, Column, Exhibit, Kind, Section, Table, TableRow
 from featcache.results import EvalResult, Scores
 from featcache.studies.result import Reference, StudyResult
 

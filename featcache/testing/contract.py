@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.backbones import BackboneSpec, build_network
+from featcache.backbones.base import tapped
 from featcache.backbones.names import Tap
-from featcache.backbones.taps import tapped
 from featcache.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def check_loading(spec: BackboneSpec, images: Tensor, folder: Path, publish: Pub
     """Check that ``build`` takes a whole file and refuses damaged ones, and that no code in them runs."""
     import torch
 
-    from featcache.testing.checkpoints import save_pickle_with_code, save_plain
+    from featcache.testing.fixtures import save_pickle_with_code, save_plain
 
     assert spec.create is not None
     model = spec.create()

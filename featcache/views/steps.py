@@ -1,4 +1,11 @@
-"""Steps on pixels: blur, noise, scale, cut, mirror."""
+"""Steps on pixels: blur, noise, scale, cut, mirror.
+
+One format, one quality, one size for every image, so that none of the three tells real from fake.
+
+The centre is cut without resampling; only an image that is smaller is scaled up first. What an earlier,
+stronger compression did to the pixels stays in them: choose a quality not above the lowest in the set
+(``featcache datasets audit`` proposes one).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from featcache.geometry import FILTERS, center_crop, resize_shorter_side
+from featcache.images import FILTERS, center_crop, resize_shorter_side
+from featcache.views.codecs import JPEG_FACTS, through_jpeg
 from featcache.views.view import Arg, Params, StepKind
 
 CROP_SIZE = 224
@@ -150,4 +158,24 @@ TEN_CROP = StepKind(
     "four corners and centre, and the same mirrored: ten views",
     facts={"padding": "black"},
     draws=10,
+)
+
+
+QUALITY, SIZE = 90, 224
+
+
+def _match(image: Image.Image, params: Params, state: np.random.RandomState) -> Image.Image:
+    size = int(params["size"])
+    if min(image.size) < size:
+        image = resize_shorter_side(image, size, "bicubic")
+    return through_jpeg(center_crop(image, size), int(params["quality"]))
+
+
+MATCH = StepKind(
+    "match",
+    _match,
+    (Arg("quality", 1, 100, default=QUALITY), Arg("size", 8, 4096, default=SIZE)),
+    "every image the same: centre of this size, JPEG of this quality",
+    facts={"filter": "bicubic", "crop": "center", **JPEG_FACTS},
+    codec=("JPEG", "quality"),
 )

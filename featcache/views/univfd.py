@@ -2,7 +2,7 @@
 
 UnivFD draws anew in every epoch; here each image gets K fixed draws, cached like any other view.
 Its JPEG encoder is chosen at random between OpenCV and Pillow. Both are libjpeg with 4:2:0 and the same
-integer transform and write the same bytes (``tests/test_views.py`` checks it for every quality), so the
+integer transform and write the same bytes (``tests/views/test_views.py`` checks it for every quality), so the
 choice changes nothing and Pillow does both.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from featcache.geometry import resize_shorter_side
+from featcache.images import resize_shorter_side
 from featcache.views.codecs import JPEG_FACTS, through_jpeg
 from featcache.views.steps import gaussian_blur
 from featcache.views.view import Params, StepKind

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.errors import ImageError
-from featcache.hashing import digest_bytes
+from featcache.files import digest_bytes
 from featcache.registry import Registry
 
 Number: TypeAlias = int | float

@@ -1,8 +1,7 @@
 """Many ridge-penalised logistic regressions at once, from sums over rows; knows no estimator."""
 
 from featcache.probes.solver.lbfgs import minimise
-from featcache.probes.solver.problem import Heads, Solution
-from featcache.probes.solver.source import Arrays, Parted, Source
+from featcache.probes.solver.problem import Arrays, Heads, Parted, Solution, Source
 from featcache.probes.solver.sums import AddedSums, RowSums, Sums
 
 __all__ = [

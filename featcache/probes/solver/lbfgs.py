@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache import threads
-from featcache.probes.solver.precondition import Preconditioner
+from featcache.probes.solver.preconditioner import Preconditioner
 from featcache.probes.solver.problem import Float, Heads, Solution
 from featcache.probes.solver.sums import Index, Sums
 

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.probes.solver.problem import Float, Heads, Real
-from featcache.probes.solver.source import Source
+from featcache.probes.solver.problem import Float, Heads, Real, Source
 from featcache.threads import cut, each, parts
 
 Index = NDArray[np.intp]

@@ -39,8 +39,7 @@ def create() -> nn.Module:
 
 def build(path: Path) -> nn.Module:
     """Return the network with the weights of a file: nothing missing, nothing left over, no code run."""
-    from featcache.backbones.fitting import fit
-    from featcache.backbones.loading import read_tensors
+    from featcache.backbones.checkpoints import fit, read_tensors
 
     model = create()
     fit(model, read_tensors(path), path, "tiny")

@@ -1,0 +1,138 @@
+"""Why one feature is not another: the fields in which keys differ, in sentences.
+
+Which key a user means, and the words where it is none or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featcache.errors import MissingFeaturesError, SettingsError, unknown_name
+from featcache.files import canonical_json
+
+if TYPE_CHECKING:
+    from featcache.cache.store import FeatureStore
+from typing import Any
+
+from featcache.cache.keys import FeatureKey
+
+
+def describe(key: FeatureKey) -> str:
+    """Return a key in one line for a person."""
+    return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
+
+
+def fits(key: FeatureKey, wanted: dict[str, str | None]) -> bool:
+    """Say whether a key has the values that were asked for."""
+    fields: dict[str, Any] = {
+        **key.fields,
+        "preset": key.fields["preprocessing"].get("preset"),
+        "view": key.fields["view"].get("name"),
+    }
+    return all(value is None or fields.get(name) == value for name, value in wanted.items())
+
+
+def ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:
+    """Return the error for a name that several keys have."""
+    differing = sorted({leaf for key in found[1:] for leaf, _, _ in found[0].differences(key)})
+    weights = "weights" in differing
+    flags = {
+        f"--weights {name.partition('@')[0]}=FILE": weights,
+        "--preset": any(leaf.startswith("preprocessing") for leaf in differing),
+        "--precision": "precision" in differing,
+    }
+    says = [flag for flag, tells in flags.items() if tells] or ["--preset", "--precision"]
+    return SettingsError(
+        f"The store has {len(found)} kinds of {name!r}, which differ in {', '.join(differing)}: "
+        f"{_list(found, weights)}. Say which with {' or '.join(says)}."
+    )
+
+
+def absent(
+    root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey], weights: bool = False
+) -> Exception:
+    """Return the error for features that a store does not have; ``weights``: they were asked for."""
+    if named:
+        return MissingFeaturesError(
+            f"The store {root} has {name!r}, but not with these settings. "
+            f"It has: {_list(named, weights)}."
+        )
+    known = {key.name for key in keys}
+    if not known:
+        return MissingFeaturesError(
+            f"The store {root} has no features. "
+            f"Run 'featcache extract --backbone {name} --data FOLDER' first."
+        )
+    hint = str(unknown_name("feature in the store", name, known))
+    return MissingFeaturesError(f"{hint} To make them: featcache extract --backbone {name}")
+
+
+def _list(keys: list[FeatureKey], weights: bool) -> str:
+    """Return keys in words, with their weights where these matter."""
+    words = (describe(k) + f" of weights {k.fields['weights']}" * weights for k in keys)
+    return "; ".join(sorted(words))
+
+
+MIN_PREFIX = 4
+"""Digits of a fingerprint that name a key at the least."""
+
+
+def explain(first: FeatureKey, second: FeatureKey) -> str:
+    """Say in which fields two keys differ.
+
+    Examples
+    --------
+    >>> from featcache.cache.testing import make_key
+    >>> print(explain(make_key(), make_key(precision="bf16")))
+    They differ in precision: 'fp32' and 'bf16'. Features of the one are a miss for the other.
+    >>> print(explain(make_key(), make_key()))
+    They are the same key.
+    """
+    differences = first.differences(second)
+    if not differences:
+        return "They are the same key."
+    words = "; ".join(f"{name}: {_word(one)} and {_word(two)}" for name, one, two in differences)
+    return f"They differ in {words}. Features of the one are a miss for the other."
+
+
+def explain_wanted(wanted: FeatureKey, keys: Sequence[FeatureKey]) -> str:
+    """Say whether features of a key are in a store, and if not, what the nearest has otherwise."""
+    if any(key.fingerprint == wanted.fingerprint for key in keys):
+        return f"Hit: the store has {describe(wanted)}."
+    if not keys:
+        return f"Miss: the store has no features, so not {describe(wanted)}."
+    nearest = min(keys, key=lambda key: (key.name != wanted.name, len(wanted.differences(key))))
+    words = "; ".join(
+        f"{name} would be {_word(mine)}, and is {_word(theirs)}"
+        for name, mine, theirs in wanted.differences(nearest)
+    )
+    return f"Miss: the nearest in the store is {describe(nearest)}, which differs: {words}."
+
+
+def pick_key(store: FeatureStore, text: str) -> FeatureKey:
+    """Return the key that a name or the beginning of a fingerprint means.
+
+    Raises
+    ------
+    SettingsError
+        If several begin so.
+    MissingFeaturesError
+        If none does, and none has that name.
+    """
+    keys = store.list_keys()
+    hits = [key for key in keys if key.fingerprint.startswith(text)]
+    if len(text) < MIN_PREFIX or not hits:
+        return store.find(text)
+    if len(hits) > 1:
+        raise SettingsError(
+            f"{len(hits)} keys begin with {text!r}: {', '.join(key.fingerprint for key in hits)}."
+        )
+    return hits[0]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "missing"
+    return repr(value) if isinstance(value, str) else canonical_json(value)

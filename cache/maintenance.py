@@ -1,0 +1,251 @@
+"""Looking after a store: check every byte, drop what is bad, find what nobody needs."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.cache import layout, locks
+from featcache.cache.header import damaged, read_header
+from featcache.cache.keys import FeatureKey, read_key
+from featcache.cache.shard import decode_ids, read_payload
+from featcache.cache.store import FeatureStore
+from featcache.errors import ShardError, StoreError
+from featcache.files import TEMPORARY_PREFIX, store_error, temporary_is_dead
+from featcache.progress import track
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something in a store that is not as it should be.
+
+    Parameters
+    ----------
+    path : Path
+    why : str
+    repairable : bool
+        Whether dropping it mends the store; else the disk or the version is at fault.
+    """
+
+    path: Path
+    why: str
+    repairable: bool
+
+
+@dataclass
+class VerifyReport:
+    """What :func:`verify` found.
+
+    Parameters
+    ----------
+    n_shards, n_bytes : int
+        Checked.
+    faults : list of Fault
+    dropped : list of Path
+        Bad shards that were removed.
+    """
+
+    n_shards: int = 0
+    n_bytes: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    dropped: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Something that a store does not need."""
+
+    path: Path
+    n_bytes: int
+    why: str
+
+
+def verify(
+    store: FeatureStore, *, fraction: float = 1.0, seed: int = 0, repair: bool = False
+) -> VerifyReport:
+    """Check every byte of the shards, without the index.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    fraction : float in (0, 1]
+        Share of the shards that is checked, drawn at random.
+    seed : int
+        Of the draw.
+    repair : bool
+        Remove damaged shards, so that extract makes exactly these again.
+
+    Returns
+    -------
+    VerifyReport
+    """
+    report = VerifyReport()
+    found = list(_shards(store, report))
+    if fraction < 1.0 and found:
+        n = max(1, round(fraction * len(found)))
+        found = sorted(random.Random(seed).sample(found, n), key=lambda item: item[1])
+    for key, path in track(found, "verify", len(found), "shards"):
+        try:
+            report.n_bytes += check_shard(path, key)
+            report.n_shards += 1
+        except StoreError as error:
+            report.faults.append(Fault(path, str(error), isinstance(error, ShardError)))
+    if repair:
+        _drop(report)
+    return report
+
+
+def check_shard(path: Path, key: FeatureKey) -> int:
+    """Check all that a shard promises and return its size in bytes.
+
+    Raises
+    ------
+    ShardError
+        If a byte is wrong, a feature is not finite, or the ids are not sorted and unique.
+    """
+    header = read_header(path, key)
+    sink = _Finite()
+    contents = read_payload(path, key, header, sink)
+    ids = contents.ids
+    if not sink.finite:
+        raise damaged(path, "it holds NaN or Inf")
+    if (ids[1:] <= ids[:-1]).any() or contents.rejects.keys() & decode_ids(ids):
+        raise damaged(path, "its sample ids are not sorted and each there once")
+    return header.size
+
+
+class _Finite:
+    """A sink that looks for NaN and Inf."""
+
+    def __init__(self) -> None:
+        self.finite = True
+
+    def room(self, start: int, n: int) -> None:
+        return None
+
+    def take(self, start: int, block: NDArray[Any]) -> None:
+        self.finite = self.finite and bool(np.isfinite(block).all())
+
+
+def _shards(store: FeatureStore, report: VerifyReport) -> Iterator[tuple[FeatureKey, Path]]:
+    for folder in key_folders(store):
+        try:
+            key = read_key(folder / layout.KEY_FILE)
+        except StoreError as error:
+            report.faults.append(Fault(folder / layout.KEY_FILE, str(error), False))
+            continue
+        for path in sorted(folder.glob(f"*{layout.SHARD_SUFFIX}")):
+            yield key, path
+
+
+def key_folders(store: FeatureStore) -> list[Path]:
+    """Return the folder of every key, also of keys that cannot be read."""
+    try:
+        return sorted(path for path in (store.root / layout.KEYS_FOLDER).glob("*") if path.is_dir())
+    except OSError as error:
+        raise store_error(error, store.root, verb="read") from error
+
+
+def _drop(report: VerifyReport) -> None:
+    for fault in report.faults:
+        if fault.repairable:
+            try:
+                fault.path.unlink(missing_ok=True)
+            except OSError as error:
+                raise store_error(error, fault.path) from error
+            report.dropped.append(fault.path)
+
+
+def find_waste(
+    store: FeatureStore,
+    *,
+    referenced: Collection[str] | None = None,
+    drop: Sequence[FeatureKey] = (),
+) -> list[Waste]:
+    """Return what can go: nothing is removed.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    referenced : collection of str, optional
+        Sample ids that are still needed; a shard that holds none of them is waste.
+    drop : sequence of FeatureKey
+        Keys that are not wanted any more.
+
+    Returns
+    -------
+    list of Waste
+        Temporary files and claims of processes that are gone, keys without shards for a day, and
+        what the arguments say.
+    """
+    unwanted = {key.fingerprint for key in drop}
+    waste = [
+        Waste(path, _size(path), "temporary file of a process that is gone")
+        for path in sorted(store.root.rglob(f"{TEMPORARY_PREFIX}*"))
+        if temporary_is_dead(path)
+    ]
+    for folder in key_folders(store):
+        if folder.name in unwanted:
+            waste.append(Waste(folder, _size(folder), "key that was named to be dropped"))
+        else:
+            waste += _in_folder(store, folder, referenced)
+    return waste
+
+
+def _in_folder(
+    store: FeatureStore, folder: Path, referenced: Collection[str] | None
+) -> Iterator[Waste]:
+    for path in sorted(folder.glob(f"*{layout.CLAIM_SUFFIX}")):
+        n_bytes = _size(path)  # some releases of filelock empty a file that they try
+        if not locks.held(path):
+            yield Waste(path, n_bytes, "claim of a process that is gone")
+    if not any(folder.glob(f"*{layout.SHARD_SUFFIX}")):
+        if time.time() - folder.stat().st_mtime > DAY_S:
+            yield Waste(folder, _size(folder), "key without features")
+        return
+    if referenced is None:
+        return
+    key = read_key(folder / layout.KEY_FILE)
+    for entry in store.index(key).entries:
+        ids = {*decode_ids(entry.ids), *entry.rejects}
+        if ids.isdisjoint(referenced):
+            yield Waste(folder / entry.name, entry.header.size, "no sample of it is in a manifest")
+
+
+def remove(waste: Sequence[Waste]) -> int:
+    """Remove what :func:`find_waste` found and return how many bytes that frees."""
+    for item in waste:
+        try:
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise store_error(error, item.path) from error
+    return sum(item.n_bytes for item in waste)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
+    return sum(file.lstat().st_size for file in files)
+
+
+def disk_usage(store: FeatureStore) -> list[tuple[str, int, int]]:
+    """Return (path below the store, files, bytes) of each key and each other folder or file."""
+    places = [*key_folders(store), *sorted(store.root.glob("*"))]
+    rows = []
+    for path in places:
+        if path.name != layout.KEYS_FOLDER:
+            n_files = 1 if path.is_file() else sum(item.is_file() for item in path.rglob("*"))
+            rows.append((str(path.relative_to(store.root)), n_files, _size(path)))
+    return rows

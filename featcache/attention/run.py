@@ -1,0 +1,181 @@
+"""Run backbones over images and make the maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.attention import maps
+from featcache.attention.record import Recording, recording
+from featcache.backbones import BackboneSpec, Preprocessing, build_network, preprocessing_of
+from featcache.errors import DataError
+from featcache.images import decode
+from featcache.probes import SavedHead
+from featcache.progress import track
+from featcache.results.analysis import Attended, AttentionMap
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttendOptions:
+    """How maps are made.
+
+    Parameters
+    ----------
+    preset : str
+        Preprocessing.
+    head : SavedHead or None
+        Whose score the response is about; it must have been trained on the backbones' features.
+    """
+
+    preset: str = "univfd"
+    head: SavedHead | None = None
+
+
+def attend(
+    specs: Sequence[BackboneSpec], paths: Sequence[Path], options: AttendOptions
+) -> list[Attended]:
+    """Return the maps of every backbone over every image.
+
+    Parameters
+    ----------
+    specs : sequence of BackboneSpec
+    paths : sequence of Path
+    options : AttendOptions
+
+    Returns
+    -------
+    list of Attended
+        Image by image, backbone by backbone.
+
+    Raises
+    ------
+    ImageError, DataError
+        If a file is no image, or the head was not trained on a backbone's features.
+    """
+    images = [decode(_read(path)) for path in paths]
+    found: dict[tuple[int, int], Attended] = {}
+    jobs = [(i, j) for j in range(len(specs)) for i in range(len(paths))]
+    networks: dict[int, nn.Module] = {}
+    for i, j in track(jobs, "attend", len(jobs)):
+        spec = specs[j]
+        if j not in networks:
+            networks = {j: build_network([spec]).eval().requires_grad_(False)}
+        preprocessing = preprocessing_of(spec, options.preset)
+        pixels = preprocessing(images[i])
+        found[i, j] = _look(networks[j], spec, preprocessing, pixels, str(paths[i]), options.head)
+    return [found[i, j] for i in range(len(paths)) for j in range(len(specs))]
+
+
+def _look(
+    network: nn.Module,
+    spec: BackboneSpec,
+    preprocessing: Preprocessing,
+    pixels: NDArray[np.uint8],
+    path: str,
+    head: SavedHead | None,
+) -> Attended:
+    import torch
+
+    images = _tensor(pixels, preprocessing).requires_grad_(True)
+    with torch.enable_grad(), recording(network) as heard:
+        feature = network(images)[0][0].double()
+        logit = _logit(feature, spec, head)
+        target = logit if head is not None else 0.5 * (feature**2).sum()
+        pushed = _pushed(target, heard)
+    layers = [weights[0].double().numpy() for weights in heard.attention]
+    kind: Any = "response" if head is not None else "energy"
+    made = [*_attention_maps(layers), AttentionMap(kind=kind, values=pushed, mass=pushed.sum())]
+    return Attended(
+        path=path,
+        backbone=spec.name,
+        pixels=pixels,
+        maps=tuple(made),
+        n_layers=len(layers),
+        n_heads=layers[-1].shape[0] if layers else 0,
+        row_error=maps.row_error(layers) if layers else float("nan"),
+        logit=float(logit.detach()) if head is not None else float("nan"),
+    )
+
+
+def _attention_maps(layers: list[NDArray[np.float64]]) -> list[AttentionMap]:
+    if not layers:
+        return []
+    by_head = maps.class_attention(layers[-1])
+    mean, rolled = by_head.mean(axis=0), maps.rollout(layers)
+    return [
+        AttentionMap(kind="attention", values=mean, mass=float(mean.sum())),
+        AttentionMap(kind="rollout", values=rolled, mass=float(rolled.sum())),
+        *(
+            AttentionMap(kind="attention", values=values, head=i, mass=float(values.sum()))
+            for i, values in enumerate(by_head)
+        ),
+    ]
+
+
+def _pushed(target: Tensor, heard: Recording) -> NDArray[np.float64]:
+    """Return gradient times activation at the last place where the image is still a map.
+
+    For transformers that is what each token hands on in the last attention layer that the target
+    depends on; for convolutional networks the last map (for a mean-pooled map and a linear head the
+    sum over the map is the logit without its bias, exactly).
+    """
+    import torch
+
+    stages = heard.values or heard.maps
+    if not stages:
+        raise DataError("The network has neither attention between tokens nor a map of features.")
+    gradients = torch.autograd.grad(target, stages, allow_unused=True)
+    used = [(s, g) for s, g in zip(stages, gradients, strict=True) if g is not None]
+    if not used:
+        raise DataError("The feature depends on no map of the image.")
+    stage, gradient = used[-1]
+    product = (stage * gradient)[0].detach().double().numpy()
+    if not heard.values:
+        return np.asarray(product.sum(axis=0))
+    tokens = product.sum(axis=(0, 2))
+    prefix, side = maps.split_tokens(len(tokens))
+    return np.asarray(tokens[prefix:].reshape(side, side))
+
+
+def _logit(feature: Tensor, spec: BackboneSpec, head: SavedHead | None) -> Tensor:
+    """Return the part of the head's logit that is this feature's; all of it for a head on one feature."""
+    import torch
+
+    if head is None:
+        return feature.sum()
+    names = [key.get("backbone") for key in head.feature_keys]
+    if spec.name not in names:
+        raise DataError(
+            f"The head was trained on {', '.join(map(str, names)) or 'nothing known'}, not on {spec.name}."
+        )
+    stops = np.cumsum([0, *head.widths])
+    place = names.index(spec.name)
+    weight = torch.from_numpy(head.weight[stops[place] : stops[place + 1]])
+    if head.l2:
+        feature = torch.nn.functional.normalize(feature, dim=0)
+    return feature @ weight + head.bias / len(names)
+
+
+def _tensor(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
+    import torch
+
+    mean = torch.tensor(preprocessing.mean).reshape(1, 3, 1, 1)
+    std = torch.tensor(preprocessing.std).reshape(1, 3, 1, 1)
+    return (torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255 - mean) / std
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        name = os.fspath(path)
+        raise DataError(f"{name!r} cannot be read: {error.strerror or error}.") from error

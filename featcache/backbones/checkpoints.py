@@ -1,0 +1,263 @@
+"""Weights into a network, all of them or none: whatever does not fit is listed.
+
+From a weights file to tensors by name, whatever its format; nothing in the file is executed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones.torchscript import is_torchscript, read_torchscript
+from featcache.errors import WeightsError
+
+_WRAPPERS = ("model", "state_dict")
+"""Keys under which training scripts put the weights, beside optimiser and counters."""
+
+# A training script's settings and counters: plain values, which torch does not allow by default.
+_INERT: list[Any] = [argparse.Namespace]
+
+_DAMAGE = (
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OSError,
+    zipfile.BadZipFile,
+)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weights file by name.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file, a state dict of ``torch.save`` (also under ``model`` or ``state_dict``), or a
+        TorchScript archive.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU, in the file's dtypes.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is damaged, holds code, or holds no weights.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        return _tensors_in(_read(path, head), path)
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise _holds_code(path, error) from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def _read(path: Path, head: bytes) -> Any:
+    if head[8:9] == b"{":
+        return _read_safetensors(path)
+    if head[:4] == b"PK\x03\x04":
+        return read_torchscript(path) if is_torchscript(path) else _read_torch(path)
+    if head[:1] == b"\x80":
+        return _read_torch(path)
+    raise WeightsError(
+        f"{path} is no weights file: it begins neither like safetensors nor like a file of torch.save. "
+        "Check what was downloaded (an HTML page instead of the file?) and fetch it again."
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+    return tensors
+
+
+def _read_torch(path: Path) -> Any:
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_INERT):
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _tensors_in(value: Any, path: Path) -> dict[str, Tensor]:
+    """Unwrap a checkpoint down to its mapping of tensors."""
+    while isinstance(value, Mapping):
+        inner = next(
+            (value[name] for name in _WRAPPERS if isinstance(value.get(name), Mapping)), None
+        )
+        if inner is None:
+            break
+        value = inner
+    tensors = _only_tensors(value) if isinstance(value, Mapping) else {}
+    if not tensors:
+        raise WeightsError(
+            f"{path} holds no weights: neither tensors by name, nor such under 'model' or 'state_dict'. "
+            "Give the file that the authors publish."
+        )
+    return tensors
+
+
+def _only_tensors(value: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+
+
+def _holds_code(path: Path, error: BaseException) -> WeightsError:
+    return WeightsError(
+        f"{path} holds Python objects other than tensors and was not loaded; none of its code has run "
+        f"({_words(error)}). Do not load it elsewhere unless you trust its origin; get the weights as "
+        "safetensors or as a plain state dict."
+    )
+
+
+def _damaged(path: Path, error: BaseException) -> WeightsError:
+    if isinstance(error, FileNotFoundError):
+        return WeightsError(f"{path} does not exist. Check the path given for the weights.")
+    if isinstance(error, (PermissionError, IsADirectoryError)):
+        return WeightsError(
+            f"{path} cannot be read: {error.strerror}. Name a readable weights file."
+        )
+    size = path.stat().st_size if path.exists() else 0
+    return WeightsError(
+        f"{path} ({size:,} bytes) is truncated or damaged: {_words(error)}. Delete it and get it again."
+    )
+
+
+def _words(error: BaseException) -> str:
+    text = str(error).strip().replace("\n", " ")
+    cut = text.find("Please file an issue")
+    return text[: min(160, cut if cut > 0 else 160)].strip() or type(error).__name__
+
+
+SHOWN = 6
+_COUNTER = "num_batches_tracked"
+"""Counts training steps; no network in evaluation mode reads it, so it may be missing."""
+
+
+def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> None:
+    """Load ``tensors`` into ``model``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its parameters and buffers must all be in ``tensors``, and nothing else.
+    tensors : mapping of str to Tensor
+        Half precision is widened.
+    path : Path
+        The file that they come from, for the message.
+    name : str
+        The network, for the message.
+
+    Raises
+    ------
+    WeightsError
+        Listing what is missing, left over, of another shape or not finite.
+    """
+    wanted = {key: value for key, value in model.state_dict().items() if _COUNTER not in key}
+    found = {key: value for key, value in tensors.items() if _COUNTER not in key}
+    problems = list(_problems(wanted, found)) or list(_bad_numbers(found))
+    if problems:
+        raise WeightsError(
+            f"{path} does not fit {name}, and nothing was loaded. {' '.join(problems)}"
+            f"{_sizes(wanted, found)} Give the file published for {name} "
+            f"('featcache backbones show {name}' says which), or name the backbone that this file is for."
+        )
+    model.load_state_dict(found, strict=False)  # strict but for the counters, as just compared
+
+
+def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return what ``make`` makes with memory for its weights but no values, which takes no time.
+
+    Only :func:`fit` may follow, which fills all of it. A network that computes some tensors when it is made,
+    and does not keep them in its state, is made as usual.
+    """
+    with torch.device("meta"):
+        model = make()
+    if {name for name, _ in model.named_buffers()} - set(model.state_dict()):
+        return make()
+    model.to_empty(device="cpu")
+    for name, buffer in model.named_buffers():
+        if _COUNTER in name:
+            buffer.zero_()
+    return model
+
+
+def take(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
+    """Return the tensors under the first prefix that occurs, without it; all of them where none does.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+    prefixes : iterable of str
+        The longest first: ``("module.visual.", "visual.")``.
+    """
+    for prefix in prefixes:
+        if any(key.startswith(prefix) for key in tensors):
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return dict(tensors)
+
+
+def _problems(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterable[str]:
+    if missing := [key for key in wanted if key not in found]:
+        yield f"Missing: {_some(missing)}."
+    if extra := [key for key in found if key not in wanted]:
+        yield f"Left over: {_some(extra)}."
+    both = [key for key in wanted if key in found]
+    shapes = [key for key in both if wanted[key].shape != found[key].shape]
+    if shapes:
+        words = [f"{k} {_shape(found[k])} instead of {_shape(wanted[k])}" for k in shapes]
+        yield f"Of another shape: {_some(words)}."
+    if kinds := [k for k in both if wanted[k].is_floating_point() != found[k].is_floating_point()]:
+        yield f"Of another kind of number: {_some(kinds)}."
+
+
+def _bad_numbers(found: Mapping[str, Tensor]) -> Iterable[str]:
+    if bad := [key for key, value in found.items() if not bool(torch.isfinite(value).all())]:
+        yield f"With NaN or Inf: {_some(bad)}."
+
+
+def _some(words: list[str]) -> str:
+    rest = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return ", ".join(words[:SHOWN]) + rest
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def _sizes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Say the sizes of the two networks where they are transformers of different sizes."""
+    mine, theirs = _size(wanted), _size(found)
+    if mine == theirs or not theirs:
+        return ""
+    return f" The file holds {theirs}; the network has {mine}."
+
+
+def _size(tensors: Mapping[str, Tensor]) -> str:
+    blocks = {match[1] for key in tensors if (match := re.search(r"blocks\.(\d+)\.", key))}
+    norms = [
+        value
+        for key, value in tensors.items()
+        if re.search(r"blocks\.0\.(norm1|ln_1)\.weight", key)
+    ]
+    return f"{len(blocks)} blocks of width {norms[0].numel()}" if norms else ""

@@ -1,0 +1,243 @@
+"""CLIP's image towers, by open_clip: exact activation, projected feature, nothing of the text tower.
+
+``open_clip:ARCH/TAG``: the image tower of any model of open_clip. Loads torch to ask open_clip about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing
+from featcache.backbones.weights import WeightsSource, finder
+from featcache.errors import SettingsError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SMALL: dict[str, int] = {"layers": 3, "width": 64, "head_width": 32, "image_size": 32}
+SMALL_RESNET: dict[str, Any] = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}
+"""Towers of the same kind that run in a moment, for tests."""
+
+PREFIXES = ("module.visual.", "visual.")
+"""Where the tower lies in OpenAI's and open_clip's files; all beside it is the text's."""
+
+
+@dataclass(frozen=True)
+class ClipFamily:
+    """The image tower of a model of open_clip.
+
+    Parameters
+    ----------
+    name : str
+        The backbone, for messages.
+    model : str
+        open_clip's name, which decides the activation: ``ViT-B-16-quickgelu`` is OpenAI's.
+    overrides : mapping
+        Changes of its vision configuration, for tests.
+    """
+
+    name: str
+    model: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def create(self) -> nn.Module:
+        """Return the tower with random weights, drawn from torch's generator."""
+        return wrap(self.make_tower())
+
+    def build(self, path: Path) -> nn.Module:
+        """Return the tower with all its weights from ``path``.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged or does not fit.
+        """
+        from featcache.backbones.checkpoints import fit, make_empty, read_tensors, take
+
+        tower = make_empty(self.make_tower)
+        fit(tower, take(read_tensors(path), PREFIXES), path, self.name)
+        return wrap(tower).eval()
+
+    def make_tower(self) -> nn.Module:
+        """Return open_clip's tower, in evaluation mode."""
+        from open_clip.model import _build_vision_tower
+
+        config = tower_config(self.model)
+        vision = {**config["vision_cfg"], **self.overrides, "timm_model_pretrained": False}
+        quick = config.get("quick_gelu", False)
+        tower: nn.Module = _build_vision_tower(config["embed_dim"], vision, quick_gelu=quick)
+        return tower.eval()
+
+    def small(self) -> ClipFamily:
+        """Return the same kind of tower in a size for tests."""
+        resnet = isinstance(tower_config(self.model)["vision_cfg"]["layers"], list)
+        return replace(self, overrides=SMALL_RESNET if resnet else SMALL)
+
+
+def wrap(tower: nn.Module) -> nn.Module:
+    """Return a tower as a module that gives plain features, and taps where its layout is known."""
+    from open_clip.modified_resnet import ModifiedResNet
+
+    from featcache.backbones.modules import ClipResNet, ClipVit
+
+    if isinstance(tower, ModifiedResNet):
+        return ClipResNet(tower)
+    return ClipVit(tower) if is_plain_vit(tower) else tower
+
+
+def is_plain_vit(tower: nn.Module) -> bool:
+    """Say whether a tower is CLIP's own transformer: class token, norm, projection."""
+    from open_clip.transformer import VisionTransformer
+
+    return (
+        isinstance(tower, VisionTransformer)
+        and getattr(tower, "attn_pool", None) is None
+        and getattr(tower, "pool_type", "tok") == "tok"
+        and not getattr(tower, "output_tokens", False)
+        and tower.proj is not None
+    )
+
+
+def tower_config(model: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a model.
+
+    Raises
+    ------
+    UnknownNameError
+        If it has none of that name.
+    """
+    import open_clip
+
+    if model not in open_clip.list_models():
+        raise unknown_name("architecture of open_clip", model, open_clip.list_models())
+    config: dict[str, Any] = open_clip.get_model_config(model)
+    return config
+
+
+def tag_config(model: str, tag: str) -> dict[str, Any]:
+    """Return what open_clip knows of pretrained weights, their activation checked against the model's.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such tag, or its weights were trained with the other activation: open_clip would only
+        warn, and the features would be wrong.
+    """
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    config = tower_config(model)
+    found: dict[str, Any] = get_pretrained_cfg(model, tag)
+    if not found:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise unknown_name(f"pretrained tag of open_clip's {model}", tag, tags)
+    trained, built = bool(found.get("quick_gelu")), bool(config.get("quick_gelu"))
+    if trained != built:
+        other = model.removesuffix("-quickgelu") if built else f"{model}-quickgelu"
+        kinds = {True: "QuickGELU", False: "plain GELU"}
+        raise SettingsError(
+            f"The weights {tag!r} were trained with {kinds[trained]} and {model} computes {kinds[built]}: "
+            f"the features would be wrong. Use open_clip:{other}/{tag}."
+        )
+    return found
+
+
+def any_clip(base: str) -> BackboneSpec:
+    """Return the backbone of a pretrained model of open_clip.
+
+    Parameters
+    ----------
+    base : str
+        ``open_clip:ARCH/TAG``.
+
+    Raises
+    ------
+    SettingsError
+        If open_clip has no such model or tag, or their activations differ.
+    """
+    import torch
+
+    model, slash, tag = base.removeprefix("open_clip:").partition("/")
+    if not slash:
+        raise SettingsError(
+            f"{base} names no weights. Write open_clip:ARCH/TAG, e.g. open_clip:ViT-B-16/laion400m_e32."
+        )
+    cfg = tag_config(model, tag)
+    family = ClipFamily(base, model)
+    with torch.device("meta"):
+        tower = family.make_tower()
+    native = _native(cfg, tower)
+    source = _source(cfg, model)
+    return BackboneSpec(
+        name=base,
+        summary=f"{model} of open_clip, weights {tag}",
+        architecture=f"open_clip:{model}",
+        n_features=_width(tower, native.size),
+        tap={
+            "layer": "final",
+            "token": "open_clip",
+            "pooling": "open_clip",
+            "projection": "applied",
+        },
+        native=native,
+        find_weights=finder(base, source),
+        build=family.build,
+        create=family.create,
+        licence="see the page",
+        page=source.page,
+        taps=_taps(tower),
+        weights=source,
+    )
+
+
+def _taps(tower: Any) -> Taps | None:
+    from open_clip.modified_resnet import ModifiedResNet
+
+    if isinstance(tower, ModifiedResNet):
+        width = tower.layer1[-1].conv3.out_channels
+        return Taps(tuple(width * 2**i for i in range(4)), tokens=False)
+    if not is_plain_vit(tower):
+        return None
+    return Taps(
+        (int(tower.conv1.out_channels),) * (len(tower.transformer.resblocks) + 1), projected=True
+    )
+
+
+def _width(tower: Any, size: int) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return int(tower(torch.zeros(1, 3, size, size, device="meta")).shape[1])
+
+
+def _native(cfg: dict[str, Any], tower: Any) -> Preprocessing:
+    size = getattr(tower, "image_size", 224)
+    side = int(size if isinstance(size, int) else size[0])
+    return Preprocessing(
+        preset="native",
+        resize=side,
+        interpolation=cfg.get("interpolation", "bicubic"),
+        size=side,
+        mean=tuple(cfg.get("mean", CLIP_MEAN)),
+        std=tuple(cfg.get("std", CLIP_STD)),
+        squash=cfg.get("resize_mode", "shortest") == "squash",
+    )
+
+
+def _source(cfg: dict[str, Any], model: str) -> WeightsSource:
+    """Return where the weights are: ``owner/repository/file`` on the hub, or an address."""
+    owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
+    name, _, file = rest.partition("/")
+    hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
+    defaults = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return WeightsSource(
+        files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
+        page=f"https://huggingface.co/{hub}" if hub else url,
+        hub=hub,
+        hub_files=((file,) if file else defaults) if hub else (),
+        url=url,
+    )

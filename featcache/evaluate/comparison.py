@@ -1,0 +1,243 @@
+"""Two runs on the same test samples: how they differ, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.datasets.families import CONTROL
+from featcache.errors import DataError, unknown_name
+from featcache.evaluate.scoring import resamples_of, units_of
+from featcache.metrics import (
+    METRICS,
+    Sorted,
+    bootstrap,
+    delong,
+    holm,
+    interval,
+    point_metrics,
+    two_sided_p,
+)
+from featcache.results import Comparison, RunComparison, Scores
+
+NO_THRESHOLDS = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """Differences per generator, on the samples and on each resample, and what is common to all."""
+
+    points: dict[str, float]
+    draws: dict[str, NDArray[np.float64]]
+    metric: str
+    other: list[str]
+
+    def mean(self, names: Sequence[str]) -> Comparison:
+        """Compare the means over some generators; not corrected."""
+        point = float(np.mean([self.points[name] for name in names]))
+        draws = np.mean([self.draws[name] for name in names], axis=0)
+        p = two_sided_p(point, draws)
+        return Comparison(
+            other=self.other,
+            metric=self.metric,
+            difference=point,
+            ci=interval(draws),
+            p=p,
+            p_holm=p,
+        )
+
+
+def compare(
+    scores_a: Scores,
+    scores_b: Scores,
+    groups: Mapping[str, str],
+    metric: str = "ap",
+    *,
+    trained: Sequence[str] = (),
+    other: Sequence[str] = (),
+    n_resamples: int = 1000,
+    seed: int = 0,
+    thresholds: tuple[float, float] = (0.5, 0.5),
+    val_thresholds: tuple[float, float] = NO_THRESHOLDS,
+    prior: float = 0.5,
+) -> RunComparison:
+    """Compare two runs on a metric: first minus second, on the same resamples of the same samples.
+
+    Parameters
+    ----------
+    scores_a, scores_b : Scores
+        Rows are matched by generator, sample and label; rows of one run only are left out, with a note.
+    groups : mapping of str to str
+        Family of each generator to compare on.
+    metric : str
+        One of :data:`featcache.metrics.METRICS`.
+    trained : sequence of str
+        Generators that either run was trained on.
+    other : sequence of str
+        What the second run is called.
+    n_resamples, seed : int
+        Of the bootstrap.
+    thresholds, val_thresholds : (float, float)
+        Of the two runs, for accuracies.
+    prior : float in (0, 1)
+        For ``ap_prior``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    DataError
+        If the runs have no generator with both classes in common, or count other samples as independent.
+    """
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, list(METRICS))
+    a, b, notes = _matched(scores_a, scores_b, groups)
+    rows, left = _rows(a, groups)
+    ranked = _ranked((a, b), rows, thresholds, val_thresholds)
+    unit_of = units_of(a)
+    sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
+    resamples = resamples_of(a, unit_of, n_resamples, seed)
+    draws = bootstrap(ranked, sources, resamples, (metric,), prior)
+    found = _differences(ranked, draws, metric, prior, list(other))
+    each = {name: found.mean([name]) for name in rows}
+    if metric == "auroc":
+        each = {name: _delong(each[name], a, b, at, unit_of) for name, at in rows.items()}
+    gathered = _gather(found, each, groups, trained)
+    return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
+
+
+def _ranked(
+    runs: tuple[Scores, Scores],
+    rows: Mapping[str, NDArray[np.intp]],
+    thresholds: tuple[float, float],
+    val_thresholds: tuple[float, float],
+) -> dict[tuple[int, str], Sorted]:
+    return {
+        (run, name): Sorted.of(one.label[at], one.score[at], thresholds[run], val_thresholds[run])
+        for run, one in enumerate(runs)
+        for name, at in rows.items()
+    }
+
+
+def _differences(
+    ranked: Mapping[tuple[int, str], Sorted],
+    draws: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
+    metric: str,
+    prior: float,
+    other: list[str],
+) -> _Differences:
+    points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
+    names = [name for run, name in ranked if run == 0]
+    return _Differences(
+        points={name: points[0, name] - points[1, name] for name in names},
+        draws={name: draws[0, name][metric] - draws[1, name][metric] for name in names},
+        metric=metric,
+        other=other,
+    )
+
+
+def _gather(
+    found: _Differences,
+    each: dict[str, Comparison],
+    groups: Mapping[str, str],
+    trained: Sequence[str],
+) -> RunComparison:
+    """Take the means over groups and over all, and correct each family of comparisons."""
+    names = [name for name in each if groups[name] != CONTROL]
+    if not names:
+        raise DataError("The runs have no generator in common that both classes are there for.")
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        members[groups[name]].append(name)
+    fresh = {group: [n for n in some if n not in trained] for group, some in members.items()}
+    mixed = {group: some for group, some in fresh.items() if 0 < len(some) < len(members[group])}
+    unseen = [name for name in names if name not in trained]
+    return RunComparison(
+        metric=found.metric,
+        other=found.other,
+        generators=_corrected({name: each[name] for name in names}),
+        groups=_corrected({group: found.mean(some) for group, some in sorted(members.items())}),
+        groups_unseen=_corrected(
+            {group: found.mean(some) for group, some in sorted(mixed.items())}
+        ),
+        overall=found.mean(names),
+        unseen=found.mean(unseen) if unseen else None,
+        controls=_corrected({n: each[n] for n in each if groups[n] == CONTROL}),
+    )
+
+
+def _corrected(found: dict[str, Comparison]) -> dict[str, Comparison]:
+    corrected = holm([comparison.p for comparison in found.values()])
+    return {
+        name: replace(comparison, p_holm=p)
+        for (name, comparison), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def _delong(
+    found: Comparison, a: Scores, b: Scores, at: NDArray[np.intp], unit_of: NDArray[np.intp]
+) -> Comparison:
+    """Take DeLong's p-value where each sample is a unit of its own; it knows no clusters."""
+    if len(np.unique(unit_of[at])) < len(at):
+        return found
+    _, p = delong(a.label[at], a.score[at], b.score[at])
+    return replace(found, p=p, p_holm=p, test="delong") if np.isfinite(p) else found
+
+
+def _rows(
+    scores: Scores, groups: Mapping[str, str]
+) -> tuple[dict[str, NDArray[np.intp]], list[str]]:
+    """Return the rows of each generator that has both classes, and notes about the others."""
+    rows, notes = {}, []
+    for name in groups:
+        at = np.flatnonzero(scores.generator == name)
+        if len(np.unique(scores.label[at])) == 2:
+            rows[str(name)] = at
+        else:
+            notes.append(f"{str(name)!r} has not both classes in both runs and is left out.")
+    return rows, notes
+
+
+def _matched(a: Scores, b: Scores, groups: Mapping[str, str]) -> tuple[Scores, Scores, list[str]]:
+    """Return the rows that both runs have, in one order, and a note about the others."""
+    place_a, place_b = _places(a, groups), _places(b, groups)
+    common = sorted(place_a.keys() & place_b.keys())
+    if not common:
+        raise DataError("The two runs have no test sample in common, so nothing can be compared.")
+    one = _take(a, [place_a[key] for key in common])
+    two = _take(b, [place_b[key] for key in common])
+    if (units_of(one) != units_of(two)).any() and not _same_partition(one, two):
+        raise DataError(
+            "The two runs count different samples as independent (their sources differ). "
+            "Scan the data with one --source-pattern and probe both again."
+        )
+    alone = len(place_a) + len(place_b) - 2 * len(common)
+    note = f"{alone:,} rows of scores that only one of the runs has are left out."
+    return one, two, [note] if alone else []
+
+
+def _same_partition(a: Scores, b: Scores) -> bool:
+    """Say whether two namings of the sources put the same samples together."""
+    pairs = set(zip(units_of(a).tolist(), units_of(b).tolist(), strict=True))
+    return len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
+
+
+def _places(scores: Scores, groups: Mapping[str, str]) -> dict[tuple[str, str, int, int], int]:
+    """Return the row of each sample; copies of one content are told apart by counting."""
+    seen: Counter[tuple[str, str, int]] = Counter()
+    places = {}
+    for row, key in enumerate(
+        zip(scores.generator, scores.sample_id, scores.label.tolist(), strict=True)
+    ):
+        if key[0] in groups:
+            places[(*key, seen[key])] = row
+            seen[key] += 1
+    return places
+
+
+def _take(scores: Scores, rows: list[int]) -> Scores:
+    return Scores(**{item.name: getattr(scores, item.name)[rows] for item in fields(Scores)})

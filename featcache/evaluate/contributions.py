@@ -1,0 +1,101 @@
+"""What each feature adds to mAP, averaged over all orders of adding: its Shapley value.
+
+How alike features are: linear centred kernel alignment on training samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.evaluate.scoring import Judged
+from featcache.evaluate.task import Study
+from featcache.metrics import interval
+from featcache.results import Contribution
+
+Set = tuple[int, ...]
+
+
+def contributions(features: Sequence[str], judged: Mapping[Set, Judged]) -> list[Contribution]:
+    """Return the contribution of each feature; none where a subset is missing.
+
+    Parameters
+    ----------
+    features : sequence of str
+    judged : mapping of positions of features to Judged
+        Of every non-empty subset, on the same resamples.
+
+    Notes
+    -----
+    No feature at all has the AP of chance, the share of fakes. The values then add up to the mAP of
+    all features minus chance.
+    """
+    n = len(features)
+    if len(judged) < 2**n - 1:
+        return []
+    values = {frozenset(s): _values(found) for s, found in judged.items()}
+    values[frozenset()] = np.full_like(values[frozenset(range(n))], _chance(judged))
+    out = []
+    for i, name in enumerate(features):
+        draws = _shapley(i, n, values)
+        everything = frozenset(range(n))
+        out.append(
+            Contribution(
+                feature=name,
+                shapley=float(draws[0]),
+                ci=interval(draws[1:]),
+                alone=float(values[frozenset({i})][0]),
+                last=float(values[everything][0] - values[everything - {i}][0]),
+            )
+        )
+    return out
+
+
+def _values(judged: Judged) -> NDArray[np.float64]:
+    """Return the mAP, and behind it the mAP of every resample."""
+    draws = np.mean([judged.values[name]["ap"] for name in judged.generators], axis=0)
+    return np.append(judged.mean("ap").value, draws)
+
+
+def _chance(judged: Mapping[Set, Judged]) -> float:
+    found = next(iter(judged.values())).generators.values()
+    return float(np.mean([each.n_fake / (each.n_real + each.n_fake) for each in found]))
+
+
+def _shapley(
+    i: int, n: int, values: Mapping[frozenset[int], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    total = np.zeros_like(values[frozenset()])
+    for without, value in values.items():
+        if i not in without:
+            k = len(without)
+            weight = factorial(k) * factorial(n - k - 1) / factorial(n)
+            total += weight * (values[without | {i}] - value)
+    return total
+
+
+MAX_SAMPLES = 1000
+"""CKA compares kernels of samples; so many, evenly spread, are enough for two digits."""
+
+
+def similarity(study: Study) -> dict[str, dict[str, float]]:
+    """Return the linear CKA between every two features, in [0, 1]."""
+    names = study.options.features
+    ids = [sample.sample_id for sample in study.train]
+    some = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
+    kernels = [_kernel(study.store.read(key, some)) for key in study.train_keys[0]]
+    return {
+        a: {b: float(np.sum(x * y)) for b, y in zip(names, kernels, strict=True)}
+        for a, x in zip(names, kernels, strict=True)
+    }
+
+
+def _kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the centred kernel of standardised samples, of Frobenius norm 1."""
+    x = features.astype(np.float64)
+    x -= x.mean(axis=0)
+    kernel = x @ x.T
+    return np.asarray(kernel / max(float(np.linalg.norm(kernel)), 1e-300))

@@ -1,0 +1,261 @@
+"""From scores to results: every metric of every generator, and the means over them, with intervals.
+
+The units that the bootstrap resamples, made from the rows of scores.
+
+Average precision as it would be at other shares of fakes than the test set's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.datasets.families import CONTROL
+from featcache.errors import DataError
+from featcache.metrics import (
+    METRICS,
+    Resamples,
+    Sorted,
+    best_threshold,
+    bootstrap,
+    interval,
+    point_metrics,
+)
+from featcache.results import GeneratorResult, GroupResult, Mean, Scores
+
+LEAST_UNITS = 5
+"""Units of a stratum: the bootstrap's variance is short by one part in as many."""
+
+
+def units_of(scores: Scores) -> NDArray[np.intp]:
+    """Return the unit of independence of each row as a number from 0; shape (n_rows,)."""
+    _, numbers = np.unique(scores.source.astype(str), return_inverse=True)
+    return np.asarray(numbers, dtype=np.intp)
+
+
+def resamples_of(
+    scores: Scores, unit_of: NDArray[np.intp], n_resamples: int, seed: int
+) -> Resamples:
+    """Return resamples of the units, stratified by the roles that their samples play."""
+    return Resamples(strata_of(scores, unit_of), n_resamples, seed)
+
+
+def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Return the stratum of each unit: the set of roles (generator, label) that its samples play.
+
+    Units whose roles are rare are pooled by class: drawn from among one or two, they would hardly vary, and
+    an interval over many such strata would have no width.
+    """
+    roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
+    for unit, generator, label in zip(
+        unit_of.tolist(), scores.generator, scores.label.tolist(), strict=True
+    ):
+        roles[unit].add((generator, label))
+    names = [frozenset(role) for role in roles]
+    sizes = Counter(names)
+    pooled = [
+        name if sizes[name] >= LEAST_UNITS else frozenset(label for _, label in name)
+        for name in names
+    ]
+    numbers: dict[frozenset[Any], int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in pooled])
+
+
+Values = dict[str, dict[str, NDArray[np.float64]]]
+"""Bootstrap values: generator to metric to array of shape (n_resamples,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Results by generator, and the bootstrap values behind their intervals.
+
+    Parameters
+    ----------
+    generators, controls : dict of str to GeneratorResult
+    values : dict of str to dict of str to ndarray of shape (n_resamples,)
+    """
+
+    generators: dict[str, GeneratorResult]
+    controls: dict[str, GeneratorResult]
+    values: Values
+
+    def mean(self, metric: str, names: Sequence[str] | None = None) -> Mean:
+        """Return the mean of a metric over generators (all by default), resampled jointly."""
+        chosen = list(self.generators) if names is None else list(names)
+        points = [getattr(self.generators[name], metric) for name in chosen]
+        draws = np.mean([self.values[name][metric] for name in chosen], axis=0)
+        return Mean(value=float(np.mean(points)), ci=interval(draws))
+
+    def means(self, names: Sequence[str] | None = None) -> dict[str, Mean]:
+        """Return the mean of every metric."""
+        return {metric: self.mean(metric, names) for metric in METRICS}
+
+
+def judge(
+    scores: Scores,
+    groups: Mapping[str, str],
+    *,
+    threshold: float,
+    n_resamples: int,
+    seed: int,
+    val_threshold: float = math.nan,
+    prior: float = 0.5,
+) -> Judged:
+    """Return the result of every generator in ``scores``.
+
+    Parameters
+    ----------
+    scores : Scores
+    groups : mapping of str to str
+        Family of each generator.
+    threshold : float in [0, 1]
+        Fake probability above which a sample is called fake.
+    n_resamples, seed : int
+        Of the bootstrap.
+    val_threshold : float in [0, 1]
+        Threshold from validation data; NaN where there is none, and ``acc_val`` is NaN then.
+    prior : float in (0, 1)
+        Share of fakes that ``ap_prior`` is stated for.
+
+    Raises
+    ------
+    DataError
+        If there are controls only.
+    """
+    unit_of = units_of(scores)
+    rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
+    ranked = {
+        name: Sorted.of(scores.label[at], scores.score[at], threshold, val_threshold)
+        for name, at in rows.items()
+    }
+    resamples = resamples_of(scores, unit_of, n_resamples, seed)
+    sources = {name: unit_of[at] for name, at in rows.items()}
+    values = bootstrap(ranked, sources, resamples, prior=prior)
+    results = {
+        name: _result(groups[name], found, sources[name], values[name], prior)
+        for name, found in ranked.items()
+    }
+    generators = {name: found for name, found in results.items() if found.group != CONTROL}
+    if not generators:
+        raise DataError("The test set holds controls only, and no generator's fakes.")
+    controls = {name: found for name, found in results.items() if found.group == CONTROL}
+    return Judged(generators=generators, controls=controls, values=values)
+
+
+def _result(
+    group: str,
+    ranked: Sorted,
+    sources: NDArray[np.intp],
+    values: dict[str, NDArray[np.float64]],
+    prior: float,
+) -> GeneratorResult:
+    points: dict[str, Any] = point_metrics(ranked, prior=prior)
+    intervals: dict[str, Any] = {f"{name}_ci": interval(values[name]) for name in METRICS}
+    return GeneratorResult(
+        group=group,
+        n_real=len(ranked.reals),
+        n_fake=len(ranked.fakes),
+        n_sources=len(np.unique(sources)),
+        oracle_threshold=best_threshold(ranked),
+        **points,
+        **intervals,
+    )
+
+
+def group_results(judged: Judged, trained: Sequence[str]) -> dict[str, GroupResult]:
+    """Return the means by group; where training generators are among others, also without them."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for name, result in judged.generators.items():
+        members[result.group].append(name)
+    return {group: _group(judged, names, trained) for group, names in sorted(members.items())}
+
+
+def unseen_result(judged: Judged, trained: Sequence[str]) -> GroupResult | None:
+    """Return the means over the generators that were not trained on; None where there are none."""
+    names = [name for name in judged.generators if name not in trained]
+    return _plain_group(judged, names) if names else None
+
+
+def _group(judged: Judged, names: list[str], trained: Sequence[str]) -> GroupResult:
+    unseen = [name for name in names if name not in trained]
+    mixed = 0 < len(unseen) < len(names)
+    return _plain_group(judged, names, _plain_group(judged, unseen) if mixed else None)
+
+
+def _plain_group(
+    judged: Judged, names: list[str], unseen: GroupResult | None = None
+) -> GroupResult:
+    means = judged.means(names)
+    return GroupResult(
+        mAP=means["ap"].value,
+        mean_acc=means["acc"].value,
+        mean_auroc=means["auroc"].value,
+        generators=names,
+        means=means,
+        unseen=unseen,
+    )
+
+
+def ap_at_priors(
+    scores: Scores,
+    priors: Sequence[float],
+    *,
+    groups: Mapping[str, str] | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[float, dict[str, Mean]]:
+    """Return the average precision of each generator at stated shares of fakes.
+
+    Parameters
+    ----------
+    scores : Scores
+        Fresh or read by :func:`featcache.evaluate.load_scores`.
+    priors : sequence of float in (0, 1)
+        Shares of fakes.
+    groups : mapping of str to str or None
+        Family of each generator to take, controls left out; None takes all that are in ``scores``.
+    n_resamples, seed : int
+        Of the bootstrap; each prior sees the same resamples.
+
+    Returns
+    -------
+    dict of float to dict of str to Mean
+        Prior to generator to value and 95 % interval; ``"mean"`` is the mean over the generators.
+
+    Raises
+    ------
+    SettingsError
+        If a prior is no share.
+    DataError
+        If there is no generator, or one of them lacks a class.
+    """
+    found = groups if groups is not None else dict.fromkeys(sorted(set(scores.generator)), "")
+    rows = {
+        name: np.flatnonzero(scores.generator == name) for name in found if found[name] != CONTROL
+    }
+    if not rows:
+        raise DataError("There is no generator whose average precision could be stated.")
+    unit_of = units_of(scores)
+    ranked = {name: Sorted.of(scores.label[at], scores.score[at]) for name, at in rows.items()}
+    sources = {name: unit_of[at] for name, at in rows.items()}
+    resamples = resamples_of(scores, unit_of, n_resamples, seed)
+    table = {}
+    for prior in priors:
+        values = bootstrap(ranked, sources, resamples, ("ap_prior",), prior)
+        points = {name: point_metrics(one, ("ap_prior",), prior) for name, one in ranked.items()}
+        draws = {name: values[name]["ap_prior"] for name in ranked}
+        each = {
+            name: Mean(value=points[name]["ap_prior"], ci=interval(draws[name])) for name in ranked
+        }
+        mean = float(np.mean([one.value for one in each.values()]))
+        table[prior] = {
+            **each,
+            "mean": Mean(value=mean, ci=interval(np.mean(list(draws.values()), axis=0))),
+        }
+    return table

@@ -1,0 +1,185 @@
+"""Batches of training and validation images; their order and content depend on seed and epoch alone.
+
+Which samples train, which choose the epoch and which test; photographs are never divided.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.backbones import Preprocessing
+from featcache.datasets import Manifest, Sample, read_bytes
+from featcache.errors import DataError, ImageError
+from featcache.evaluate.data import training_set, unit
+from featcache.files import digest_bytes, digest_json
+from featcache.images import decode
+from featcache.views import View, parse_views
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The samples of one run.
+
+    Parameters
+    ----------
+    train, val : tuple of Sample
+        Both from the training split; no photograph is in both.
+    test : tuple of Sample
+    """
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        """All samples, those held out marked as validation data: what both heads are judged on."""
+        held_out = (replace(sample, split="val") for sample in self.val)
+        return Manifest((*self.train, *held_out, *self.test))
+
+    @property
+    def digest(self) -> str:
+        """Digest of the training and validation samples with their labels and photographs."""
+        rows = [[(s.sample_id, s.label, unit(s)) for s in part] for part in (self.train, self.val)]
+        return digest_json(rows)
+
+
+def divide(manifest: Manifest, wanted: list[str], fraction: float, seed: int) -> Parts:
+    """Return the parts of a manifest.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Without files that cannot be used.
+    wanted : list of str
+        Generators to train on; empty means all.
+    fraction : float
+        Share of the training photographs that is held out, at least one of each role.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        If a part would lack a class.
+    """
+    samples = list(manifest)
+    rows = sorted(training_set(samples, wanted), key=lambda sample: sample.sample_id)
+    held_out = _held_out(rows, fraction, seed)
+    train = tuple(sample for sample in rows if unit(sample) not in held_out)
+    val = tuple(sample for sample in rows if unit(sample) in held_out)
+    for part, name in ((train, "train on"), (val, "choose the epoch by")):
+        if len({sample.label for sample in part}) < 2:
+            raise DataError(
+                f"After holding out photographs there are not both reals and fakes to {name}: "
+                f"the training split has {len(rows)} images of {len({*map(unit, rows)})} "
+                "photographs. Add training images."
+            )
+    return Parts(train, val, tuple(sample for sample in samples if sample.split == "test"))
+
+
+def _held_out(rows: Sequence[Sample], fraction: float, seed: int) -> set[str]:
+    """Return the photographs to hold out: in each role, those whose digests come first."""
+    roles: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for sample in rows:
+        roles[unit(sample)].add((sample.serves, sample.label))
+    strata: dict[tuple[tuple[str, int], ...], list[str]] = defaultdict(list)
+    for name, played in roles.items():
+        strata[tuple(sorted(played))].append(name)
+    held_out: set[str] = set()
+    for names in strata.values():
+        names.sort(key=lambda name: digest_bytes(f"{seed}/{name}".encode("utf-8", "replace")))
+        if len(names) > 1:
+            held_out.update(names[: max(1, round(fraction * len(names)))])
+    return held_out
+
+
+AHEAD = 2
+"""Batches that are decoded while the network works on one."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images with their labels.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (N, size, size, 3), uint8
+    labels : ndarray of shape (N,), float32
+        0 real, 1 fake.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.float32]
+
+
+def view_of(augment: str, epoch: int, seed: int) -> View:
+    """Return what is done to the training images in an epoch: its own draw of the augmentation."""
+    name = augment if augment == "clean" else f"{augment}#{epoch}"
+    return parse_views(name, seed=seed)[0]
+
+
+def shuffled(samples: Sequence[Sample], epoch: int, seed: int) -> list[Sample]:
+    """Return the samples in the order of an epoch."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(samples))
+    return [samples[position] for position in order]
+
+
+def load_batches(
+    samples: Sequence[Sample],
+    view: View,
+    preprocessing: Preprocessing,
+    size: int,
+    pool: ThreadPoolExecutor,
+) -> Iterator[Batch]:
+    """Yield the samples in order, ``size`` at a time, a few batches decoded ahead.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be used: training does not go on without it in silence.
+    """
+    waiting: deque[tuple[Sequence[Sample], list[Future[NDArray[np.uint8]]]]] = deque()
+    try:
+        for start in range(0, len(samples), size):
+            rows = samples[start : start + size]
+            waiting.append((rows, [pool.submit(load, row, view, preprocessing) for row in rows]))
+            if len(waiting) > AHEAD:
+                yield _wait(*waiting.popleft())
+        while waiting:
+            yield _wait(*waiting.popleft())
+    finally:
+        for _, futures in waiting:
+            for future in futures:
+                future.cancel()
+
+
+def load(sample: Sample, view: View, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return the pixels (size, size, 3) of one sample, as extraction makes them."""
+    try:
+        data = read_bytes(sample.path)
+    except OSError as error:
+        raise _refusal(sample, f"cannot be read: {error.strerror or error}") from error
+    if digest_bytes(data) != sample.sample_id:
+        raise _refusal(sample, "changed since it was scanned")
+    try:
+        return preprocessing(view(decode(data), sample.sample_id))
+    except ImageError as error:
+        raise _refusal(sample, str(error)) from error
+
+
+def _wait(rows: Sequence[Sample], futures: list[Future[NDArray[np.uint8]]]) -> Batch:
+    labels = np.array([row.label for row in rows], np.float32)
+    return Batch(np.stack([future.result() for future in futures]), labels)
+
+
+def _refusal(sample: Sample, why: str) -> DataError:
+    return DataError(
+        f"{sample.path!r}: {why}. Mend or remove the file and run the same command again; "
+        "it goes on after the last finished epoch."
+    )

@@ -1,0 +1,305 @@
+"""The metrics: each a function of resamples counted along the sorted scores.
+
+Metrics by name: of one set of scores, and of many resamples of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.errors import SettingsError, unknown_name
+from featcache.metrics.sorted_scores import Counted, Float, Sorted
+
+TINY = float(np.finfo(np.float64).tiny)
+
+
+def average_precision(counted: Counted) -> Float:
+    """Sum precision over the steps of recall, ties in one step, no interpolation."""
+    total = np.maximum(counted.hits + counted.alarms, TINY)  # an empty step adds 0, not 0/0
+    return _weighted_sum(counted.gains, counted.hits / total) / counted.n_fake
+
+
+def ap_at_prior(counted: Counted, prior: float) -> Float:
+    """Return the average precision if the share ``prior`` of the images were fakes.
+
+    Parameters
+    ----------
+    counted : Counted
+    prior : float in (0, 1)
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,)
+
+    Raises
+    ------
+    SettingsError
+        If the prior is no share.
+
+    Notes
+    -----
+    Precision at a step is π·TPR / (π·TPR + (1 - π)·FPR): reals are weighted so that the classes stand in
+    that ratio. At the test set's own share it is the average precision.
+    """
+    if not 0 < prior < 1:
+        raise SettingsError(f"A prior is a share of fakes between 0 and 1, not {prior}.")
+    odds = ((1 - prior) / prior * counted.n_fake / counted.n_real)[:, None]
+    total = np.maximum(counted.hits + odds * counted.alarms, TINY)
+    return _weighted_sum(counted.gains, counted.hits / total) / counted.n_fake
+
+
+def auroc(counted: Counted) -> Float:
+    """Return the chance that a fake scores above a real, ties half."""
+    passed = counted.alarms
+    if counted.alarms_before is not counted.alarms:
+        passed = 0.5 * (passed + counted.alarms_before)
+    return 1.0 - _weighted_sum(counted.gains, passed) / (counted.n_fake * counted.n_real)
+
+
+def _weighted_sum(gains: Float, values: Float) -> Float:
+    found: Float = np.einsum("ij,ij->i", gains, values)
+    return found
+
+
+def fake_accuracy(counted: Counted) -> Float:
+    """Return the share of the fakes above the threshold."""
+    return _rates(counted, counted.ranked.called)[0]
+
+
+def real_accuracy(counted: Counted) -> Float:
+    """Return the share of the reals at or below the threshold."""
+    return 1.0 - _rates(counted, counted.ranked.called)[1]
+
+
+def balanced_accuracy(counted: Counted) -> Float:
+    """Return the mean of the accuracies on reals and fakes."""
+    return _balanced(counted, counted.ranked.called)
+
+
+def validated_accuracy(counted: Counted) -> Float:
+    """Return the balanced accuracy at the validation threshold."""
+    return _balanced(counted, counted.ranked.called_val)
+
+
+def _balanced(counted: Counted, called: tuple[int, int] | None) -> Float:
+    caught, accused = _rates(counted, called)
+    return 0.5 * (caught + 1.0 - accused)
+
+
+def _rates(counted: Counted, called: tuple[int, int] | None) -> tuple[Float, Float]:
+    """Return the shares of fakes and of reals that are called fake."""
+    if called is None:
+        return np.full_like(counted.n_fake, np.nan), np.full_like(counted.n_real, np.nan)
+    fakes, reals = called
+    return (
+        counted.fakes_up_to[:, fakes] / counted.n_fake,
+        counted.reals_up_to[:, reals] / counted.n_real,
+    )
+
+
+def accuracy(counted: Counted) -> Float:
+    """Return the share of all samples on the right side of the threshold."""
+    if counted.ranked.called is None:
+        return np.full_like(counted.n_fake, np.nan)
+    fakes, reals = counted.ranked.called
+    right = counted.fakes_up_to[:, fakes] + counted.n_real - counted.reals_up_to[:, reals]
+    return np.asarray(right / (counted.n_fake + counted.n_real))
+
+
+def oracle_accuracy(counted: Counted) -> Float:
+    """Return the best balanced accuracy over all thresholds, chosen with the answers at hand."""
+    return np.asarray(0.5 + 0.5 * _youden(counted).max(axis=1, initial=0.0))
+
+
+def oracle_threshold(counted: Counted) -> Float:
+    """Return the highest threshold of the best balanced accuracy, halfway to the next lower score."""
+    youden, ranked = _youden(counted), counted.ranked
+    best = youden.argmax(axis=1)
+    level, below = ranked.levels[best], ranked.below[best]
+    middle = level + 0.5 * (below - level)
+    middle = np.where(middle < level, middle, below)  # two neighbouring floats have no middle
+    # at the highest score nothing is called fake
+    return np.asarray(np.where(youden.max(axis=1) > 0, middle, ranked.top))
+
+
+def _youden(counted: Counted) -> Float:
+    return np.asarray(counted.tpr - counted.fpr)
+
+
+def hit_rate_at(counted: Counted, percent: int) -> Float:
+    """Return the largest share of fakes caught with at most ``percent`` % of the reals accused.
+
+    A threshold cannot part tied scores, so there is no interpolation between steps.
+    """
+    allowed = percent * counted.n_real / 100
+    rows = zip(counted.reals_up_to, allowed, strict=True)
+    reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
+    steps = counted.ranked.alarms.searchsorted(reals, side="right")
+    positions = np.append(0, counted.ranked.hits)[steps]
+    caught = counted.fakes_up_to[np.arange(len(positions)), positions]
+    return np.asarray(caught / counted.n_fake)
+
+
+def equal_error_rate(counted: Counted) -> Float:
+    """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR."""
+    tpr, fpr = counted.tpr, counted.fpr
+    rows = np.arange(len(tpr))
+    step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
+    tpr_after, fpr_after = tpr[rows, step], fpr[rows, step]
+    tpr_before = tpr_after - counted.gains[rows, step] / counted.n_fake
+    fpr_before = counted.alarms_before[rows, step] / counted.n_real
+    missing = 1.0 - tpr_before - fpr_before  # > 0: the crossing lies on the step, not before it
+    rise = (tpr_after - tpr_before) + (fpr_after - fpr_before)
+    share = np.divide(missing, rise, out=np.zeros_like(rise), where=rise > 0)
+    crossing = fpr_before + share * (fpr_after - fpr_before)
+    return np.asarray(np.where(missing > 0, crossing, 1.0 - tpr_before))
+
+
+def brier(counted: Counted) -> Float:
+    """Return the mean squared error of the probability; NaN where scores are none."""
+    if counted.error_sums is None:
+        return np.full_like(counted.n_fake, np.nan)
+    return np.asarray(counted.error_sums[:, -1] / (counted.n_fake + counted.n_real))
+
+
+def calibration_error(counted: Counted) -> Float:
+    """Return the expected calibration error over ten equal bins; NaN where scores are no probabilities."""
+    if counted.error_sums is None:
+        return np.full_like(counted.n_fake, np.nan)
+    gaps = np.abs(counted.error_sums[:, :-1]).sum(axis=1)
+    return np.asarray(gaps / (counted.n_fake + counted.n_real))
+
+
+FUNCTIONS: dict[str, Callable[[Counted], Float]] = {
+    "ap": average_precision,
+    "auroc": auroc,
+    "acc": accuracy,
+    "r_acc": real_accuracy,
+    "f_acc": fake_accuracy,
+    "bacc": balanced_accuracy,
+    "acc_val": validated_accuracy,
+    "acc_oracle": oracle_accuracy,
+    "tpr_at_fpr1": lambda counted: hit_rate_at(counted, 1),
+    "tpr_at_fpr5": lambda counted: hit_rate_at(counted, 5),
+    "eer": equal_error_rate,
+    "brier": brier,
+    "ece": calibration_error,
+}
+"""Every metric that needs no prior."""
+
+METRICS = (*FUNCTIONS, "ap_prior")
+"""The names of all metrics, as :class:`~featcache.results.GeneratorResult` describes them."""
+
+
+EVEN = 0.5
+"""The share of fakes that ``ap_prior`` is stated for unless another is asked for."""
+
+
+def compute_metrics(
+    y: NDArray[np.int64],
+    score: Float,
+    threshold: float,
+    *,
+    val_threshold: float = math.nan,
+    prior: float = EVEN,
+) -> dict[str, float]:
+    """Return every metric of one set of scores.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,), int
+        0 real, 1 fake; both must be there.
+    score : ndarray of shape (n_samples,), float64
+    threshold, val_threshold : float
+        A score above it is called fake.
+    prior : float in (0, 1)
+        Share of fakes that ``ap_prior`` is stated for.
+
+    Returns
+    -------
+    dict of str to float in [0, 1]
+        One value for each name in :data:`METRICS`; NaN where a metric lacks its ground.
+
+    Raises
+    ------
+    DataError
+        If a score is not a number or a class is missing.
+
+    Notes
+    -----
+    AP = sum over distinct scores of (R_n - R_{n-1}) P_n, ties in one step, no interpolation. AUROC
+    counts ties half.
+
+    Examples
+    --------
+    >>> y, score = np.array([0, 1, 1, 0]), np.array([0.0, 0.5, 0.7, 0.8])
+    >>> round(compute_metrics(y, score, 0.5)["ap"], 4)
+    0.5833
+    """
+    return point_metrics(Sorted.of(y, score, threshold, val_threshold), prior=prior)
+
+
+def point_metrics(
+    ranked: Sorted, names: Sequence[str] = METRICS, prior: float = EVEN
+) -> dict[str, float]:
+    """Return metrics of scores that are sorted already, each sample counted once."""
+    values = counted_metrics(_once(ranked), names, prior)
+    return {name: float(column[0]) for name, column in values.items()}
+
+
+def best_threshold(ranked: Sorted) -> float:
+    """Return the threshold of ``acc_oracle``: it looked at the answers."""
+    return float(oracle_threshold(_once(ranked))[0])
+
+
+def _once(ranked: Sorted) -> Counted:
+    fakes, reals = (np.ones((1, len(rows)), np.int32) for rows in (ranked.fakes, ranked.reals))
+    return Counted(ranked, fakes, reals)
+
+
+def weighted_metrics(
+    ranked: Sorted, weights: NDArray[Any], names: Sequence[str] = METRICS, prior: float = EVEN
+) -> dict[str, Float]:
+    """Return metrics for each row of weights.
+
+    Parameters
+    ----------
+    ranked : Sorted
+    weights : ndarray of shape (n_resamples, n_samples)
+        How often each sample counts, in the original order of the samples; at least 0.
+    names : sequence of str
+        Which metrics.
+    prior : float in (0, 1)
+        For ``ap_prior``.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_resamples,)
+        NaN where a resample lacks a class.
+    """
+    counted = Counted(ranked, weights[:, ranked.fakes], weights[:, ranked.reals])
+    return counted_metrics(counted, names, prior)
+
+
+def counted_metrics(counted: Counted, names: Sequence[str], prior: float) -> dict[str, Float]:
+    """Return metrics of resamples that are counted already; NaN where one lacks a class."""
+    found = {}
+    complete = (counted.n_fake > 0) & (counted.n_real > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name in names:
+            values = _one(counted, name, prior)
+            found[name] = values if complete.all() else np.where(complete, values, np.nan)
+    return found
+
+
+def _one(counted: Counted, name: str, prior: float) -> Float:
+    if name == "ap_prior":
+        return ap_at_prior(counted, prior)
+    if name not in FUNCTIONS:
+        raise unknown_name("metric", name, METRICS)
+    return FUNCTIONS[name](counted)

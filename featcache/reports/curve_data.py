@@ -1,0 +1,155 @@
+"""What the scores of a test set draw: ROC and precision-recall curves, confusion, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.reports.formatting import visible
+from featcache.results import Scores
+
+MOST_POINTS = 60
+"""A curve is drawn with at most so many points, evenly spread along it; its corners are kept."""
+
+N_RELIABILITY_BINS = 10
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """ROC and precision-recall curve of one test set.
+
+    ``roc`` has (false positive rate, true positive rate), ``pr`` (recall, precision), both from the
+    strictest threshold to the laxest, as fractions; empty where a class is missing. ``chance`` is the
+    share of fakes: the precision of scores that know nothing.
+    """
+
+    key: str
+    name: str
+    roc: Points
+    pr: Points
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """How many samples of one test set are called what at the threshold."""
+
+    key: str
+    name: str
+    real_called_real: int
+    real_called_fake: int
+    fake_called_real: int
+    fake_called_fake: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """The samples whose predicted probability lies in [``start``, ``stop``).
+
+    ``predicted`` is their mean probability of fake, ``observed`` the share that is fake, (``low``,
+    ``high``) its 95 % Wilson interval, which takes samples as independent.
+    """
+
+    start: float
+    stop: float
+    n: int
+    predicted: float
+    observed: float
+    low: float
+    high: float
+
+
+def curves(scores: Scores, key: str) -> Curves:
+    """Return both curves of one test set."""
+    label, score = _of(scores, key)
+    chance = float(label.mean()) if label.size else float("nan")
+    if len(set(label.tolist())) < 2:
+        return Curves(key=key, name=visible(key), roc=(), pr=(), chance=chance)
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    false_rate, true_rate, _ = roc_curve(label, score)
+    precision, recall, _ = precision_recall_curve(label, score, drop_intermediate=True)
+    return Curves(
+        key=key,
+        name=visible(key),
+        roc=_thin(false_rate, true_rate),
+        pr=_thin(recall[::-1], precision[::-1]),
+        chance=chance,
+    )
+
+
+def confusion(scores: Scores, key: str, threshold: float) -> Confusion:
+    """Return the counts of one test set; a score above ``threshold`` is called fake."""
+    label, score = _of(scores, key)
+    called = score > threshold
+    return Confusion(
+        key=key,
+        name=visible(key),
+        real_called_real=int(((label == 0) & ~called).sum()),
+        real_called_fake=int(((label == 0) & called).sum()),
+        fake_called_real=int(((label == 1) & ~called).sum()),
+        fake_called_fake=int(((label == 1) & called).sum()),
+    )
+
+
+def reliability(scores: Scores, keys: Sequence[str]) -> tuple[ReliabilityBin, ...]:
+    """Return how often a predicted probability comes true, over the test sets of these names.
+
+    A real that serves several generators counts once for each, as in the means; empty bins are left out.
+    """
+    mine = np.isin(scores.generator.astype(str), list(keys))
+    label, score = scores.label[mine], scores.score[mine]
+    edges = np.linspace(0, 1, N_RELIABILITY_BINS + 1)
+    place = np.clip(np.digitize(score, edges) - 1, 0, N_RELIABILITY_BINS - 1)
+    found = (_bin(edges, i, label[place == i], score[place == i]) for i in np.unique(place))
+    return tuple(found)
+
+
+def _bin(
+    edges: NDArray[np.float64], i: int, label: NDArray[np.int64], score: NDArray[np.float64]
+) -> ReliabilityBin:
+    n, share = label.size, float(label.mean())
+    low, high = wilson(share, n)
+    return ReliabilityBin(
+        start=float(edges[i]),
+        stop=float(edges[i + 1]),
+        n=n,
+        predicted=float(score.mean()),
+        observed=share,
+        low=low,
+        high=high,
+    )
+
+
+def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return Wilson's interval of a share of ``n`` independent samples.
+
+    Examples
+    --------
+    >>> low, high = wilson(0.5, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.404, 0.596)
+    """
+    spread = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    middle, scale = share + z * z / (2 * n), 1 + z * z / n
+    return float(max(middle - spread, 0) / scale), float(min(middle + spread, scale) / scale)
+
+
+def _of(scores: Scores, key: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    mine = scores.generator == key
+    return scores.label[mine], scores.score[mine]
+
+
+def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
+    """Keep at most MOST_POINTS points, evenly spread along the curve's length, ends included."""
+    if len(x) > MOST_POINTS:
+        length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+        wanted = np.linspace(0, length[-1], MOST_POINTS)
+        kept = np.unique(np.searchsorted(length, wanted).clip(0, len(x) - 1))
+        x, y = x[kept], y[kept]
+    return tuple(zip(x.tolist(), y.tolist(), strict=True))

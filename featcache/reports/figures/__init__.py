@@ -1,0 +1,1 @@
+"""Figures of a report: bars, curves and images, drawn with Matplotlib or as SVG."""

@@ -1,0 +1,118 @@
+"""The finding of a probe run in one sentence."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from featcache.datasets.families import CONTROL_PREFIX
+from featcache.reports.formatting import SIGNIFICANT, Estimate, fraction, join, visible
+from featcache.reports.tables.ablation import variant, varied
+from featcache.results import AblationResult, AblationRow, EvalResult, GeneratorResult
+
+_MOST_NAMES = 3
+"""More controls than this are given as a range, so that the sentence stays one."""
+
+
+def finding(result: EvalResult) -> str:
+    """Return one sentence: trained on what, how good there, how good elsewhere, and on controls.
+
+    Parameters
+    ----------
+    result : EvalResult
+
+    Returns
+    -------
+    str
+        Metrics are AP, as fractions with two decimals.
+    """
+    clauses = [clause for clause in (_trained(result), _unseen(result)) if clause]
+    reach = " and ".join(clauses) if clauses else "was tested on no generator"
+    return f"{_opening(result)} {reach}{_controls(result)}."
+
+
+def _opening(result: EvalResult) -> str:
+    on = join([visible(name) for name in result.train.generators]) or "nothing"
+    features = " + ".join(visible(name) for name in result.features)
+    return f"Trained on {on}, the probe on {features}"
+
+
+def _trained(result: EvalResult) -> str:
+    tested = [name for name in result.train.generators if name in result.generators]
+    if not tested:
+        return ""
+    if len(tested) == 1:
+        ap = _estimate(result.generators[tested[0]])
+        return f"reaches AP {ap} on {visible(tested[0])}"
+    mean = fmean(result.generators[name].ap for name in tested)
+    return f"reaches AP {fraction(mean)} on average over these {len(tested)} generators"
+
+
+def _unseen(result: EvalResult) -> str:
+    trained = set(result.train.generators)
+    tested = {name: found for name, found in result.generators.items() if name not in trained}
+    verb = "" if trained & set(result.generators) else "reaches AP "
+    if not tested:
+        return ""
+    if len(tested) == 1:
+        ((name, found),) = tested.items()
+        return f"{verb}{_estimate(found)} on the unseen {visible(name)}"
+    mean = fmean(found.ap for found in tested.values())
+    return (
+        f"{verb}{fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
+    )
+
+
+def _lowest(tested: dict[str, GeneratorResult]) -> str:
+    name = min(tested, key=lambda name: (tested[name].ap, name))
+    return f"(lowest: {visible(name)}, {fraction(tested[name].ap)})"
+
+
+def _controls(result: EvalResult) -> str:
+    names = sorted(result.controls, key=lambda name: (-result.controls[name].ap, name))
+    aps = [fraction(result.controls[name].ap) for name in names]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"; on the control {_bare(names[0])}, which no generator made, {aps[0]}"
+    if len(names) > _MOST_NAMES:
+        return f"; on {len(names)} controls, which no generator made, {aps[-1]} to {aps[0]}"
+    each = [f"{ap} ({_bare(name)})" for name, ap in zip(names, aps, strict=True)]
+    return f"; on the controls, which no generator made, {join(each)}"
+
+
+def _bare(name: str) -> str:
+    # "the control control-bicubic" says it twice.
+    return visible(name.removeprefix(CONTROL_PREFIX))
+
+
+def _estimate(found: GeneratorResult) -> str:
+    return Estimate.of(found.ap, found.ap_ci).fraction
+
+
+def _variant(result: AblationResult, row: AblationRow) -> str:
+    """Return what else a row is but a feature set, where rows differ in it."""
+    words = variant(row)
+    told = [f"{label.lower()} {words[key]}" for key, label in varied(result).items()]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def ablation_finding(result: AblationResult) -> str:
+    """Return one sentence: the best feature set, how good, and whether it beats the best single one."""
+    if not result.rows:
+        return "No feature set was fitted."
+    best = result.rows[0]
+    name = " + ".join(map(visible, best.features)) + _variant(result, best)
+    mean = Estimate.of(best.mAP, best.mAP_ci).fraction
+    found = best.vs_best_single
+    several = bool(varied(result))
+    what = f"{len(result.rows)} {'rows' if several else 'feature sets'}"
+    if found is None:
+        return f"{name} is the best of {what}, with mAP {mean}."
+    single = " + ".join(map(visible, found.other))
+    beyond = "more" if found.difference > 0 else "less"
+    sure = "significant" if found.p_holm < SIGNIFICANT else "not significant"
+    return (
+        f"{name} is the best of {what}, with mAP {mean}: "
+        f"{abs(found.difference):.3f} {beyond} than {single}, the best single feature, {sure} "
+        f"(p = {found.p_holm:.3f}, corrected)."
+    )

@@ -1,0 +1,152 @@
+"""The tables of an ablation: every feature set by generator, what each feature adds, how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from featcache.reports.formatting import SIGNIFICANT, Estimate, visible
+from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+from featcache.results import AblationResult, AblationRow, Comparison
+
+_VARIED = {
+    "train": "Trained on",
+    "train_views": "Views in training",
+    "head": "Head",
+    "view": "Tested on",
+}
+
+
+def ablation_tables(result: AblationResult) -> tuple[Table, ...]:
+    """Return the tables that an ablation has data for."""
+    return tuple(
+        table
+        for table in (subset_table(result), contribution_table(result), similarity_table(result))
+        if table is not None
+    )
+
+
+def subset_table(result: AblationResult) -> Table:
+    """Return the heat map: a row for each feature set, a column for each generator.
+
+    Bold, and marked, is a mean that differs significantly from the best single feature's, upwards.
+    """
+    names = list(dict.fromkeys(name for row in result.rows for name in row.generators))
+    columns = (
+        Column(key="name", label="Features"),
+        *(Column(key=key, label=label) for key, label in varied(result).items()),
+        Column(key="n_features", label="D", kind="count"),
+        Column(key="C", label="C", kind="number"),
+        Column(key="mAP", label="mAP", kind="percent"),
+        Column(key="mean_acc", label="Mean acc", kind="percent"),
+        Column(key="difference", label="vs best single", kind="points", help="paired, in points"),
+        Column(key="p", label="p", kind="p", help="corrected by Holm"),
+        *(Column(key=f"ap:{n}", label=visible(n), kind="percent", shaded=True) for n in names),
+    )
+    return Table(
+        name="ablation",
+        caption="AP of every feature set on every generator, in percent, the best first. "
+        f"Best single feature: {_join(result.best_single)}.",
+        columns=columns,
+        sections=(Section(rows=tuple(_row(row) for row in result.rows)),),
+        note=f"Bold: better than the best single feature, p < {SIGNIFICANT} after Holm's correction "
+        "for all rows. The difference is paired over the same resampled photographs.",
+    )
+
+
+def varied(result: AblationResult) -> dict[str, str]:
+    """Return the columns that tell variants apart, by key: only those in which rows differ."""
+    shown = [variant(row) for row in result.rows]
+    return {key: label for key, label in _VARIED.items() if len({row[key] for row in shown}) > 1}
+
+
+def variant(row: AblationRow) -> dict[str, str]:
+    """Return a row's training set, views and head in words."""
+    return {
+        "train": ", ".join(map(visible, row.train)),
+        "train_views": ", ".join(row.train_views),
+        "head": row.head,
+        "view": row.view,
+    }
+
+
+def contribution_table(result: AblationResult) -> Table | None:
+    """Return what each feature adds to mAP; None unless all subsets were fitted."""
+    if not result.contributions:
+        return None
+    columns = (
+        Column(key="name", label="Feature"),
+        Column(key="shapley", label="Adds on average", kind="points", help="Shapley value of mAP"),
+        Column(key="alone", label="mAP alone", kind="percent"),
+        Column(key="last", label="Adds to all others", kind="points"),
+    )
+    rows = tuple(
+        TableRow(
+            cells={
+                "name": visible(c.feature),
+                "shapley": Estimate.of(c.shapley, c.ci),
+                "alone": Estimate(c.alone),
+                "last": Estimate(c.last),
+            }
+        )
+        for c in result.contributions
+    )
+    return Table(
+        name="contributions",
+        caption="What each feature adds to mAP over all orders of adding, in points.",
+        columns=columns,
+        sections=(Section(rows=rows),),
+    )
+
+
+def similarity_table(result: AblationResult) -> Table | None:
+    """Return how alike the features are, by linear CKA; None where it was not computed."""
+    if not result.similarity:
+        return None
+    names = list(result.similarity)
+    columns = (
+        Column(key="name", label="Feature"),
+        *(Column(key=n, label=visible(n), kind="percent", shaded=True) for n in names),
+    )
+    rows = (
+        TableRow(
+            cells={"name": visible(name)}
+            | {n: Estimate(v) for n, v in result.similarity[name].items()}
+        )
+        for name in names
+    )
+    return Table(
+        name="similarity",
+        caption="How alike the features are on the training images: linear CKA, in percent.",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+    )
+
+
+def significant(comparison: Comparison | None) -> bool:
+    """Say whether a row is better than its partner beyond chance."""
+    return comparison is not None and comparison.difference > 0 and comparison.p_holm < SIGNIFICANT
+
+
+def _row(row: AblationRow) -> TableRow:
+    cells: dict[str, Cell] = {
+        "name": _join(row.features) + ("" if row.fusion == "concat" else f" ({row.fusion})"),
+        **variant(row),
+        "n_features": row.n_features,
+        "C": row.C,
+        "mAP": Estimate.of(row.mAP, row.mAP_ci),
+        "mean_acc": Estimate.of(row.mean_acc, row.mean_acc_ci),
+    }
+    cells |= dict(_comparison(row.vs_best_single))
+    cells |= {f"ap:{n}": Estimate(found["ap"]) for n, found in row.generators.items()}
+    bold = frozenset({"name", "mAP"}) if significant(row.vs_best_single) else frozenset()
+    return TableRow(cells=cells, bold=bold)
+
+
+def _comparison(comparison: Comparison | None) -> Iterator[tuple[str, Cell]]:
+    if comparison is not None:
+        yield "difference", Estimate.of(comparison.difference, comparison.ci)
+        yield "p", comparison.p_holm
+
+
+def _join(features: list[str]) -> str:
+    return " + ".join(map(visible, features))

@@ -1,0 +1,62 @@
+"""What an audit of the data says, as a part of a report."""
+
+from __future__ import annotations
+
+from featcache.audit import AuditResult
+from featcache.reports.formatting import Estimate, visible
+from featcache.reports.report import Part
+from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+
+
+def audit_part(result: AuditResult, *, anchor: str = "audit") -> Part:
+    """Return whether the data can be solved without looking at the pictures."""
+    trust = "Nothing was found" if result.trusted else "Something was found"
+    view = "" if result.view == "clean" else f" seen through the view {visible(result.view)}"
+    remedy = f" The view {visible(result.remedy)} removes the shortcuts." if result.remedy else ""
+    return Part(
+        anchor=anchor,
+        heading="Audit of the data",
+        finding=f"{trust} that makes results on these {result.n_images:,} images{view} doubtful.{remedy}",
+        tables=(_table(result),),
+        notes=tuple(map(visible, result.sentences)),
+        facts=(
+            ("Equal files in training and test", f"{result.duplicates.n_leaks:,}"),
+            ("Nearly equal ones", f"{result.duplicates.n_near_leaks:,}"),
+            ("Photographs in both", f"{result.duplicates.n_shared_sources:,}"),
+            ("Files that cannot be used", f"{len(result.corrupt):,}"),
+        ),
+    )
+
+
+def _table(result: AuditResult) -> Table:
+    columns = (
+        Column(key="name", label="Generator"),
+        Column(key="n_real", label="n real", kind="count"),
+        Column(key="n_fake", label="n fake", kind="count"),
+        Column(key="auroc", label="AUROC of the files' facts", kind="percent"),
+        Column(key="verdict", label="Verdict"),
+        Column(key="feature", label="What gives it away"),
+        Column(key="real", label="Reals"),
+        Column(key="fake", label="Fakes"),
+    )
+    rows = []
+    for name, found in result.generators.items():
+        low, high = found.auroc_ci or (float("nan"), float("nan"))
+        cells: dict[str, Cell] = {
+            "name": visible(name),
+            "n_real": found.n_real,
+            "n_fake": found.n_fake,
+            "auroc": None if found.auroc is None else Estimate(found.auroc, low, high),
+            "verdict": found.verdict,
+            "feature": visible(found.feature),
+            "real": visible(found.real),
+            "fake": visible(found.fake),
+        }
+        rows.append(TableRow(cells=cells))
+    return Table(
+        name="audit",
+        caption="Can reals and fakes be told apart by format, size and JPEG quality alone? AUROC in percent of a "
+        "decision tree on these facts, 50 is no.",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+    )

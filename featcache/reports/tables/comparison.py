@@ -1,0 +1,138 @@
+"""Two probe runs side by side, with their paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from featcache.evaluate import compare
+from featcache.reports.formatting import SIGNIFICANT, Estimate, join, visible
+from featcache.reports.report import Part
+from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison, Scores
+
+Run = tuple[EvalResult, Scores]
+
+_SHOWN = {"ap": "AP", "auroc": "AUROC", "acc": "Acc"}
+
+
+def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
+    """Return what the comparison of two runs says: the first less the second.
+
+    Parameters
+    ----------
+    first, second : tuple of EvalResult and Scores
+    names : (str, str)
+        What the runs are called.
+
+    Raises
+    ------
+    DataError
+        If they have no generator in common.
+    """
+    (a, scores_a), (b, scores_b) = first, second
+    every = {**a.generators, **a.controls}
+    groups = {name: found.group for name, found in every.items()}
+    trained = [*a.train.generators, *b.train.generators]
+    found = {
+        metric: compare(
+            scores_a,
+            scores_b,
+            groups,
+            metric,
+            trained=trained,
+            other=[names[1]],
+            thresholds=(a.threshold, b.threshold),
+        )
+        for metric in _SHOWN
+    }
+    shown = (visible(names[0]), visible(names[1]))
+    return Part(
+        anchor="compared",
+        heading=f"{shown[0]} against {shown[1]}",
+        finding=_finding(found["ap"], shown),
+        tables=tuple(_table(found[metric], metric, a, b, shown) for metric in _SHOWN),
+        notes=tuple(visible(note) for note in found["ap"].notes),
+    )
+
+
+def _finding(found: RunComparison, names: tuple[str, str]) -> str:
+    mean = found.overall
+    sure = "significant" if mean.p < SIGNIFICANT else "not significant"
+    better = [visible(n) for n, one in found.generators.items() if _winner(one) == "first"]
+    worse = [visible(n) for n, one in found.generators.items() if _winner(one) == "second"]
+    return (
+        f"On the same {len(found.generators)} generators the mAP of {names[0]} less that of {names[1]} is "
+        f"{100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f}, {100 * mean.ci[1]:+.1f}], {sure} "
+        f"(p = {mean.p:.3f}). Significantly better on {join(better) or 'none'}, worse on {join(worse) or 'none'}."
+    )
+
+
+def _table(
+    found: RunComparison, metric: str, a: EvalResult, b: EvalResult, names: tuple[str, str]
+) -> Table:
+    columns = (
+        Column(key="name", label="Generator"),
+        Column(key="first", label=names[0], kind="percent"),
+        Column(key="second", label=names[1], kind="percent"),
+        Column(key="difference", label="Difference", kind="points", help="paired"),
+        Column(key="p", label="p", kind="p", help="corrected by Holm"),
+        Column(key="test", label="Test"),
+    )
+    sections = [Section(rows=_rows(found.generators, metric, a.generators, b.generators))]
+    if len(found.groups) > 1:
+        rows = tuple(_mean_row(f"mean of {name}", one) for name, one in found.groups.items())
+        sections.append(Section(rows=rows))
+    means = [_mean_row(f"Mean of {len(found.generators)}", found.overall, "mean")]
+    if found.unseen is not None:
+        means.append(_mean_row("Mean of the unseen", found.unseen, "mean"))
+    sections.append(Section(rows=tuple(means)))
+    if found.controls:
+        rows = _rows(found.controls, metric, a.controls, b.controls)
+        sections.append(Section(heading="Controls, not in the means", rows=rows))
+    label = _SHOWN[metric]
+    return Table(
+        name=f"compared-{metric}",
+        caption=f"{label} of each run in percent; their difference in points, paired over the same "
+        f"{found.n_resamples:,} resamples of the photographs.",
+        columns=columns,
+        sections=tuple(sections),
+        note=f"Bold: significantly better, p < {SIGNIFICANT} after Holm's correction.",
+    )
+
+
+def _rows(
+    found: Mapping[str, Comparison],
+    metric: str,
+    ours: Mapping[str, GeneratorResult],
+    theirs: Mapping[str, GeneratorResult],
+) -> tuple[TableRow, ...]:
+    rows = []
+    for name, one in found.items():
+        cells: dict[str, Cell] = {
+            "first": Estimate(getattr(ours[name], metric)),
+            "second": Estimate(getattr(theirs[name], metric)),
+        }
+        winner = _winner(one)
+        bold = frozenset({winner}) if winner else frozenset()
+        rows.append(TableRow(cells=cells | _cells(name, one), bold=bold))
+    return tuple(rows)
+
+
+def _mean_row(name: str, found: Comparison, role: str = "group-mean") -> TableRow:
+    bold = frozenset({"difference"}) if _winner(found) else frozenset()
+    return TableRow(cells=_cells(name, found), role=role, bold=bold)
+
+
+def _cells(name: str, found: Comparison) -> dict[str, Cell]:
+    return {
+        "name": visible(name),
+        "difference": Estimate.of(found.difference, found.ci),
+        "p": found.p_holm,
+        "test": found.test,
+    }
+
+
+def _winner(found: Comparison) -> str:
+    if not found.p_holm < SIGNIFICANT:
+        return ""
+    return "first" if found.difference > 0 else "second"

@@ -1,0 +1,193 @@
+"""The main tables of a probe run: every metric by generator and family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from featcache.reports.formatting import Estimate, visible
+from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+from featcache.results import EvalResult, GeneratorResult, GroupResult
+
+GROUP_ORDER = ("GAN", "diffusion")
+"""These families come first; all others follow by name."""
+
+CONTROLS = "Controls: processed photographs that no generator made, not in the mean"
+
+_COUNTS = (
+    Column(key="n_real", label="n real", kind="count"),
+    Column(key="n_fake", label="n fake", kind="count"),
+)
+NAME = Column(key="name", label="Generator")
+_MAIN = ("ap", "auroc", "acc", "r_acc", "f_acc")
+_MORE = ("bacc", "acc_val", "acc_oracle", "tpr_at_fpr1", "tpr_at_fpr5", "eer", "brier", "ece")
+
+METRICS: dict[str, Column] = {
+    column.key: column
+    for column in (
+        Column(key="ap", label="AP", kind="percent", help="average precision"),
+        Column(key="auroc", label="AUROC", kind="percent", help="area under the ROC curve"),
+        Column(key="acc", label="Acc", kind="percent", help="accuracy at the threshold"),
+        Column(key="r_acc", label="Real acc", kind="percent", help="accuracy on the reals"),
+        Column(key="f_acc", label="Fake acc", kind="percent", help="accuracy on the fakes"),
+        Column(key="bacc", label="Bal. acc", kind="percent", help="mean of real and fake accuracy"),
+        Column(
+            key="acc_val",
+            label="Bal. acc, val",
+            kind="percent",
+            help="balanced accuracy at the threshold that validation data chose",
+        ),
+        Column(
+            key="acc_oracle",
+            label="Oracle acc",
+            kind="percent",
+            help="best balanced accuracy of any threshold, chosen on the test data: no result",
+        ),
+        Column(key="tpr_at_fpr1", label="TPR at 1 % FPR", kind="percent", help="fakes caught"),
+        Column(key="tpr_at_fpr5", label="TPR at 5 % FPR", kind="percent", help="fakes caught"),
+        Column(key="eer", label="EER", kind="percent", help="equal error rate, lower is better"),
+        Column(key="brier", label="Brier", kind="percent", help="times 100, lower is better"),
+        Column(key="ece", label="ECE", kind="percent", help="calibration error, lower is better"),
+        Column(key="ap_prior", label="AP at prior", kind="percent", help="at the stated prior"),
+    )
+}
+
+
+def ordered(found: Mapping[str, GeneratorResult], trained: Collection[str]) -> list[str]:
+    """Return the names of test sets: those trained on first, then by AP, the best first."""
+
+    def order(key: str) -> tuple[bool, float, str]:
+        # A NaN compares false with everything and would leave the order to chance.
+        ap = -math.inf if math.isnan(found[key].ap) else found[key].ap
+        return key not in trained, -ap, key
+
+    return sorted(found, key=order)
+
+
+def estimate(found: GeneratorResult, metric: str) -> Estimate:
+    """Return one metric of one generator with its interval."""
+    return Estimate.of(getattr(found, metric), getattr(found, f"{metric}_ci"))
+
+
+def generator_table(result: EvalResult) -> Table:
+    """Return the main table: every generator by family, the mean, the controls."""
+    columns = (NAME, *_COUNTS, *(METRICS[name] for name in _MAIN))
+    return Table(
+        name="generators",
+        caption="Per generator, in percent, with 95 % bootstrap intervals over source photographs. "
+        f"Accuracies at threshold {result.threshold:g}.",
+        columns=columns,
+        sections=_sections(result, _MAIN),
+        note="Scores that know nothing give a control an AP equal to its share of fakes. What it has "
+        "above that, the probe reads from the processing, not from a generator."
+        if result.controls
+        else "",
+    )
+
+
+def more_table(result: EvalResult) -> Table | None:
+    """Return the further metrics; None where the result has none of them."""
+    every = [*result.generators.values(), *result.controls.values()]
+    names = [m for m in (*_MORE, "ap_prior") if any(_known(getattr(f, m)) for f in every)]
+    if not names:
+        return None
+    return Table(
+        name="metrics",
+        caption="Further metrics, in percent, with 95 % intervals. "
+        f"AP at prior: if {100 * result.prior:g} % of the images were fakes.",
+        columns=(NAME, *(METRICS[name] for name in names)),
+        sections=_sections(result, names),
+        note="The oracle looked at the test labels to choose its threshold: an upper bound, not a result.",
+    )
+
+
+def group_table(result: EvalResult) -> Table | None:
+    """Return the means by family; None where there is one family only."""
+    if len(result.groups) < 2:
+        return None
+    rows = [row for name, group in result.groups.items() for row in _group_rows(name, group)]
+    if result.unseen is not None:
+        rows.append(_group_row("all unseen", result.unseen, "mean"))
+    columns = (
+        Column(key="name", label="Group"),
+        Column(key="generators", label="Generators"),
+        *(METRICS[name] for name in ("ap", "auroc", "acc")),
+    )
+    return Table(
+        name="groups",
+        caption="Unweighted means by group, in percent.",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+    )
+
+
+def _sections(result: EvalResult, metrics: Sequence[str]) -> tuple[Section, ...]:
+    trained = set(result.train.generators)
+    families: dict[str, list[str]] = {}
+    for key in ordered(result.generators, trained):
+        families.setdefault(result.generators[key].group, []).append(key)
+    sections = []
+    for family in sorted(families, key=_family_order):
+        rows = [_row(k, result.generators[k], metrics, trained) for k in families[family]]
+        if family in result.groups and len(rows) > 1:
+            rows.append(_mean_of(result.groups[family], metrics, f"mean of {len(rows)}"))
+        sections.append(Section(heading=visible(family), rows=tuple(rows)))
+    sections.append(Section(rows=(_overall(result, metrics),)))
+    if result.controls:
+        keys = ordered(result.controls, set())
+        rows = [_row(k, result.controls[k], metrics, trained, "control") for k in keys]
+        sections.append(Section(heading=CONTROLS, rows=tuple(rows)))
+    return tuple(sections)
+
+
+def _family_order(name: str) -> tuple[int, str]:
+    known = GROUP_ORDER.index(name) if name in GROUP_ORDER else len(GROUP_ORDER)
+    return known, name
+
+
+def _row(
+    key: str, found: GeneratorResult, metrics: Iterable[str], trained: set[str], role: str = ""
+) -> TableRow:
+    cells: dict[str, Cell] = {"name": visible(key), "n_real": found.n_real, "n_fake": found.n_fake}
+    cells |= {metric: estimate(found, metric) for metric in metrics}
+    return TableRow(cells=cells, role=role or ("trained" if key in trained else "unseen"))
+
+
+def _overall(result: EvalResult, metrics: Iterable[str]) -> TableRow:
+    known = {"ap": Estimate.of(result.mAP, result.mAP_ci)}
+    known["acc"] = Estimate.of(result.mean_acc, result.mean_acc_ci)
+    known = {m: Estimate.of(mean.value, mean.ci) for m, mean in result.means.items()} | known
+    cells: dict[str, Cell] = {"name": f"Mean of {len(result.generators)}"}
+    return TableRow(cells=cells | {m: known[m] for m in metrics if m in known}, role="mean")
+
+
+def _mean_of(group: GroupResult, metrics: Iterable[str], name: str) -> TableRow:
+    cells: dict[str, Cell] = {"name": name}
+    known = _group_means(group)
+    return TableRow(cells=cells | {m: known[m] for m in metrics if m in known}, role="group-mean")
+
+
+def _group_means(group: GroupResult) -> dict[str, Estimate]:
+    known = {"ap": group.mAP, "auroc": group.mean_auroc, "acc": group.mean_acc}
+    plain = {metric: Estimate(value) for metric, value in known.items()}
+    return plain | {m: Estimate.of(mean.value, mean.ci) for m, mean in group.means.items()}
+
+
+def _group_rows(name: str, group: GroupResult) -> list[TableRow]:
+    rows = [_group_row(name, group)]
+    if group.unseen is not None:
+        rows.append(_group_row(f"{name}, unseen only", group.unseen))
+    return rows
+
+
+def _group_row(name: str, group: GroupResult, role: str = "") -> TableRow:
+    means = _group_means(group)
+    cells: dict[str, Cell] = {
+        "name": visible(name),
+        "generators": ", ".join(map(visible, group.generators)),
+    }
+    return TableRow(cells=cells | {m: means[m] for m in ("ap", "auroc", "acc")}, role=role)
+
+
+def _known(value: float) -> bool:
+    return not math.isnan(value)

@@ -1,0 +1,170 @@
+"""Checkpoint files in the structures that authors publish, from networks with random weights.
+
+The built-in backbones in sizes that run in a moment: same code, same structure, less width and depth.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones import BackboneSpec, Taps, resolve
+from featcache.backbones.openclip_models import SMALL as CLIP
+from featcache.backbones.openclip_models import SMALL_RESNET as CLIP_RESNET
+from featcache.backbones.openclip_models import ClipFamily
+from featcache.backbones.timm_models import SMALL as VIT
+from featcache.backbones.timm_models import TimmFamily
+
+MAP_SIDE = 64
+"""Pixels; networks of convolutions take any size and are small as they are."""
+
+
+def small(name: str) -> BackboneSpec:
+    """Return a built-in backbone in a small size.
+
+    Raises
+    ------
+    ValueError
+        If it is none of ours.
+    """
+    spec = resolve(name)
+    family = getattr(spec.build, "__self__", None)
+    if spec.taps is None or not isinstance(family, (TimmFamily, ClipFamily)):
+        raise ValueError(f"{name} has no small form")
+    tiny = family.small()
+    side, widths = _sizes(spec.taps, isinstance(family, ClipFamily))
+    n_features = spec.n_features if isinstance(family, ClipFamily) else widths[-1]
+    return replace(
+        spec,
+        build=tiny.build,
+        create=tiny.create,
+        n_features=n_features if spec.taps.tokens else spec.n_features,
+        native=replace(spec.native, size=side, resize=side),
+        taps=Taps(widths, spec.taps.tokens, spec.taps.projected),
+        crop=0,
+    )
+
+
+def _sizes(taps: Taps, clip: bool) -> tuple[int, tuple[int, ...]]:
+    """Return the side of the input and the widths of the small form."""
+    if not taps.tokens:
+        width = CLIP_RESNET["width"]
+        return MAP_SIDE, tuple(4 * width * 2**i for i in range(4)) if clip else taps.widths
+    if clip:
+        return CLIP["image_size"], (CLIP["width"],) * (CLIP["layers"] + 1)
+    return VIT["img_size"], (VIT["embed_dim"],) * (VIT["depth"] + 1)
+
+
+def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the names of our wrappers away: a published file has the network's own."""
+    return {
+        name.removeprefix("trunk.").removeprefix("visual."): tensor
+        for name, tensor in state.items()
+    }
+
+
+Tensors = Mapping[str, Tensor]
+
+
+def save_plain(tensors: Tensors, path: Path) -> Path:
+    """Write a flat state dict, as DINOv2's hub and torchvision do."""
+    torch.save(dict(tensors), path)
+    return path
+
+
+def save_safetensors(tensors: Tensors, path: Path) -> Path:
+    """Write a safetensors file, as timm's and open_clip's repositories have them."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def save_wrapped(
+    tensors: Tensors,
+    path: Path,
+    *,
+    under: str,
+    prefix: str,
+    beside: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``{under: {prefix + name: tensor}}``, as SynCLR and StableRep are published.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+    path : Path
+    under : {"model", "state_dict"}
+    prefix : str
+        ``"module.visual."``, ``"visual."`` or empty.
+    beside : mapping, optional
+        What else lies in the file: optimiser, arguments; and other towers inside the state dict.
+    """
+    state = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+    torch.save({under: state, **(beside or {})}, path)
+    return path
+
+
+def save_openai(tensors: Tensors, path: Path) -> Path:
+    """Write a state dict as OpenAI's CLIP has it: half precision, the text tower and sizes beside it."""
+    state = {f"visual.{name}": tensor.half() for name, tensor in tensors.items()}
+    state |= {"text_projection": torch.zeros(4, 4), "logit_scale": torch.tensor(4.6)}
+    state |= {
+        "input_resolution": torch.tensor(224),
+        "transformer.resblocks.0.ln_1.weight": torch.ones(4),
+    }
+    torch.save(state, path)
+    return path
+
+
+def save_torchscript(tensors: Tensors, path: Path) -> Path:
+    """Write a TorchScript archive as OpenAI's CLIP is published: ``visual.*`` in half precision, with code."""
+    model = nn.Module()
+    model.add_module("visual", _holder({name: tensor.half() for name, tensor in tensors.items()}))
+    model.register_parameter("logit_scale", nn.Parameter(torch.tensor(4.6)))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # torch.jit is deprecated; the archives that it wrote remain
+        torch.jit.save(torch.jit.script(model), str(path))
+    return path
+
+
+def _holder(tensors: Tensors) -> nn.Module:
+    """Return a module whose nested parameters have these names."""
+    root = nn.Module()
+    for name, tensor in tensors.items():
+        *folders, leaf = name.split(".")
+        module = root
+        for folder in folders:
+            if folder not in dict(module.named_children()):
+                module.add_module(folder, nn.Module())
+            module = module.get_submodule(folder)
+        module.register_buffer(leaf, tensor.clone())
+    return root
+
+
+class _Bomb:
+    """Pickles to a call of ``print`` that leaves a file behind when it runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self._path,)
+
+
+def save_pickle_with_code(path: Path, trace: Path, *, legacy: bool = False) -> Path:
+    """Write a checkpoint that makes the file ``trace`` when a careless reader unpickles it."""
+    torch.save(
+        {"model": {"weight": torch.ones(2)}, "args": _Bomb(trace)},
+        path,
+        _use_new_zipfile_serialization=not legacy,
+    )
+    return path

@@ -1,0 +1,272 @@
+"""New images: the same scores as probe's, bad files as rows, and a sense of what the head knows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featcache import Detector
+from featcache.errors import DataError, WeightsError
+from featcache.evaluate.deployment import held_out_logits
+from featcache.probes.calibration import fit_platt
+from featcache.probes.novelty import Spread
+from featcache.probes.saved_head import load_head
+from featcache.reports.formatting import fraction
+from featcache.testing import make_images
+
+
+@pytest.fixture(scope="module")
+def trained(
+    extracted: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A head and the CSV of probe's scores, made by the command line."""
+    from featcache.cli import run
+
+    folder = tmp_path_factory.mktemp("trained")
+    head, scores = folder / "head.safetensors", folder / "scores.csv"
+    command = ["probe", "--features", "efficientnet-lite0", "--cache", extracted[1], "-q"]
+    command += ["--save", head, "--scores", scores]
+    assert run([str(part) for part in command]) == 0
+    return head, scores
+
+
+def probe_scores(path: Path) -> dict[str, float]:
+    with path.open(newline="") as file:
+        return {row["sample_id"]: float(row["score"]) for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_scores_are_those_of_probe(
+    extracted: tuple[Path, Path], trained: tuple[Path, Path], with_store: bool
+) -> None:
+    root, store = extracted
+    head, scores = trained
+    detector = Detector(head, cache=store if with_store else None, batch_size=5)
+    verdicts = detector(root / "test")
+    expected = probe_scores(scores)
+    assert {v.sample_id for v in verdicts} == set(expected)
+    assert {v.cached for v in verdicts} == {with_store}
+    for verdict in verdicts:
+        assert verdict.score == pytest.approx(expected[verdict.sample_id], abs=1e-5)
+        assert verdict.verdict == ("fake" if verdict.score > 0.5 else "real")
+        assert 0 < verdict.probability < 1
+
+
+def test_image_in_memory_scores_as_its_file(
+    extracted: tuple[Path, Path], trained: tuple[Path, Path]
+) -> None:
+    path = min((extracted[0] / "test").rglob("*.png"))
+    detector = Detector(trained[0])
+    (in_file,), (in_memory,) = detector(path), detector(Image.open(path))
+    assert in_memory.score == pytest.approx(in_file.score, abs=1e-6)
+    assert in_memory.path == ""
+
+
+def test_command_prints_table_and_json_and_writes_csv(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    image = min((extracted[0] / "test").rglob("*.png"))
+    table = tmp_path / "t.csv"
+    ran = featcache("score", image, "--head", trained[0], "--json", "--out", table, "-q")
+    assert ran.code == 0
+    (row,) = ran.json["images"]
+    assert row["path"] == str(image)
+    assert row["verdict"] in ("fake", "real")
+    assert float(next(csv.DictReader(table.read_text().splitlines()))["score"]) == row["score"]
+
+
+def test_table_reads_well_at_80_columns(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    good = min((extracted[0] / "test").rglob("*.png"))
+    Path("photos").mkdir()
+    Path("photos/IMG_20260101_120000.png").write_bytes(good.read_bytes())
+    Path("photos/broken.jpg").write_text("no picture")
+    ran = featcache("score", "photos", "--head", trained[0], "-q")
+    (verdict,) = (v for v in Detector(trained[0])("photos") if not v.problem)
+    header, scored, broken, *_ = (line.rstrip() for line in ran.out.splitlines())
+    assert header.split() == ["verdict", "score", "probability", "known", "image"]
+    assert scored.split()[:2] == [verdict.verdict, fraction(verdict.score)]
+    assert scored.endswith("  photos/IMG_20260101_120000.png")
+    assert broken.split()[:5] == ["-", "-", "-", "-", "photos/broken.jpg:"]
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "Fake: score above 0.5." in ran.out
+    assert ran.code == 6
+
+
+def test_bad_image_is_a_row_with_its_reason_and_exit_6(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    good = min((extracted[0] / "test").rglob("*.png"))
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(good.read_bytes()[:300])
+    (folder / "b.png").write_bytes(good.read_bytes())
+    (folder / "c.jpg").write_text("no picture")
+    (folder / "d.png").symlink_to(folder / "nowhere.png")
+    ran = featcache("score", folder, "--head", trained[0], "--json", "-q")
+    assert ran.code == 6
+    rows = {Path(row["path"]).name: row for row in ran.json["images"]}
+    assert list(rows) == ["a.png", "b.png", "c.jpg", "d.png"]
+    assert rows["b.png"]["problem"] == ""
+    assert rows["b.png"]["score"] is not None
+    for name, words in (("a.png", "damaged"), ("c.jpg", "not an image"), ("d.png", "No such file")):
+        assert words in rows[name]["problem"]
+        assert rows[name]["score"] is None
+
+
+def test_two_heads_give_two_rows(extracted: tuple[Path, Path], trained: tuple[Path, Path]) -> None:
+    head = load_head(trained[0])
+    other = replace(head, bias=head.bias - 100).save(trained[0].with_name("other.safetensors"))
+    image = min((extracted[0] / "test").rglob("*.png"))
+    first, second = Detector(trained[0], other, cache=extracted[1])(image)
+    assert (first.head, second.head) == ("head.safetensors", "other.safetensors")
+    assert second.verdict == "real"
+    assert second.score < first.score
+
+
+def test_views_are_averaged(extracted: tuple[Path, Path], trained: tuple[Path, Path]) -> None:
+    image = min((extracted[0] / "test").rglob("*.png"))
+    both, clean, jpeg = (
+        Detector(trained[0], views=views)(image)[0]
+        for views in (("clean", "jpeg:50"), ("clean",), ("jpeg:50",))
+    )
+    assert jpeg.logit != pytest.approx(clean.logit, abs=1e-3)
+    assert both.logit == pytest.approx((clean.logit + jpeg.logit) / 2, abs=1e-5)
+
+
+def test_other_images_are_told_to_be_outside(
+    extracted: tuple[Path, Path], trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    like = sorted((extracted[0] / "test").rglob("0_real/*.png"))[:6]
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[::8], colours[:, :, 0] = 255, 200
+    Image.fromarray(colours).save(tmp_path / "stripes.png")
+    verdicts = Detector(trained[0])(*like, tmp_path / "stripes.png")
+    assert verdicts[-1].outside
+    assert "do not rely" in verdicts[-1].familiarity
+    assert max(v.distance for v in verdicts[:-1]) < verdicts[-1].distance
+    assert np.mean([v.outside for v in verdicts[:-1]]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"weights": "blake2b:0"}, WeightsError, "--weights efficientnet-lite0=FILE"),
+        ({"architecture": "timm:other"}, DataError, "architecture is 'timm:other'"),
+    ],
+)
+def test_features_that_cannot_be_made_are_refused(
+    trained: tuple[Path, Path], change: dict[str, str], error: type[Exception], words: str
+) -> None:
+    head = load_head(trained[0])
+    changed = replace(head, feature_keys=[{**head.feature_keys[0], **change}])
+    path = changed.save(trained[0].with_name("changed.safetensors"))
+    with pytest.raises(error, match=words):
+        Detector(path)(make_images(1, seed=0)[0])
+
+
+def test_head_keeps_calibration_and_spread(trained: tuple[Path, Path]) -> None:
+    head = load_head(trained[0])
+    assert head.calibration is not None
+    assert head.spread is not None
+    again = load_head(head.save(trained[0].with_name("again.safetensors")))
+    assert again.calibration == head.calibration
+    assert again.spread is not None
+    for name, value in vars(head.spread).items():
+        np.testing.assert_array_equal(getattr(again.spread, name), value)
+
+
+def test_onnx_agrees_with_the_detector(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnx", reason="needs featcache[onnx]")
+    runtime = pytest.importorskip("onnxruntime", reason="needs featcache[onnx]")
+    file = tmp_path / "detector.onnx"
+    ran = featcache("score", "--head", trained[0], "--onnx", file, "--json")
+    assert ran.code == 0, ran.err
+    head = load_head(trained[0])
+    from featcache.cache import FeatureKey
+    from featcache.detect.features import make_request
+
+    request = make_request(FeatureKey(head.feature_keys[0]), {})
+    paths = sorted((extracted[0] / "test").rglob("*.png"))[:3]
+    pixels = np.stack([request.preprocessing(Image.open(path).convert("RGB")) for path in paths])
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    given = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    logits, probabilities = session.run(None, {"pixels": given})
+    verdicts = Detector(trained[0])(*paths)
+    np.testing.assert_allclose(logits, [v.logit for v in verdicts], atol=1e-4)
+    np.testing.assert_allclose(probabilities, [v.score for v in verdicts], atol=1e-4)
+
+
+def test_platt_recovers_a_known_sigmoid() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * logits - 0.7)))).astype(np.int64)
+    found = fit_platt(logits, labels)
+    assert found is not None
+    assert found.slope == pytest.approx(0.5, abs=0.03)
+    assert found.offset == pytest.approx(-0.7, abs=0.05)
+    assert fit_platt(-logits, labels) is None
+
+
+def test_spread_knows_its_own_and_not_others() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(20, 200))
+    inside, fresh = (rng.normal(size=(n, 20)) @ mixing for n in (600, 300))
+    noise, other = 0.1 * rng.normal(size=(600, 200)), 0.1 * rng.normal(size=(300, 200))
+    spread = Spread.fit(inside + noise, np.arange(600).astype(object))
+    held_out = spread.typicality(spread.distance(fresh + other))
+    assert 0.35 < held_out.mean() < 0.7
+    assert (held_out < 0.01).mean() < 0.03
+    away = spread.typicality(spread.distance(fresh + 3 * rng.normal(size=(300, 200))))
+    assert (away < 0.01).mean() > 0.95
+
+
+def test_held_out_logits_never_see_the_unit() -> None:
+    labels = np.tile([0, 1], 30)
+    units = np.repeat(np.arange(15), 4).astype(object)
+    features = np.arange(60, dtype=np.float32).reshape(-1, 1)
+    seen: list[set[float]] = []
+
+    def fit(rows: Any, classes: Any) -> Callable[[Any], Any]:
+        seen.append(set(rows[:, 0].tolist()))
+        return lambda asked: np.array([float(x in seen[-1]) for x in asked[:, 0].tolist()])
+
+    logits = held_out_logits(features, labels, units, fit)
+    assert logits.tolist() == [0.0] * 60
+    for rows in seen:
+        assert {int(x) // 4 for x in rows}.isdisjoint(
+            {int(x) // 4 for x in set(range(60)) - {int(x) for x in rows}}
+        )
+
+
+def test_messages_name_what_mends_them(featcache: Callable[..., Any], tmp_path: Path) -> None:
+    assert "probe --save" in featcache("score", "x.png").err
+    ran = featcache("score", "x.png", "--head", tmp_path / "none", "--json")
+    assert ran.code == 3
+    assert json.loads(ran.out)["error"]["exit_code"] == 3

@@ -1,0 +1,343 @@
+"""Ablation: its cells are the single probes', nothing is chosen on test data, and it needs no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featcache.cache import FeatureStore
+from featcache.datasets import Manifest
+from featcache.errors import DataError
+from featcache.evaluate import (
+    AblateOptions,
+    ProbeOptions,
+    ablate,
+    efficiency,
+    run_probe,
+    transfer,
+)
+from featcache.probes import SavedHead, load_head
+from featcache.reports.figures.curves import efficiency_figure
+from featcache.reports.headline import ablation_finding
+from featcache.reports.tables.ablation import subset_table, varied
+
+Call = Callable[..., Any]
+NAMES = ("a", "b", "c")
+GENERATORS = ("progan", "biggan", "adm")
+
+
+def options(**changes: Any) -> ProbeOptions:
+    values: dict[str, Any] = {
+        "features": list(NAMES),
+        "train": ["progan", "biggan"],
+        "n_resamples": 200,
+    }
+    return ProbeOptions(**{**values, **changes})
+
+
+@pytest.mark.parametrize("grid", [[], [1e-3, 1e-1, 10.0]])
+def test_rows_are_the_single_probes(toy: tuple[Manifest, Path], grid: list[float]) -> None:
+    manifest, folder = toy
+    result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options(grid=grid)))
+    assert len(result.rows) == 7
+    for row in result.rows:
+        single = run_probe(
+            manifest, FeatureStore(folder), options(features=row.features, grid=grid)
+        ).result
+        assert row.C == single.C
+        assert row.mAP == pytest.approx(single.mAP, abs=1e-6)
+        assert row.val_threshold == pytest.approx(single.val_threshold, abs=1e-6)
+        for name, found in single.generators.items():
+            assert row.generators[name]["auroc"] == pytest.approx(found.auroc, abs=1e-6)
+        assert row.mAP_ci == pytest.approx(single.mAP_ci, abs=1e-6)
+
+
+def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options()))
+    values = [row.mAP for row in result.rows]
+    assert values == sorted(values, reverse=True)
+    whole = next(row for row in result.rows if len(row.features) == 3)
+    by_name = {each.feature: each for each in result.contributions}
+    assert sum(each.shapley for each in by_name.values()) == pytest.approx(
+        whole.mAP - 0.5, abs=1e-9
+    )
+    assert by_name["a"].shapley > by_name["c"].shapley
+    assert result.similarity["a"]["b"] > 0.9 > result.similarity["a"]["c"]
+    assert any("a and b are nearly the same" in note for note in result.notes)
+    assert result.best_single in (["a"], ["b"])
+    noise = next(row for row in result.rows if row.features == ["c"])
+    assert noise.vs_best_single is not None
+    assert noise.vs_best_single.p_holm < 0.01
+    assert (
+        next(row for row in result.rows if row.features == result.best_single).vs_best_single
+        is None
+    )
+
+
+def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
+    """Turning the test labels round changes no C, threshold or head."""
+    manifest, folder = toy
+    turned = Manifest(
+        tuple(replace(s, label=1 - s.label) if s.split == "test" else s for s in manifest)
+    )
+    grid = [1e-4, 1e-2, 1.0]
+    a = run_probe(manifest, FeatureStore(folder), options(grid=grid))
+    b = run_probe(turned, FeatureStore(folder), options(grid=grid))
+    assert a.result.selection == b.result.selection
+    assert a.result.selection is not None
+    assert a.result.selection.split_by == "generator"
+    assert a.head is not None
+    assert b.head is not None
+    np.testing.assert_array_equal(a.head.weight, b.head.weight)
+    assert a.result.mAP > 0.6 > b.result.mAP
+
+
+def test_folds_hold_out_photographs(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    found = run_probe(manifest, FeatureStore(folder), options(train=["progan"], grid=[0.1, 1.0]))
+    assert found.result.selection is not None
+    assert (found.result.selection.split_by, found.result.selection.n_folds) == ("source", 5)
+
+
+@pytest.mark.parametrize("fusion", ["mean-logit", "stacking"])
+def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
+    manifest, folder = toy
+    joint = run_probe(manifest, FeatureStore(folder), options(fusion=fusion))
+    assert joint.head is not None
+    if fusion == "mean-logit":
+        each = [
+            run_probe(manifest, FeatureStore(folder), options(features=[name])).scores.logit
+            for name in NAMES
+        ]
+        np.testing.assert_allclose(joint.scores.logit, np.mean(each, axis=0), atol=1e-5)
+    assert joint.result.mAP > 0.7
+
+
+def test_views(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    views = run_probe(
+        manifest, FeatureStore(folder), options(test_views=["clean", "jpeg:50"])
+    ).result
+    assert set(views.views) == {"jpeg:50"}
+    assert views.views["jpeg:50"].mAP < views.mAP
+    trained = run_probe(
+        manifest, FeatureStore(folder),
+        options(train_views=["clean", "jpeg:50"], test_views=["clean", "jpeg:50"]),
+    ).result  # fmt: skip
+    assert trained.train.views == ["clean", "jpeg:50"]
+    assert trained.train.n_fake == 80
+    assert trained.mAP != views.mAP
+
+
+@pytest.mark.parametrize("head", ["knn", "prototype", "ridge", "lda"])
+def test_other_heads(toy: tuple[Manifest, Path], head: str) -> None:
+    manifest, folder = toy
+    found = run_probe(manifest, FeatureStore(folder), options(features=["a"], head=head, k=5))
+    assert found.result.mAP > 0.7
+    assert (found.head is None) == (head == "knn")
+
+
+def test_a_given_head_is_judged(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+    manifest, folder = toy
+    fitted = run_probe(manifest, FeatureStore(folder), options())
+    head = load_head(fitted.saveable_head().save(tmp_path / "h.safetensors"))
+    judged = run_probe(manifest, FeatureStore(folder), options(), head)
+    np.testing.assert_allclose(judged.scores.logit, fitted.scores.logit, atol=1e-9)
+    assert judged.result.mAP == pytest.approx(fitted.result.mAP, abs=1e-12)
+    assert judged.result.digest != fitted.result.digest
+
+
+def test_streaming_under_memory(toy: tuple[Manifest, Path]) -> None:
+    manifest, folder = toy
+    whole = run_probe(manifest, FeatureStore(folder), options())
+    torn = run_probe(manifest, FeatureStore(folder), options(memory=6_000))
+    np.testing.assert_allclose(torn.scores.logit, whole.scores.logit, atol=1e-3)
+    assert torn.result.digest == whole.result.digest
+
+
+def test_command(featcache: Call, toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+    _, folder = toy
+    command = ("ablate", "--features", "a,b,c", "--cache", folder, "--C", "0.01,1", "--json")
+    first = featcache(*command, "--csv", tmp_path / "t.csv")
+    assert first.code == 0, first.err
+    assert len(first.json["rows"]) == 7
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 8
+    again = featcache(*command)
+    assert again.json == first.json  # read, not fitted: the seconds are those of the first
+    assert "a + b" in featcache(*command[:-1]).out
+    probe = featcache("probe", "--features", "a,c", "--cache", folder, "--C", "0.01,1", "--json",
+                      "--test-view", "clean,jpeg:50")  # fmt: skip
+    assert probe.code == 0, probe.err
+    row = next(r for r in first.json["rows"] if r["features"] == ["a", "c"])
+    assert probe.json["mAP"] == pytest.approx(row["mAP"], abs=1e-6)
+    assert featcache("ablate", "--features", "a,b", "--subset", "x", "--cache", folder).code == 2
+    assert featcache("ablate", "--features", "a", "--C", "high", "--cache", folder).code == 2
+
+
+def test_transfer_and_efficiency(toy: tuple[Manifest, Path]) -> None:
+    """Heads of other training sets are the probes that are trained on them."""
+    manifest, folder = toy
+    asked = options(features=["a", "c"], train=[])
+    found = transfer(manifest, FeatureStore(folder), asked)
+    assert set(found.each) == set(found.without) == set(GENERATORS)
+    single = options(features=["a", "c"], train=["progan"])
+    alone = run_probe(manifest, FeatureStore(folder), single).result
+    others = run_probe(
+        manifest, FeatureStore(folder), options(features=["a", "c"], train=["adm", "biggan"])
+    )
+    for name in GENERATORS:
+        assert found.each["progan"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        expected = others.result.generators[name].ap
+        assert found.without["progan"][name].ap == pytest.approx(expected, abs=1e-6)
+    curve = efficiency(manifest, FeatureStore(folder), asked, sizes=(5, 40), n_seeds=4)
+    assert [(p.n, len(p.mAP)) for p in curve.points] == [(5, 4), (40, 4), (120, 1)]
+    assert curve.points[0].mean < curve.points[-1].mean
+    drawn = efficiency_figure(curve.points, "x")
+    assert all(f">{n}</text>" in drawn for n in (5, 40, 120))
+    assert "mathdefault" not in drawn
+    whole = run_probe(manifest, FeatureStore(folder), asked).result
+    assert curve.points[-1].mean == pytest.approx(whole.mAP, abs=1e-6)
+
+
+def shared(manifest: Manifest, source: str = "") -> Manifest:
+    """The manifest with the training reals of progan serving all; ``source`` names training photographs."""
+    reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.serves == "progan"]
+    rest = [s for s in manifest if s.split == "test" or s.label == 1]
+    rows = rest + [replace(s, serves=g, generator="real") for s in reals for g in GENERATORS]
+    named = [
+        replace(s, source=source.format(int(s.sample_id, 16) % 7))
+        if source and s.split == "train" else s
+        for s in rows
+    ]  # fmt: skip
+    return Manifest(tuple(named))
+
+
+def test_reals_that_serve_several_generators_are_in_each_ones_training_set(
+    toy: tuple[Manifest, Path],
+) -> None:
+    manifest, store = shared(toy[0]), FeatureStore(toy[1])
+    found = transfer(manifest, store, options(features=["a"], train=[]))
+    assert set(found.each) == set(found.without) == set(GENERATORS)
+    alone = run_probe(manifest, store, options(features=["a"], train=["adm"])).result
+    assert alone.train.n_real == 40
+    others = run_probe(manifest, store, options(features=["a"])).result
+    for name in GENERATORS:
+        assert found.each["adm"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        assert found.without["adm"][name].ap == pytest.approx(others.generators[name].ap, abs=1e-6)
+
+
+def test_c_is_chosen_with_shared_reals_and_never_without_validation(
+    toy: tuple[Manifest, Path],
+) -> None:
+    store, grid = FeatureStore(toy[1]), [1e-4, 1e-2, 1.0]
+    dealt = run_probe(shared(toy[0]), store, options(grid=grid)).result.selection
+    assert dealt is not None
+    assert (dealt.split_by, dealt.n_folds) == ("generator", 2)
+    assert all(np.isfinite(point.score) for point in dealt.path)
+    same = run_probe(shared(toy[0], "photo{}"), store, options(grid=grid)).result.selection
+    assert same is not None  # every generator stands on the same photographs
+    assert (same.split_by, same.n_folds) == ("source", 5)
+    with pytest.raises(DataError, match=r"C cannot be chosen.*--C 1"):
+        run_probe(shared(toy[0], "one"), store, options(grid=grid))
+    assert run_probe(shared(toy[0], "one"), store, options()).result.selection is None
+
+
+def test_the_recipe_of_univfd_is_told_when_it_has_too_few_rows(toy: tuple[Manifest, Path]) -> None:
+    manifest, store = toy[0], FeatureStore(toy[1])
+    for head, told in (("univfd-sgd", True), ("ridge", False)):
+        notes = run_probe(manifest, store, options(head=head)).result.notes
+        assert any("hardly leaves its random start" in note for note in notes) == told
+
+
+def test_no_torch(toy: tuple[Manifest, Path]) -> None:
+    arguments = ["ablate", "--features", "a,b", "--cache", str(toy[1]), "--json", "-q"]
+    code = (
+        f"import sys\nfrom featcache.cli import run\nassert run({arguments!r}) == 0\n"
+        "assert not {'torch', 'timm', 'open_clip'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_univfd_weights_there_and_back(featcache: Call, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    weight, bias = torch.randn(1, 768), torch.randn(1)
+    torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
+    head_file, back = tmp_path / "h.safetensors", tmp_path / "back.pth"
+    assert featcache("head", "import", tmp_path / "fc_weights.pth", "--out", head_file).code == 0
+    head = load_head(head_file)
+    x = np.random.default_rng(0).normal(size=(5, 768)).astype(np.float32)
+    expected = torch.from_numpy(x).double() @ weight.double().T + bias.double()
+    np.testing.assert_allclose(head.logits(x), expected[:, 0].numpy(), atol=1e-9)
+    assert featcache("head", "export", head_file, "--out", back).code == 0
+    state = torch.load(back, weights_only=True)
+    assert torch.equal(state["weight"], weight)
+    assert torch.equal(state["bias"], bias)
+    (tmp_path / "evil.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    ran = featcache("head", "import", tmp_path / "evil.pth", "--out", head_file)
+    assert ran.code == 3
+    assert "no linear head" in ran.err
+    assert SavedHead(weight=weight[0].double().numpy(), bias=0.0).n_features == 768
+
+
+def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> None:
+    """Every row is the single probe of its features, training set, views and head."""
+    manifest, folder = toy
+    store = FeatureStore(folder)
+    asked = AblateOptions(
+        probe=options(features=["a", "c"], test_views=["clean", "jpeg:50"], n_resamples=50),
+        heads=["logistic", "prototype"],
+        train_sets=[["progan"], ["biggan", "adm"]],
+        train_views=[["clean"], ["clean", "jpeg:50"]],
+    )
+    result = ablate(manifest, store, asked)
+    assert len(result.rows) == 3 * 2 * 2 * 2 * 2
+    told = {(r.head, *r.features, *r.train, *r.train_views, r.view) for r in result.rows}
+    assert len(told) == len(result.rows)
+    for row in result.rows[::11]:
+        single = options(
+            features=row.features, train=row.train, head=row.head, n_resamples=50,
+            train_views=row.train_views, test_views=["clean", "jpeg:50"],
+        )  # fmt: skip
+        found = run_probe(manifest, store, single).result
+        same = found if row.view == "clean" else found.views[row.view]
+        assert row.mAP == pytest.approx(same.mAP, abs=1e-6)
+        assert row.mAP_ci == pytest.approx(same.mAP_ci, abs=1e-6)
+    assert result.baseline == ["a"]
+    for view in ("clean", "jpeg:50"):  # the baseline of each view is the first variant's
+        bases = [r for r in result.rows if r.view == view and r.vs_baseline is None]
+        assert [(r.features, r.head, r.train) for r in bases] == [(["a"], "logistic", ["progan"])]
+    singles = [r for r in result.rows if r.vs_best_single is None]
+    assert len(singles) == 16  # of each variant and view
+    assert {r.features[0] for r in singles} == {"a"}
+    assert any("those of the first variant: head logistic" in note for note in result.notes)
+    assert len(result.contributions) == 2
+    assert sorted(varied(result)) == ["head", "train", "train_views", "view"]
+    table = subset_table(result)
+    assert [c.label for c in table.columns][1:5] == [
+        "Trained on", "Views in training", "Head", "Tested on"
+    ]  # fmt: skip
+    assert "; head " in ablation_finding(result)
+
+
+def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifest, Path]) -> None:
+    base = ("ablate", "--features", "a", "--cache", toy[1], "--json")
+    joined = featcache(*base, "--train", "progan,biggan").json
+    assert [row["train"] for row in joined["rows"]] == [["biggan", "progan"]]
+    apart = featcache(
+        *base, "--train", "progan", "--train", "biggan", "--head", "logistic,ridge",
+        "--test-view", "clean,jpeg:50",
+    )  # fmt: skip
+    assert apart.code == 0, apart.err
+    told = {(row["train"][0], row["head"], row["view"]) for row in apart.json["rows"]}
+    assert len(told) == len(apart.json["rows"]) == 8
+    shown = featcache(*base[:-1], "--train", "progan", "--train", "biggan").out
+    assert "a biggan 1" in " ".join(shown.split())
+    assert featcache(*base, "--head", "logistic,rigde").code == 2

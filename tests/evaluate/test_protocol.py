@@ -1,0 +1,160 @@
+"""Protocols: every sample gets the role that the paper gives it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featcache.datasets import Manifest, Sample
+from featcache.datasets.families import group_of
+from featcache.datasets.layouts import SETS
+from featcache.datasets.protocols import (
+    CLASS_COUNTS,
+    UNIVFD_TESTS,
+    class_subset,
+    class_subsets,
+    get_protocol,
+    leave_one_out,
+)
+from featcache.errors import DataError, SettingsError, UnknownNameError
+from featcache.testing import make_tree
+
+Call = Callable[..., Any]
+
+
+def sample(serves: str, split: str, label: int, category: str = "", source: str = "") -> Sample:
+    name = f"{serves}-{split}-{label}-{category}"
+    return Sample(
+        dataset="d", root="/d", path=f"/d/{name}", label=label, serves=serves, split=split,
+        generator=serves if label else "real", group=group_of(serves), category=category,
+        source=source or name, sample_id=name,
+    )  # fmt: skip
+
+
+MOTIFS = SETS["progan20"]
+UNIVFD = Manifest(
+    (
+        *(sample("progan", "train", y, motif) for motif in MOTIFS for y in (0, 1)),
+        *(sample("progan", "val", y, motif) for motif in MOTIFS for y in (0, 1)),
+        *(sample(name, "test", y) for name in (*UNIVFD_TESTS, "mine", "ffhq") for y in (0, 1)),
+        *(sample("biggan", "train", y) for y in (0, 1)),
+    )
+)
+
+
+def roles(manifest: Manifest) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one in manifest:
+        found.setdefault(one.split, set()).add(one.serves)
+    return found
+
+
+def test_univfd_stops_on_progans_test_images_and_tests_nineteen_sets() -> None:
+    manifest = get_protocol("univfd").apply(UNIVFD)
+    assert roles(manifest) == {"train": {"progan"}, "val": {"progan"}, "test": set(UNIVFD_TESTS)}
+    assert len(UNIVFD_TESTS) == 19
+    val = {s.sample_id for s in manifest if s.split == "val"}
+    assert val == {"progan-test-0-", "progan-test-1-"}
+    assert len([s for s in manifest if s.split == "train"]) == 40
+
+
+def test_dfwf_has_the_papers_groups() -> None:
+    tested = roles(get_protocol("dfwf").apply(UNIVFD))["test"]
+    assert Counter(map(group_of, tested)) == {"GAN": 6, "diffusion": 5}
+    assert get_protocol("dfwf").missing(UNIVFD) == ["elsa"]
+
+
+def test_4class_trains_on_four_motifs_and_has_its_own_validation_set() -> None:
+    manifest = get_protocol("4class").apply(UNIVFD)
+    for split in ("train", "val"):
+        assert {s.category for s in manifest if s.split == split} == {
+            "car",
+            "cat",
+            "chair",
+            "horse",
+        }
+    assert not any(s.split == "val" and "test" in s.sample_id for s in manifest)
+
+
+def test_genimage_trains_on_one_of_its_eight() -> None:
+    data = Manifest(tuple(
+        sample(name, split, y)
+        for name in ("stable_diffusion_v_1_4", "ADM", "BigGAN") for split in ("train", "test")
+        for y in (0, 1)
+    ))  # fmt: skip
+    found = roles(get_protocol("genimage").apply(data))
+    assert found == {
+        "train": {"stable_diffusion_v_1_4"},
+        "test": {"stable_diffusion_v_1_4", "ADM", "BigGAN"},
+    }
+
+
+def test_a_protocol_without_its_data_says_which() -> None:
+    with pytest.raises(DataError, match="'genimage' needs train images of stable_diffusion_v_1_4"):
+        get_protocol("genimage").apply(UNIVFD)
+    with pytest.raises(UnknownNameError, match="Did you mean 'univfd'"):
+        get_protocol("unifd")
+
+
+def test_class_subsets_are_nested_and_leave_the_test_alone() -> None:
+    subsets = class_subsets(UNIVFD)
+    assert tuple(subsets) == CLASS_COUNTS
+    motifs = {
+        n: {s.category for s in m if s.split == "train" and s.category} for n, m in subsets.items()
+    }
+    assert motifs[1] == {"horse"}
+    assert motifs[2] == {"horse", "chair"}
+    assert motifs[4] == {"horse", "chair", "car", "cat"}
+    assert motifs[4] < motifs[8] < motifs[16] < motifs[20] == set(MOTIFS)
+    n_test = sum(s.split == "test" for s in UNIVFD)
+    assert {sum(s.split == "test" for s in m) for m in subsets.values()} == {n_test}
+    with pytest.raises(SettingsError, match="21 classes"):
+        class_subset(UNIVFD, 21)
+
+
+def test_leave_one_out_keeps_the_one_left_out_independent() -> None:
+    data = Manifest(tuple(
+        sample(name, split, y, source=f"photo-{split}-{y}" if name != "c" else "photo-test-1")
+        for name in "abc" for split in ("train", "test") for y in (0, 1)
+    ))  # fmt: skip
+    left = leave_one_out(data)
+    assert set(left) == {"a", "b", "c"}
+    assert roles(left["a"]) == {
+        "train": {"b"},
+        "test": {"a"},
+    }  # c shares a photograph with a's test
+    with pytest.raises(DataError, match="two generators or more"):
+        leave_one_out(data.where(lambda s: s.serves == "a"))
+
+
+def test_filters_and_protocol_by_the_command_line(featcache: Call, tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "toy", n=4, generators=["progan", "biggan", "mine"])
+    store = tmp_path / "store"
+    (tmp_path / "cwd" / "featcache.toml").write_text(
+        f'cache = "{store}"\ndata = ["{root}"]\n[groups]\nhome = ["mi*"]\n'
+    )
+    assert featcache("datasets", "scan").code == 0
+
+    def ls(*flags: str) -> list[tuple[str, str, str, int]]:
+        rows = featcache("datasets", "ls", *flags, "--json").json["rows"]
+        return [(r["generator"], r["group"], r["split"], r["n_fake"]) for r in rows]
+
+    assert ("mine", "home", "test", 4) in ls()
+    assert ls("--groups", "home", "--max-per-class", "2") == [
+        ("mine", "home", "test", 2),
+        ("mine", "home", "train", 2),
+    ]
+    assert ls("--protocol", "univfd") == [
+        ("biggan", "GAN", "test", 4),
+        ("progan", "GAN", "test", 4),
+        ("progan", "GAN", "train", 4),
+        ("progan", "GAN", "val", 4),
+    ]
+    assert featcache("datasets", "ls", "--generators", "prog").code == 2
+    for what in ("layouts", "protocols", "views"):
+        assert featcache("datasets", what, "--json").json[what]
+        assert featcache("datasets", what).code == 0

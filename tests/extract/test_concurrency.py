@@ -1,0 +1,31 @@
+"""An item is computed only when the one before it is in the store."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from featcache.extract.concurrency import Over, Turns
+
+
+def test_a_later_item_waits_for_those_before_it() -> None:
+    turns, went = Turns(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: (turns.wait(2), went.set()))
+        turns.wait(0)
+        turns.done()
+        assert not went.wait(0.1)
+        turns.done()
+        waiting.result(10)
+    assert went.is_set()
+
+
+def test_nobody_waits_for_an_item_that_failed() -> None:
+    turns = Turns()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(turns.wait, 1)
+        turns.stop()
+        with pytest.raises(Over):
+            waiting.result(10)
