@@ -55,18 +55,18 @@ def read_behaviour(folder: Path) -> Behaviour | None:
         return None
 
 
-def write_behaviour(folder: Path, behaviour: Behaviour) -> None:
+def write_behaviour(folder: Path, fingerprint: Behaviour) -> None:
     """Keep the behaviour in a key's folder."""
-    features = np.ascontiguousarray(behaviour.features, "<f4")
+    features = np.ascontiguousarray(fingerprint.features, "<f4")
     document = {
         "features": base64.b64encode(features.tobytes()).decode("ascii"),
         "shape": list(features.shape),
-        "versions": behaviour.versions,
+        "versions": fingerprint.versions,
     }
     write_atomic(folder / layout.BEHAVIOUR_FILE, json.dumps(document, sort_keys=True).encode())
 
 
-def check_behaviour(folder: Path, name: str, precision: str, now: Behaviour) -> float:
+def check_behaviour(folder: Path, name: str, precision: str, current: Behaviour) -> float:
     """Compare a network with what it was when the key's first features were made, or keep it.
 
     Parameters
@@ -75,7 +75,7 @@ def check_behaviour(folder: Path, name: str, precision: str, now: Behaviour) -> 
         Of the key.
     name, precision : str
         Of the feature.
-    now : Behaviour
+    current : Behaviour
 
     Returns
     -------
@@ -89,27 +89,29 @@ def check_behaviour(folder: Path, name: str, precision: str, now: Behaviour) -> 
     """
     before = read_behaviour(folder)
     if before is None:
-        write_behaviour(folder, now)
+        write_behaviour(folder, current)
         return 0.0
-    change = relative_change(before.features, now.features)
+    change = relative_change(before.features, current.features)
     if change > TOLERANCE.get(precision, 1e-3):
-        warnings.warn(_words(name, change, before.versions, now.versions), FeatcacheWarning, 2)
+        warnings.warn(_words(name, change, before.versions, current.versions), FeatcacheWarning, 2)
     return change
 
 
-def relative_change(before: NDArray[Any], now: NDArray[Any]) -> float:
+def relative_change(before: NDArray[Any], current: NDArray[Any]) -> float:
     """Return the largest |now - before| / |before| over vectors; infinite where shapes differ."""
-    if before.shape != now.shape or not (np.isfinite(before).all() and np.isfinite(now).all()):
+    if before.shape != current.shape or not (
+        np.isfinite(before).all() and np.isfinite(current).all()
+    ):
         return float("inf")
     lengths = np.maximum(np.linalg.norm(before, axis=1), 1e-12)
-    return float((np.linalg.norm(now - before, axis=1) / lengths).max(initial=0.0))
+    return float((np.linalg.norm(current - before, axis=1) / lengths).max(initial=0.0))
 
 
-def _words(name: str, change: float, before: dict[str, str], now: dict[str, str]) -> str:
+def _words(name: str, change: float, before: dict[str, str], current: dict[str, str]) -> str:
     changed = [
-        f"{package} {before.get(package, 'none')} -> {now.get(package, 'none')}"
-        for package in sorted({*before, *now})
-        if before.get(package) != now.get(package)
+        f"{package} {before.get(package, 'none')} -> {current.get(package, 'none')}"
+        for package in sorted({*before, *current})
+        if before.get(package) != current.get(package)
     ]
     why = f"since then changed: {', '.join(changed)}" if changed else "no version changed"
     return (

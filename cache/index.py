@@ -92,7 +92,7 @@ class Index:
         """Length of the feature vectors; 0 where there is none."""
         return max((entry.header.features.shape[1] for entry in self.entries), default=0)
 
-    def locate(self, wanted: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def locate(self, sample_ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the shard and the row of each id; shard -1 where there is none.
 
         Returns
@@ -100,12 +100,12 @@ class Index:
         (ndarray of shape (n,), ndarray of shape (n,)), int64
         """
         ids, shards, rows = self._sorted
-        names = _encode_ids(wanted)
+        names = _encode_ids(sample_ids)
         if not len(ids):
             return np.full(len(names), -1), np.zeros(len(names), np.int64)
-        at = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
-        found = ids[at] == names
-        return np.where(found, shards[at], -1), rows[at]
+        positions = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
+        present = ids[positions] == names
+        return np.where(present, shards[positions], -1), rows[positions]
 
 
 def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Index:
@@ -139,18 +139,18 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
 
 def list_shards(folder: Path) -> list[tuple[str, int, int]]:
     """Return (name, size, time of change in ns) of every shard in a folder."""
-    found = []
+    entries = []
     try:
         with os.scandir(folder) as items:
             for item in items:
                 if item.name.endswith(layout.SHARD_SUFFIX):
                     status = item.stat()
-                    found.append((item.name, status.st_size, status.st_mtime_ns))
+                    entries.append((item.name, status.st_size, status.st_mtime_ns))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise store_error(error, folder, verb="read") from error
-    return found
+    return entries
 
 
 def read_entry(path: Path, key: FeatureKey) -> Entry:

@@ -76,12 +76,12 @@ class FeatureKey:
 
     def differences(self, other: FeatureKey) -> list[tuple[str, Any, Any]]:
         """Return (field, mine, other's) for every leaf in which two keys differ, sorted by field."""
-        mine, theirs = dict(_leaves(self.fields)), dict(_leaves(other.fields))
-        names = sorted({*mine, *theirs})
+        own, theirs = dict(_leaves(self.fields)), dict(_leaves(other.fields))
+        names = sorted({*own, *theirs})
         return [
-            (name, mine.get(name), theirs.get(name))
+            (name, own.get(name), theirs.get(name))
             for name in names
-            if mine.get(name) != theirs.get(name)
+            if own.get(name) != theirs.get(name)
         ]
 
 

@@ -24,29 +24,32 @@ def describe(key: FeatureKey) -> str:
     return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
 
 
-def fits(key: FeatureKey, wanted: dict[str, str | None]) -> bool:
+def fits(key: FeatureKey, requested: dict[str, str | None]) -> bool:
     """Say whether a key has the values that were asked for."""
     fields: dict[str, Any] = {
         **key.fields,
         "preset": key.fields["preprocessing"].get("preset"),
         "view": key.fields["view"].get("name"),
     }
-    return all(value is None or fields.get(name) == value for name, value in wanted.items())
+    return all(value is None or fields.get(name) == value for name, value in requested.items())
 
 
-def ambiguous(name: str, found: list[FeatureKey]) -> SettingsError:
+def ambiguous(name: str, keys: list[FeatureKey]) -> SettingsError:
     """Return the error for a name that several keys have."""
-    differing = sorted({leaf for key in found[1:] for leaf, _, _ in found[0].differences(key)})
+    differing = sorted({leaf for key in keys[1:] for leaf, _, _ in keys[0].differences(key)})
     weights = "weights" in differing
     flags = {
         f"--weights {name.partition('@')[0]}=FILE": weights,
         "--preset": any(leaf.startswith("preprocessing") for leaf in differing),
         "--precision": "precision" in differing,
     }
-    says = [flag for flag, tells in flags.items() if tells] or ["--preset", "--precision"]
+    flags_needed = [flag for flag, differs in flags.items() if differs] or [
+        "--preset",
+        "--precision",
+    ]
     return SettingsError(
-        f"The store has {len(found)} kinds of {name!r}, which differ in {', '.join(differing)}: "
-        f"{_list(found, weights)}. Say which with {' or '.join(says)}."
+        f"The store has {len(keys)} kinds of {name!r}, which differ in {', '.join(differing)}: "
+        f"{_list(keys, weights)}. Say which with {' or '.join(flags_needed)}."
     )
 
 
@@ -71,8 +74,8 @@ def absent(
 
 def _list(keys: list[FeatureKey], weights: bool) -> str:
     """Return keys in words, with their weights where these matter."""
-    words = (describe(k) + f" of weights {k.fields['weights']}" * weights for k in keys)
-    return "; ".join(sorted(words))
+    lines = (describe(k) + f" of weights {k.fields['weights']}" * weights for k in keys)
+    return "; ".join(sorted(lines))
 
 
 MIN_PREFIX = 4
@@ -93,22 +96,28 @@ def explain(first: FeatureKey, second: FeatureKey) -> str:
     differences = first.differences(second)
     if not differences:
         return "They are the same key."
-    words = "; ".join(f"{name}: {_word(one)} and {_word(two)}" for name, one, two in differences)
-    return f"They differ in {words}. Features of the one are a miss for the other."
-
-
-def explain_wanted(wanted: FeatureKey, keys: Sequence[FeatureKey]) -> str:
-    """Say whether features of a key are in a store, and if not, what the nearest has otherwise."""
-    if any(key.fingerprint == wanted.fingerprint for key in keys):
-        return f"Hit: the store has {describe(wanted)}."
-    if not keys:
-        return f"Miss: the store has no features, so not {describe(wanted)}."
-    nearest = min(keys, key=lambda key: (key.name != wanted.name, len(wanted.differences(key))))
-    words = "; ".join(
-        f"{name} would be {_word(mine)}, and is {_word(theirs)}"
-        for name, mine, theirs in wanted.differences(nearest)
+    differences_text = "; ".join(
+        f"{name}: {_word(one)} and {_word(two)}" for name, one, two in differences
     )
-    return f"Miss: the nearest in the store is {describe(nearest)}, which differs: {words}."
+    return f"They differ in {differences_text}. Features of the one are a miss for the other."
+
+
+def explain_wanted(requested: FeatureKey, keys: Sequence[FeatureKey]) -> str:
+    """Say whether features of a key are in a store, and if not, what the nearest has otherwise."""
+    if any(key.fingerprint == requested.fingerprint for key in keys):
+        return f"Hit: the store has {describe(requested)}."
+    if not keys:
+        return f"Miss: the store has no features, so not {describe(requested)}."
+    nearest = min(
+        keys, key=lambda key: (key.name != requested.name, len(requested.differences(key)))
+    )
+    differences_text = "; ".join(
+        f"{name} would be {_word(requested_value)}, and is {_word(stored_value)}"
+        for name, requested_value, stored_value in requested.differences(nearest)
+    )
+    return (
+        f"Miss: the nearest in the store is {describe(nearest)}, which differs: {differences_text}."
+    )
 
 
 def pick_key(store: FeatureStore, text: str) -> FeatureKey:
@@ -122,14 +131,14 @@ def pick_key(store: FeatureStore, text: str) -> FeatureKey:
         If none does, and none has that name.
     """
     keys = store.list_keys()
-    hits = [key for key in keys if key.fingerprint.startswith(text)]
-    if len(text) < MIN_PREFIX or not hits:
+    matches = [key for key in keys if key.fingerprint.startswith(text)]
+    if len(text) < MIN_PREFIX or not matches:
         return store.find(text)
-    if len(hits) > 1:
+    if len(matches) > 1:
         raise SettingsError(
-            f"{len(hits)} keys begin with {text!r}: {', '.join(key.fingerprint for key in hits)}."
+            f"{len(matches)} keys begin with {text!r}: {', '.join(key.fingerprint for key in matches)}."
         )
-    return hits[0]
+    return matches[0]
 
 
 def _word(value: Any) -> str:

@@ -90,11 +90,11 @@ def verify(
     VerifyReport
     """
     report = VerifyReport()
-    found = list(_shards(store, report))
-    if fraction < 1.0 and found:
-        n = max(1, round(fraction * len(found)))
-        found = sorted(random.Random(seed).sample(found, n), key=lambda item: item[1])
-    for key, path in track(found, "verify", len(found), "shards"):
+    shards = list(_shards(store, report))
+    if fraction < 1.0 and shards:
+        n = max(1, round(fraction * len(shards)))
+        shards = sorted(random.Random(seed).sample(shards, n), key=lambda item: item[1])
+    for key, path in track(shards, "verify", len(shards), "shards"):
         try:
             report.n_bytes += check_shard(path, key)
             report.n_shards += 1
@@ -157,13 +157,13 @@ def key_folders(store: FeatureStore) -> list[Path]:
 
 
 def _drop(report: VerifyReport) -> None:
-    for fault in report.faults:
-        if fault.repairable:
+    for damaged in report.faults:
+        if damaged.repairable:
             try:
-                fault.path.unlink(missing_ok=True)
+                damaged.path.unlink(missing_ok=True)
             except OSError as error:
-                raise store_error(error, fault.path) from error
-            report.dropped.append(fault.path)
+                raise store_error(error, damaged.path) from error
+            report.dropped.append(damaged.path)
 
 
 def find_waste(
@@ -189,17 +189,17 @@ def find_waste(
         what the arguments say.
     """
     unwanted = {key.fingerprint for key in drop}
-    waste = [
+    unused = [
         Waste(path, _size(path), "temporary file of a process that is gone")
         for path in sorted(store.root.rglob(f"{TEMPORARY_PREFIX}*"))
         if temporary_is_dead(path)
     ]
     for folder in key_folders(store):
         if folder.name in unwanted:
-            waste.append(Waste(folder, _size(folder), "key that was named to be dropped"))
+            unused.append(Waste(folder, _size(folder), "key that was named to be dropped"))
         else:
-            waste += _in_folder(store, folder, referenced)
-    return waste
+            unused += _in_folder(store, folder, referenced)
+    return unused
 
 
 def _in_folder(
@@ -222,9 +222,9 @@ def _in_folder(
             yield Waste(folder / entry.name, entry.header.size, "no sample of it is in a manifest")
 
 
-def remove(waste: Sequence[Waste]) -> int:
+def remove(unused: Sequence[Waste]) -> int:
     """Remove what :func:`find_waste` found and return how many bytes that frees."""
-    for item in waste:
+    for item in unused:
         try:
             if item.path.is_dir() and not item.path.is_symlink():
                 shutil.rmtree(item.path)
@@ -232,7 +232,7 @@ def remove(waste: Sequence[Waste]) -> int:
                 item.path.unlink(missing_ok=True)
         except OSError as error:
             raise store_error(error, item.path) from error
-    return sum(item.n_bytes for item in waste)
+    return sum(item.n_bytes for item in unused)
 
 
 def _size(path: Path) -> int:

@@ -182,8 +182,8 @@ def import_pack(
             about, members = _read_list(file)
             _stage(file, members, staged)
         result = Imported(licence=str(about.get("licence", "")))
-        found = _check(staged, members, result, check_manifest)
-        _add(store, found, result)
+        contents = _check(staged, members, result, check_manifest)
+        _add(store, contents, result)
     except DataError as error:
         raise _bad(path, str(error)) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -281,8 +281,8 @@ def _add(
 ) -> None:
     """Move checked shards into the store; what is there stays as it is."""
     for key, name, file in shards:
-        with store.claim(key, name) as mine:
-            if not mine:
+        with store.claim(key, name) as acquired:
+            if not acquired:
                 result.n_known += 1
                 continue
             result.n_shards += 1

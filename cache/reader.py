@@ -46,7 +46,7 @@ class Reader:
         for key, folder, index in sources:
             shards, rows = index.locate(ids)
             if (shards < 0).any() or not index.entries:
-                missing = [name for name, at in zip(ids, shards, strict=True) if at < 0]
+                missing = [name for name, shard in zip(ids, shards, strict=True) if shard < 0]
                 raise MissingFeaturesError(_missing_words(key, missing, len(ids)))
             self._columns.append(_Column(key, folder, index, shards, rows, start))
             start += index.n_features
@@ -156,10 +156,10 @@ class _Target:
 
     def room(self, start: int, n: int) -> NDArray[Any] | None:
         """Return the place of rows that are all wanted, in order, as they are stored."""
-        at = start - self._first_row
-        if not self._fits or at < 0 or at + n > len(self.rows):
+        offset = start - self._first_row
+        if not self._fits or offset < 0 or offset + n > len(self.rows):
             return None
-        to = self._first_position + at
+        to = self._first_position + offset
         return self.out[to : to + n]
 
     def take(self, start: int, block: NDArray[Any]) -> None:

@@ -141,9 +141,9 @@ def read_shard(path: Path, key: FeatureKey) -> Rows:
         If the file is damaged, of another format, or belongs to another key.
     """
     header = read_header(path, key)
-    whole = Whole(np.empty(header.features.shape, header.features.dtype))
-    contents = read_payload(path, key, header, whole)
-    return Rows(_decode(contents.ids), whole.array, contents.rejects)
+    buffer = Whole(np.empty(header.features.shape, header.features.dtype))
+    contents = read_payload(path, key, header, buffer)
+    return Rows(_decode(contents.ids), buffer.array, contents.rejects)
 
 
 def read_payload(path: Path, key: FeatureKey, header: Header, sink: Sink) -> Contents:
@@ -215,9 +215,9 @@ def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink)
 
 
 def _load(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128) -> NDArray[Any]:
-    whole = Whole(np.empty(extent.shape, extent.dtype))
-    _stream(file, extent, state, whole)
-    return whole.array
+    buffer = Whole(np.empty(extent.shape, extent.dtype))
+    _stream(file, extent, state, buffer)
+    return buffer.array
 
 
 def _fill(file: io.FileIO, part: memoryview) -> None:

@@ -58,8 +58,8 @@ class FeatureStore:
     def list_keys(self) -> list[FeatureKey]:
         """Return the keys in the store, sorted by name, then fingerprint."""
         files = (self.root / layout.KEYS_FOLDER).glob(f"*/{layout.KEY_FILE}")
-        found = [read_key(path) for path in files]
-        return sorted(found, key=lambda key: (key.name, key.fingerprint))
+        keys = [read_key(path) for path in files]
+        return sorted(keys, key=lambda key: (key.name, key.fingerprint))
 
     def find(self, name: str, **wanted: str | None) -> FeatureKey:
         """Return the one key of a feature name.
@@ -79,13 +79,13 @@ class FeatureStore:
             If it has several kinds: says in which fields they differ.
         """
         named = [key for key in self.list_keys() if key.name == name]
-        found = [key for key in named if fits(key, wanted)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ambiguous(name, found)
-        asked = wanted.get("weights") is not None
-        raise absent(self.root, name, named, self.list_keys(), asked)
+        matches = [key for key in named if fits(key, wanted)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise ambiguous(name, matches)
+        names_weights = wanted.get("weights") is not None
+        raise absent(self.root, name, named, self.list_keys(), names_weights)
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""

@@ -34,7 +34,7 @@ class Kinds:
 @grouped
 def export(
     *,
-    kinds: Kinds,
+    selection: Kinds,
     target: Annotated[
         Path | None, typer.Option("--out", metavar="F.npz", help="Arrays of one feature.")
     ] = None,
@@ -56,9 +56,9 @@ def export(
     talk.start()
     if (target is None) == (pack is None):
         raise SettingsError("Say either --out F.npz (arrays of one feature) or --pack F.")
-    root = load_settings(cache=kinds.cache).cache
+    root = load_settings(cache=selection.cache).cache
     store = FeatureStore(root)
-    keys = _find(store, kinds)
+    keys = _find(store, selection)
     manifest = load_manifests(root)
     if pack is not None:
         n_bytes = export_features(store, keys, manifest, pack, licence=licence)
@@ -76,7 +76,7 @@ def export(
         out.print_rich(text)
 
 
-def _find(store: FeatureStore, kinds: Kinds) -> list[FeatureKey]:
+def _find(store: FeatureStore, selection: Kinds) -> list[FeatureKey]:
     """Return the keys of the features that were named, in every view."""
     from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
@@ -84,13 +84,17 @@ def _find(store: FeatureStore, kinds: Kinds) -> list[FeatureKey]:
     from featcache.settings import split_names
     from featcache.views import parse_views
 
-    names = split_names(kinds.features)
-    asked = ProbeOptions(
+    names = split_names(selection.features)
+    probe_options = ProbeOptions(
         features=names,
-        wanted={"preset": kinds.preset, "precision": kinds.precision},
-        weights=weights_identities(kinds.weights or [], names),
+        wanted={"preset": selection.preset, "precision": selection.precision},
+        weights=weights_identities(selection.weights or [], names),
     )
-    return [key for view in parse_views(kinds.view) for key in find_keys(store, asked, view.name)]
+    return [
+        key
+        for view in parse_views(selection.view)
+        for key in find_keys(store, probe_options, view.name)
+    ]
 
 
 def import_(

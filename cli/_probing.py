@@ -197,10 +197,14 @@ def parse_size(text: str | None) -> int | None:
     """Return a size in bytes: ``"500M"``, ``"2G"`` or a number of bytes."""
     if text is None:
         return None
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    multipliers = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, multiplier = (
+        (text[:-1], multipliers[text[-1].upper()])
+        if text[-1:].upper() in multipliers
+        else (text, 1)
+    )
     try:
-        size = int(float(number) * unit)
+        size = int(float(number) * multiplier)
     except ValueError as error:
         raise SettingsError(f"memory = {text!r} is not a size such as 500M or 2G.") from error
     if size <= 0:

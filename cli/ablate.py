@@ -92,18 +92,18 @@ def _print(result: AblationResult) -> None:
     numbers = ["C", "mAP", "interval", "acc", "AUROC", "vs single", "p (Holm)"]
     rows = []
     for row in result.rows:
-        other, words = row.vs_best_single, variant(row)
+        comparison, variant_text = row.vs_best_single, variant(row)
         rows.append(
             [
                 " + ".join(row.features),
-                *(["; ".join(words[key] for key in more)] if more else []),
+                *(["; ".join(variant_text[key] for key in more)] if more else []),
                 f"{row.C:g}",
                 f"{100 * row.mAP:.1f}",
                 f"[{100 * row.mAP_ci[0]:.1f}, {100 * row.mAP_ci[1]:.1f}]",
                 f"{100 * row.mean_acc:.1f}",
                 f"{100 * row.means['auroc'].value:.1f}",
-                f"{100 * other.difference:+.1f}" if other else "-",
-                f"{other.p_holm:.2g}" if other else "-",
+                f"{100 * comparison.difference:+.1f}" if comparison else "-",
+                f"{comparison.p_holm:.2g}" if comparison else "-",
             ]
         )
     columns = ["features", *(["; ".join(more.values()).lower()] if more else []), *numbers]
@@ -113,12 +113,12 @@ def _print(result: AblationResult) -> None:
             ["feature", "Shapley", "alone", "added last"],
             [
                 [
-                    each.feature,
-                    f"{100 * each.shapley:+.1f}",
-                    f"{100 * each.alone:.1f}",
-                    f"{100 * each.last:+.1f}",
+                    contribution.feature,
+                    f"{100 * contribution.shapley:+.1f}",
+                    f"{100 * contribution.alone:.1f}",
+                    f"{100 * contribution.last:+.1f}",
                 ]
-                for each in result.contributions
+                for contribution in result.contributions
             ],
             right=["Shapley", "alone", "added last"],
         )

@@ -51,9 +51,9 @@ def attend(
     specs = resolve_all(settings.backbone, weights or [], random_init)
     require_weights(specs)
     options = AttendOptions(preset=settings.preset, head=load_head(head) if head else None)
-    found = run(specs, images, options)
-    files = save_exhibit(target, attention_exhibit(found))
-    document = {"images": [one.to_dict() for one in found]}
+    attended = run(specs, images, options)
+    files = save_exhibit(target, attention_exhibit(attended))
+    document = {"images": [one.to_dict() for one in attended]}
     files.append(target / "attend.json")
     write_atomic(files[-1], json_module.dumps(json_ready(document)).encode())
     if json:

@@ -86,7 +86,9 @@ def _with_alias(row: dict[str, Any]) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what ``show`` prints, line by line."""
     native = facts["native"]
-    found = facts["file"] and f"{facts['file']} ({facts['bytes'] / 1e6:,.1f} MB; {facts['place']})"
+    file_text = (
+        facts["file"] and f"{facts['file']} ({facts['bytes'] / 1e6:,.1f} MB; {facts['place']})"
+    )
     get = f"featcache backbones fetch {facts['base']}" if facts["fetch"] else ""
     native_words = (
         f"resize {native['resize']} {native['interpolation']}, crop {native['size']}, "
@@ -99,7 +101,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("features", str(facts["n_features"])),
         ("taps", facts["taps"]),
         ("native input", native_words),
-        ("weights", found or "missing"),
+        ("weights", file_text or "missing"),
         ("digest", facts["digest"] or ""),
         ("licence", facts["licence"]),
         ("published as", ", ".join(facts["published_as"])),

@@ -86,12 +86,12 @@ def verify(
     report = maintenance.verify(store, fraction=sample, seed=seed, repair=repair)
     left = len(report.faults) - len(report.dropped)
     if json:
-        faults = [{"path": str(f.path), "why": f.why} for f in report.faults]
+        damaged = [{"path": str(f.path), "why": f.why} for f in report.faults]
         dropped = [str(path) for path in report.dropped]
-        out.print_json({**vars(report), "faults": faults, "dropped": dropped})
+        out.print_json({**vars(report), "faults": damaged, "dropped": dropped})
     else:
-        for fault in report.faults:
-            out.print_rich(f"BAD {fault.why}")
+        for file in report.faults:
+            out.print_rich(f"BAD {file.why}")
         out.print_rich(
             f"{report.n_shards:,} shards, {report.n_bytes / 1e6:,.1f} MB are good; "
             f"{len(report.faults):,} bad, {len(report.dropped):,} dropped"
@@ -126,18 +126,18 @@ def gc(
 
     out.start(verbose, quiet)
     store = FeatureStore(load_settings(cache=cache).cache)
-    wanted = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
+    referenced = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
     keys = [pick_key(store, text) for text in drop or ()]
-    waste = maintenance.find_waste(store, referenced=wanted, drop=keys)
-    n_bytes = maintenance.remove(waste) if delete else sum(item.n_bytes for item in waste)
+    unused = maintenance.find_waste(store, referenced=referenced, drop=keys)
+    n_bytes = maintenance.remove(unused) if delete else sum(item.n_bytes for item in unused)
     if json:
-        rows = [{"path": str(w.path), "n_bytes": w.n_bytes, "why": w.why} for w in waste]
+        rows = [{"path": str(w.path), "n_bytes": w.n_bytes, "why": w.why} for w in unused]
         out.print_json({"deleted": delete, "n_bytes": n_bytes, "waste": rows})
         return
-    for item in waste:
+    for item in unused:
         out.print_rich(f"{item.path}: {item.why}, {item.n_bytes / 1e6:,.1f} MB")
     done = "removed" if delete else "could go; remove them with --delete"
-    out.print_rich(f"{len(waste):,} things, {n_bytes / 1e6:,.1f} MB {done}")
+    out.print_rich(f"{len(unused):,} things, {n_bytes / 1e6:,.1f} MB {done}")
 
 
 @app.command()
@@ -207,10 +207,10 @@ def explain(
             views=tuple(settings.view),
         )
         wanted = [request.key for request in make_requests([resolve(backbone)], options)]
-        found = [(key, explain_wanted(key, store.list_keys())) for key in wanted]
+        explanations = [(key, explain_wanted(key, store.list_keys())) for key in wanted]
     elif keys and len(keys) == 2:
         first, second = (pick_key(store, names.canonical(text)) for text in keys)
-        found = [(first, explain(first, second))]
+        explanations = [(first, explain(first, second))]
     else:
         raise SettingsError(
             "Name two features or keys of the store ('featcache cache explain A B'), or say "
@@ -218,8 +218,8 @@ def explain(
         )
     if json:
         out.print_json(
-            {"explanations": [{"key": key.fingerprint, "text": text} for key, text in found]}
+            {"explanations": [{"key": key.fingerprint, "text": text} for key, text in explanations]}
         )
         return
-    for _, text in found:
+    for _, text in explanations:
         out.print_rich(text)

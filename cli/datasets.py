@@ -211,13 +211,13 @@ def _show_audit(result: AuditResult) -> None:
     rows = [
         [
             name,
-            found.verdict,
-            "-" if found.auroc is None else f"{found.auroc:.2f}",
-            found.feature or "-",
-            found.real if found.feature else "",
-            found.fake if found.feature else "",
+            audit.verdict,
+            "-" if audit.auroc is None else f"{audit.auroc:.2f}",
+            audit.feature or "-",
+            audit.real if audit.feature else "",
+            audit.fake if audit.feature else "",
         ]
-        for name, found in result.generators.items()
+        for name, audit in result.generators.items()
     ]
     out.print_table(columns, rows, right={"AUROC"})
     for sentence in result.sentences:

@@ -72,7 +72,7 @@ def score(
     if target:
         out.say(f"Table: {write_verdicts(verdicts, target)}")
     _show(verdicts, json)
-    return REJECTS if any(verdict.problem for verdict in verdicts) else 0
+    return REJECTS if any(prediction.problem for prediction in verdicts) else 0
 
 
 def _export(detector: Detector, path: Path) -> None:
@@ -91,33 +91,33 @@ def _export(detector: Detector, path: Path) -> None:
 
 def _show(verdicts: list[Verdict], json: bool) -> None:
     if json:
-        out.print_json({"images": [verdict.to_dict() for verdict in verdicts]})
+        out.print_json({"images": [prediction.to_dict() for prediction in verdicts]})
         return
     if not verdicts:
         return
-    several = len({verdict.head for verdict in verdicts}) > 1
+    several = len({prediction.head for prediction in verdicts}) > 1
     columns = ["verdict", "score", "probability", "known", *(["head"] if several else []), "image"]
-    rows = [_row(verdict, several) for verdict in verdicts]
+    rows = [_row(prediction, several) for prediction in verdicts]
     out.print_table(columns, rows, right={"score", "probability", "known"})
     out.print_lines("", *_footnotes(verdicts))
 
 
-def _row(verdict: Verdict, several: bool) -> list[str]:
+def _row(prediction: Verdict, several: bool) -> list[str]:
     """Return the cells; the image stands last, where a long path or a reason may wrap."""
     from featcache.reports.formatting import fraction
 
-    head = [verdict.head] if several else []
-    if verdict.problem:
-        return ["-", "-", "-", "-", *head, f"{verdict.path}: {verdict.problem}"]
-    numbers = [fraction(verdict.score), fraction(verdict.probability), verdict.known]
-    return [verdict.verdict, *numbers, *head, verdict.path]
+    head = [prediction.head] if several else []
+    if prediction.problem:
+        return ["-", "-", "-", "-", *head, f"{prediction.path}: {prediction.problem}"]
+    numbers = [fraction(prediction.score), fraction(prediction.probability), prediction.known]
+    return [prediction.verdict, *numbers, *head, prediction.path]
 
 
 def _footnotes(verdicts: list[Verdict]) -> list[str]:
-    scored = [verdict for verdict in verdicts if not verdict.problem]
+    scored = [prediction for prediction in verdicts if not prediction.problem]
     if not scored:
         return []
-    thresholds = {verdict.head: verdict.threshold for verdict in scored}
+    thresholds = {prediction.head: prediction.threshold for prediction in scored}
     if len(set(thresholds.values())) == 1:
         called = f"Fake: score above {scored[0].threshold:g}."
     else:

@@ -117,9 +117,11 @@ def _device() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     """Say which backbones could run now, in two lines and without asking the network."""
     states = {row["name"]: row["weights"] for row in describe_all()}
-    found = [name for name, state in states.items() if state == "found"]
+    available = [name for name, state in states.items() if state == "found"]
     missing = [name for name, state in states.items() if state != "found"]
-    yield Finding("weights", "ok" if found else "warning", f"found: {', '.join(found) or 'none'}")
+    yield Finding(
+        "weights", "ok" if available else "warning", f"found: {', '.join(available) or 'none'}"
+    )
     if missing:
         fix = f"featcache backbones show {missing[0]} (says where each comes from)"
         yield Finding("weights", "ok", f"not on this machine: {', '.join(missing)}", fix)

@@ -111,7 +111,7 @@ def _lines(what: str, total: int, unit: str, note: Callable[[], str]) -> Advance
         last = now
         rate = done / max(now - start, 1e-9)
         left = max(total - done, 0) / rate
-        words = "; ".join(filter(None, (f"{rate:.1f}/s, {left:.0f} s left", note())))
-        print(f"{what}: {done}/{total} {unit}, {words}", file=sys.stderr)
+        text = "; ".join(filter(None, (f"{rate:.1f}/s, {left:.0f} s left", note())))
+        print(f"{what}: {done}/{total} {unit}, {text}", file=sys.stderr)
 
     return advance

@@ -57,13 +57,13 @@ class Registry(Generic[T]):
 
     def all(self) -> dict[str, T]:
         """Return everything by name; a plug-in that fails is left out with a warning that names it."""
-        found = {}
+        entries = {}
         for name in self.names():
             try:
-                found[name] = self.get(name)
+                entries[name] = self.get(name)
             except ResourceError as error:
                 warnings.warn(str(error), FeatcacheWarning, stacklevel=2)
-        return found
+        return entries
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

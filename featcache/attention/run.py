@@ -62,7 +62,7 @@ def attend(
         If a file is no image, or the head was not trained on a backbone's features.
     """
     images = [decode(_read(path)) for path in paths]
-    found: dict[tuple[int, int], Attended] = {}
+    attended: dict[tuple[int, int], Attended] = {}
     jobs = [(i, j) for j in range(len(specs)) for i in range(len(paths))]
     networks: dict[int, nn.Module] = {}
     for i, j in track(jobs, "attend", len(jobs)):
@@ -71,8 +71,10 @@ def attend(
             networks = {j: build_network([spec]).eval().requires_grad_(False)}
         preprocessing = preprocessing_of(spec, options.preset)
         pixels = preprocessing(images[i])
-        found[i, j] = _look(networks[j], spec, preprocessing, pixels, str(paths[i]), options.head)
-    return [found[i, j] for i in range(len(paths)) for j in range(len(specs))]
+        attended[i, j] = _look(
+            networks[j], spec, preprocessing, pixels, str(paths[i]), options.head
+        )
+    return [attended[i, j] for i in range(len(paths)) for j in range(len(specs))]
 
 
 def _look(

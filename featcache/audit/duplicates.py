@@ -87,7 +87,7 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> list[tuple[int,
         Places of both, the smaller first, and the number of bits; sorted.
     """
     edges = np.linspace(0, _BITS, max_distance + 2).astype(int)
-    found: set[tuple[int, int, int]] = set()
+    pairs: set[tuple[int, int, int]] = set()
     for low, high in pairwise(edges):
         mask = np.uint64(((1 << int(high - low)) - 1) << int(low))
         bands = hashes & mask
@@ -95,8 +95,8 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> list[tuple[int,
         ends = np.flatnonzero(np.diff(bands[order])) + 1
         for bucket in np.split(order, ends):
             if len(bucket) > 1:
-                found.update(_pairs_in(np.sort(bucket), hashes, max_distance))
-    return sorted(found)
+                pairs.update(_pairs_in(np.sort(bucket), hashes, max_distance))
+    return sorted(pairs)
 
 
 def _pairs_in(
@@ -139,9 +139,9 @@ def _near_leaks(files: list[Sample], hashes: Mapping[str, int]) -> tuple[int, li
     shown: list[Pair] = []
     for i, j, bits in near:
         a, b = by_hash[int(values[i])], by_hash[int(values[j])]
-        for one, other in ((a, b),) if i == j else ((a, b), (b, a)):
-            for x in one["train"]:
-                same = [y for y in other["test"] if y.sample_id != x.sample_id]
+        for first, second in ((a, b),) if i == j else ((a, b), (b, a)):
+            for x in first["train"]:
+                same = [y for y in second["test"] if y.sample_id != x.sample_id]
                 n_leaks += len(same)
                 shown += [
                     Pair(train=x.path, test=y.path, distance=bits)

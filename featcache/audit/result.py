@@ -134,7 +134,7 @@ class AuditResult:
         """Whether nothing was found that makes results doubtful."""
         leaks = self.duplicates.n_leaks or self.duplicates.n_near_leaks
         return not leaks and all(
-            found.verdict in ("clean", "unknown") for found in self.generators.values()
+            audit.verdict in ("clean", "unknown") for audit in self.generators.values()
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def read_audit(path: Path) -> AuditResult:
         duplicates = values.pop("duplicates")
         for name in ("leaks", "near_leaks"):
             duplicates[name] = [Pair(**pair) for pair in duplicates[name]]
-        generators = {name: _generator(found) for name, found in values.pop("generators").items()}
+        generators = {name: _generator(value) for name, value in values.pop("generators").items()}
         balance = [Balance(**row) for row in values.pop("balance")]
         return AuditResult(
             generators=generators, duplicates=Duplicates(**duplicates), balance=balance, **values

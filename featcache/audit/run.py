@@ -89,7 +89,7 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     duplicates = find_duplicates(manifest, hashes)
     balance = _balance(manifest)
     corrupt = _corrupt(manifest, looked)
-    flagged = any(found.verdict in VERDICTS[:2] for found in generators.values())
+    flagged = any(generator.verdict in VERDICTS[:2] for generator in generators.values())
     return AuditResult(
         view=view.name,
         generators=generators,
@@ -135,10 +135,10 @@ def _decode_all(manifest: Manifest, view: View, options: AuditOptions) -> dict[s
     )
     looked: dict[str, _Looked] = {}
     with progress("audit", len(paths)) as advance:
-        for chunk, found in zip(
+        for chunk, results in zip(
             chunks, parallel(delayed(_decode_chunk)(chunk, view) for chunk in chunks), strict=True
         ):
-            looked.update(zip((name for name, _ in chunk), found, strict=True))
+            looked.update(zip((name for name, _ in chunk), results, strict=True))
             advance(len(chunk))
     return looked
 
@@ -163,13 +163,13 @@ def _generators(
         good = sample.format and not (looked and looked[sample.sample_id].problem)
         if good and sample.group != CONTROL:
             sets[sample.serves].append(sample)
-    found = {}
+    audits = {}
     for name, samples in sorted(sets.items()):
         facts = [_facts(sample, looked, view) for sample in samples]
         labels = np.array([sample.label for sample in samples], dtype=np.int64)
         sources = [f"{sample.dataset}/{sample.source}" for sample in samples]
-        found[name] = look(facts, labels, np.unique(sources, return_inverse=True)[1], remedy)
-    return found
+        audits[name] = look(facts, labels, np.unique(sources, return_inverse=True)[1], remedy)
+    return audits
 
 
 def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> FileFacts:
@@ -211,9 +211,9 @@ def _sentences(
 ) -> list[str]:
     """Return the findings in words, the worst first."""
     flagged = sorted(
-        (VERDICTS.index(found.verdict), name)
-        for name, found in generators.items()
-        if found.verdict in VERDICTS[:2]
+        (VERDICTS.index(generator.verdict), name)
+        for name, generator in generators.items()
+        if generator.verdict in VERDICTS[:2]
     )
     said = [f"{name}: {generators[name].sentence}" for _, name in flagged]
     if duplicates.n_leaks:

@@ -140,7 +140,7 @@ NEARLY = 0.02
 
 
 def look(
-    facts: list[FileFacts], labels: NDArray[np.int64], units: NDArray[np.int64], remedy: str
+    facts: list[FileFacts], labels: NDArray[np.int64], sources: NDArray[np.int64], remedy: str
 ) -> GeneratorAudit:
     """Return what the facts of one generator's files give away.
 
@@ -148,26 +148,26 @@ def look(
     ----------
     facts : list of FileFacts
     labels : ndarray of shape (n,), int64 in {0, 1}
-    units : ndarray of shape (n,), int64
+    sources : ndarray of shape (n,), int64
         Photograph of each file; folds never cut through one.
     remedy : str
         View that removes what is found, for the sentence.
     """
     n_real, n_fake = int((labels == 0).sum()), int((labels == 1).sum())
     columns = table(facts)
-    whole = _auroc(np.concatenate(list(columns.values()), axis=1), labels, units)
-    if whole is None:
+    auroc_all = _auroc(np.concatenate(list(columns.values()), axis=1), labels, sources)
+    if auroc_all is None:
         sentence = f"Too few images for a verdict ({n_real} real, {n_fake} fake)."
         return GeneratorAudit(n_real=n_real, n_fake=n_fake, sentence=sentence)
-    alone = {name: _auroc(values, labels, units) or 0.5 for name, values in columns.items()}
+    alone = {name: _auroc(values, labels, sources) or 0.5 for name, values in columns.items()}
     best = max(alone.values())
     feature = next(name for name in WORDS if alone[name] >= best - NEARLY)
-    auroc = max(whole, best)
+    auroc = max(auroc_all, best)
     interval = _interval(auroc, n_real, n_fake)
     verdict = _verdict(auroc, interval)
-    found = [fact for fact, label in zip(facts, labels, strict=True) if not label]
+    real_facts = [fact for fact, label in zip(facts, labels, strict=True) if not label]
     fakes = [fact for fact, label in zip(facts, labels, strict=True) if label]
-    real, fake = most_common(feature, found), most_common(feature, fakes)
+    real, fake = most_common(feature, real_facts), most_common(feature, fakes)
     return GeneratorAudit(
         n_real=n_real,
         n_fake=n_fake,
@@ -184,17 +184,17 @@ def look(
 
 
 def _auroc(
-    values: NDArray[np.float64], labels: NDArray[np.int64], units: NDArray[np.int64]
+    values: NDArray[np.float64], labels: NDArray[np.int64], sources: NDArray[np.int64]
 ) -> float | None:
     """Return the mean AUROC over folds, None where a class has too few photographs for two folds."""
-    folds = min(FOLDS, *(len(np.unique(units[labels == label])) for label in (0, 1)))
+    folds = min(FOLDS, *(len(np.unique(sources[labels == label])) for label in (0, 1)))
     if folds < 2:
         return None
     if (values == values[0]).all():
         return 0.5
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     scores = []
-    for train, test in splitter.split(values, labels, units):
+    for train, test in splitter.split(values, labels, sources):
         if len(np.unique(labels[test])) == 2 and len(np.unique(labels[train])) == 2:
             leaf = min(5, 1 + len(train) // 50)
             tree = DecisionTreeClassifier(

@@ -173,16 +173,16 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) 
     WeightsError
         Listing what is missing, left over, of another shape or not finite.
     """
-    wanted = {key: value for key, value in model.state_dict().items() if _COUNTER not in key}
-    found = {key: value for key, value in tensors.items() if _COUNTER not in key}
-    problems = list(_problems(wanted, found)) or list(_bad_numbers(found))
+    expected = {key: value for key, value in model.state_dict().items() if _COUNTER not in key}
+    given = {key: value for key, value in tensors.items() if _COUNTER not in key}
+    problems = list(_problems(expected, given)) or list(_bad_numbers(given))
     if problems:
         raise WeightsError(
             f"{path} does not fit {name}, and nothing was loaded. {' '.join(problems)}"
-            f"{_sizes(wanted, found)} Give the file published for {name} "
+            f"{_sizes(expected, given)} Give the file published for {name} "
             f"('featcache backbones show {name}' says which), or name the backbone that this file is for."
         )
-    model.load_state_dict(found, strict=False)  # strict but for the counters, as just compared
+    model.load_state_dict(given, strict=False)  # strict but for the counters, as just compared
 
 
 def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
@@ -217,40 +217,42 @@ def take(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Te
     return dict(tensors)
 
 
-def _problems(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterable[str]:
-    if missing := [key for key in wanted if key not in found]:
+def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
+    if missing := [key for key in expected if key not in given]:
         yield f"Missing: {_some(missing)}."
-    if extra := [key for key in found if key not in wanted]:
+    if extra := [key for key in given if key not in expected]:
         yield f"Left over: {_some(extra)}."
-    both = [key for key in wanted if key in found]
-    shapes = [key for key in both if wanted[key].shape != found[key].shape]
+    both = [key for key in expected if key in given]
+    shapes = [key for key in both if expected[key].shape != given[key].shape]
     if shapes:
-        words = [f"{k} {_shape(found[k])} instead of {_shape(wanted[k])}" for k in shapes]
-        yield f"Of another shape: {_some(words)}."
-    if kinds := [k for k in both if wanted[k].is_floating_point() != found[k].is_floating_point()]:
+        items = [f"{k} {_shape(given[k])} instead of {_shape(expected[k])}" for k in shapes]
+        yield f"Of another shape: {_some(items)}."
+    if kinds := [
+        k for k in both if expected[k].is_floating_point() != given[k].is_floating_point()
+    ]:
         yield f"Of another kind of number: {_some(kinds)}."
 
 
-def _bad_numbers(found: Mapping[str, Tensor]) -> Iterable[str]:
-    if bad := [key for key, value in found.items() if not bool(torch.isfinite(value).all())]:
+def _bad_numbers(given: Mapping[str, Tensor]) -> Iterable[str]:
+    if bad := [key for key, value in given.items() if not bool(torch.isfinite(value).all())]:
         yield f"With NaN or Inf: {_some(bad)}."
 
 
-def _some(words: list[str]) -> str:
-    rest = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return ", ".join(words[:SHOWN]) + rest
+def _some(items: list[str]) -> str:
+    rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + rest
 
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _sizes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+def _sizes(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     """Say the sizes of the two networks where they are transformers of different sizes."""
-    mine, theirs = _size(wanted), _size(found)
-    if mine == theirs or not theirs:
+    expected_size, given_size = _size(expected), _size(given)
+    if expected_size == given_size or not given_size:
         return ""
-    return f" The file holds {theirs}; the network has {mine}."
+    return f" The file holds {given_size}; the network has {expected_size}."
 
 
 def _size(tensors: Mapping[str, Tensor]) -> str:

@@ -60,7 +60,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     spec = resolve(name)
     base, source = parse_name(spec.name).base, spec.weights
-    found = locate(spec)
+    location = locate(spec)
     return {
         "name": spec.name,
         "base": base,
@@ -71,11 +71,11 @@ def describe(name: str) -> dict[str, Any]:
         "tap": spec.tap,
         "taps": taps_in_words(spec),
         "native": spec.native.to_key(),
-        "weights": "missing" if found is None else "found",
-        "file": str(found[0]) if found else None,
-        "place": found[1] if found else None,
-        "bytes": found[0].stat().st_size if found else None,
-        "digest": f"blake2b:{remembered_digest(found[0])}" if found else None,
+        "weights": "missing" if location is None else "found",
+        "file": str(location[0]) if location else None,
+        "place": location[1] if location else None,
+        "bytes": location[0].stat().st_size if location else None,
+        "digest": f"blake2b:{remembered_digest(location[0])}" if location else None,
         "licence": spec.licence,
         "page": spec.page,
         "published_as": list(source.files) if source else [],

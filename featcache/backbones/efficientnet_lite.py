@@ -83,8 +83,10 @@ class Lite:
         """Return the tensors under timm's names, without the classifier."""
         if "conv_stem.weight" in tensors:  # timm's own file
             return timm_names(tensors, trunk)
-        found = rename(tensors, self.stages)
-        return {name: value for name, value in found.items() if not name.startswith("classifier.")}
+        renamed = rename(tensors, self.stages)
+        return {
+            name: value for name, value in renamed.items() if not name.startswith("classifier.")
+        }
 
 
 _TOP = {

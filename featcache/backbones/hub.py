@@ -144,11 +144,11 @@ def _resume(url: str, part: Path) -> None:
 
 def _verify(path: Path, sha256: str, origin: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(sha256):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(sha256):
         path.unlink()
         raise WeightsError(
-            f"What came from {origin} is not the published file: its SHA-256 is {found}, not {sha256}. "
+            f"What came from {origin} is not the published file: its SHA-256 is {digest}, not {sha256}. "
             "It was deleted; fetch it again, and do not use it if it happens twice."
         )
 

@@ -137,11 +137,11 @@ def tag_config(model: str, tag: str) -> dict[str, Any]:
         raise unknown_name(f"pretrained tag of open_clip's {model}", tag, tags)
     trained, built = bool(found.get("quick_gelu")), bool(config.get("quick_gelu"))
     if trained != built:
-        other = model.removesuffix("-quickgelu") if built else f"{model}-quickgelu"
+        other_model = model.removesuffix("-quickgelu") if built else f"{model}-quickgelu"
         kinds = {True: "QuickGELU", False: "plain GELU"}
         raise SettingsError(
             f"The weights {tag!r} were trained with {kinds[trained]} and {model} computes {kinds[built]}: "
-            f"the features would be wrong. Use open_clip:{other}/{tag}."
+            f"the features would be wrong. Use open_clip:{other_model}/{tag}."
         )
     return found
 

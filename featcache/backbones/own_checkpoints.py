@@ -48,9 +48,9 @@ def write_tuned(path: Path, network: str, model: nn.Module, about: Mapping[str, 
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(model)}
-    told = {**about, "format": FORMAT, "network": network}
+    metadata = {**about, "format": FORMAT, "network": network}
     # One text only: safetensors writes several in an order that changes, and the bytes are the identity.
-    write_atomic(path, save(state, {KEY: canonical_json(told)}))
+    write_atomic(path, save(state, {KEY: canonical_json(metadata)}))
     return path.resolve()
 
 

@@ -52,17 +52,17 @@ def resolve(
     SettingsError
         If the backbone has no such tap.
     """
-    asked = parse_name(name)
+    parsed = parse_name(name)
     if random_init is not None:
-        asked = replace(asked, seed=random_init)
-    spec = tapped(_find(asked.base), asked.tap)
+        parsed = replace(parsed, seed=random_init)
+    spec = tapped(_find(parsed.base), parsed.tap)
     files = {canonical(key): path for key, path in (weights or {}).items()}
     return replace(
         spec,
-        name=str(asked),
-        network=asked.base,
-        random_init=asked.seed,
-        find_weights=partial(_find_weights, asked.base, files, spec.find_weights),
+        name=str(parsed),
+        network=parsed.base,
+        random_init=parsed.seed,
+        find_weights=partial(_find_weights, parsed.base, files, spec.find_weights),
     )
 
 

@@ -100,17 +100,17 @@ def dinov2_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
 
     The hub's models resample the embedding in every pass; for one input size once is the same.
     """
-    found = {_swiglu(key): value for key, value in tensors.items() if key != "mask_token"}
-    registers = found.pop("register_tokens", None)
-    if registers is not None and "pos_embed" in found and "cls_token" in found:
+    state = {_swiglu(key): value for key, value in tensors.items() if key != "mask_token"}
+    registers = state.pop("register_tokens", None)
+    if registers is not None and "pos_embed" in state and "cls_token" in state:
         # timm gives the class token no place in the embedding: the hub's place is added to it here.
-        found["reg_token"] = registers
-        found["cls_token"] = found["cls_token"].float() + found["pos_embed"][:, :1].float()
-        found["pos_embed"] = found["pos_embed"][:, 1:]
-    if "pos_embed" in found:
-        wanted: Any = trunk.pos_embed
-        found["pos_embed"] = resample_as_hub(found["pos_embed"], wanted.shape[1])
-    return found
+        state["reg_token"] = registers
+        state["cls_token"] = state["cls_token"].float() + state["pos_embed"][:, :1].float()
+        state["pos_embed"] = state["pos_embed"][:, 1:]
+    if "pos_embed" in state:
+        position_embedding: Any = trunk.pos_embed
+        state["pos_embed"] = resample_as_hub(state["pos_embed"], position_embedding.shape[1])
+    return state
 
 
 def _swiglu(key: str) -> str:
@@ -162,15 +162,15 @@ def timm_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
     from featcache.backbones.checkpoints import take
 
     filter_ = getattr(sys.modules[type(trunk).__module__], "checkpoint_filter_fn", None)
-    found = take(tensors, ("module.",))
-    found = filter_(found, trunk) if filter_ else found
+    state = take(tensors, ("module.",))
+    state = filter_(state, trunk) if filter_ else state
     cfg = getattr(trunk, "pretrained_cfg", {})
     named = cfg.get("classifier") or ()
     heads = (named,) if isinstance(named, str) else tuple(named)
     own = trunk.state_dict()
     return {
         key: value
-        for key, value in found.items()
+        for key, value in state.items()
         if key in own or not key.startswith(tuple(f"{head}." for head in heads))
     }
 

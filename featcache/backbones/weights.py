@@ -98,8 +98,8 @@ def find(name: str, source: WeightsSource) -> Path:
     """
     from featcache.backbones.hub import download, unreachable
 
-    if found := locate(name, source):
-        return found[0]
+    if path := locate(name, source):
+        return path[0]
     if not source.can_fetch:
         raise missing(name, source, "they are on no hub: only a person can get them")
     if reason := unreachable(source):
@@ -209,9 +209,9 @@ def _in_hub_cache(source: WeightsSource) -> Iterator[Path]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for file in source.hub_files:
-        found = try_to_load_from_cache(source.hub, file)
+        path = try_to_load_from_cache(source.hub, file)
         folder = f"models--{source.hub.replace('/', '--')}"
-        yield Path(found) if isinstance(found, str) else Path(HF_HUB_CACHE) / folder / file
+        yield Path(path) if isinstance(path, str) else Path(HF_HUB_CACHE) / folder / file
 
 
 def weights_folder() -> Path:

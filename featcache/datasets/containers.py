@@ -113,8 +113,8 @@ class TarFile:
 
     def __init__(self, path: str) -> None:
         with tarfile.open(path, "r:") as tar:
-            found = [member for member in tar if member.isreg()]
-        self._at = {member.name: (member.offset_data, member.size) for member in found}
+            members = [member for member in tar if member.isreg()]
+        self._at = {member.name: (member.offset_data, member.size) for member in members}
         self._path = path
 
     def members(self) -> Iterator[Member]:
@@ -233,14 +233,14 @@ class _Spool:
 
 def image_columns(file: pq.ParquetFile) -> list[str]:
     """Return the columns that hold image bytes: binary, or Hugging Face's struct with ``bytes``."""
-    found = []
+    names = []
     for item in file.schema_arrow:
         kind = item.type
         if str(kind) in ("binary", "large_binary") or (
             str(kind).startswith("struct<") and kind.get_field_index("bytes") >= 0
         ):
-            found.append(item.name)
-    return found
+            names.append(item.name)
+    return names
 
 
 def image_bytes(value: Any) -> bytes:

@@ -67,16 +67,16 @@ def find(root: Path, layout: str = "") -> Found:
     if not root.exists():
         raise DataError(f"{root} is no folder and no file. {_expected(chosen or LAYOUTS)}")
     if root.is_file() and is_list(root):
-        found = Found(samples=share_reals(list(in_list(root))))
+        result = Found(samples=share_reals(list(in_list(root))))
     elif root.is_file() and not is_container(root.name):
         raise DataError(
             f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images, "
             "or a .csv, .jsonl or .parquet list."
         )
     else:
-        found = _find_in_folders(root, list(walk(str(root))), chosen)
-    found.layouts.update(place.layout for _, place in found.samples)
-    return found
+        result = _find_in_folders(root, list(walk(str(root))), chosen)
+    result.layouts.update(place.layout for _, place in result.samples)
+    return result
 
 
 def read_place(path: str, layouts: Iterable[Layout] = LAYOUTS) -> tuple[Rule, Place] | None:
@@ -108,7 +108,7 @@ def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ..
     root_name = root.stem if root.is_file() else root.name
     names = {part.lower() for folder in folders for part in (root_name, *folder.parts)}
     layouts = chosen or tuple(layout for layout in LAYOUTS if layout.fits(names))
-    found = Found()
+    result = Found()
     rows: list[tuple[File, Place]] = []
     for folder in folders:
         path = "/".join((root_name, *folder.parts))
@@ -117,11 +117,11 @@ def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ..
         elif folder.container.lower().endswith(".tar") and (inside := in_tar(folder, path)):
             rows += inside
         else:
-            _add_folder(found, folder, path, read_place(path, layouts))
-    found.samples += share_reals(rows)
-    if not found.samples and not _has_named_folder(folders, root_name, layouts):
+            _add_folder(result, folder, path, read_place(path, layouts))
+    result.samples += share_reals(rows)
+    if not result.samples and not _has_named_folder(folders, root_name, layouts):
         raise DataError(_unknown_tree(root, folders, layouts))
-    return found
+    return result
 
 
 def _has_named_folder(folders: list[Folder], root_name: str, layouts: Sequence[Layout]) -> bool:
@@ -129,7 +129,7 @@ def _has_named_folder(folders: list[Folder], root_name: str, layouts: Sequence[L
     return any(read_place(path, layouts) for path in paths)
 
 
-def _add_folder(found: Found, folder: Folder, path: str, read: tuple[Rule, Place] | None) -> None:
+def _add_folder(result: Found, folder: Folder, path: str, read: tuple[Rule, Place] | None) -> None:
     """Add the files of one folder, or count why they are none."""
     images = []
     for file in folder.files:
@@ -139,18 +139,18 @@ def _add_folder(found: Found, folder: Folder, path: str, read: tuple[Rule, Place
         elif not reason and read and read[0].skip:
             reason = NO_SAMPLE
         if reason:
-            found.skipped[reason] += 1
+            result.skipped[reason] += 1
         else:
             images.append(file)
     if read is None:
         if any(suffix_of(file.name) in IMAGE_SUFFIXES for file in folder.files):
-            found.strays.append(path)
+            result.strays.append(path)
         return
     rule, place = read
     source_of = re.compile(rule.source) if rule.source else None
     for file in images:
         match = source_of.search(file.path) if source_of else None
-        found.samples.append((file, _with_source(place, match.group(1)) if match else place))
+        result.samples.append((file, _with_source(place, match.group(1)) if match else place))
 
 
 def _with_source(place: Place, source: str) -> Place:

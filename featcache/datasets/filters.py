@@ -53,12 +53,12 @@ def select(
     SettingsError
         If ``max_per_class`` is not positive.
     """
-    for kind, wanted, of in (
+    for kind, names, of in (
         ("data set", datasets, _dataset),
         ("group", groups, _group),
         ("generator", generators, _serves),
     ):
-        manifest = _only(manifest, kind, wanted, of)
+        manifest = _only(manifest, kind, names, of)
     if categories:
         known = _known(manifest, lambda sample: sample.category) - {""}
         chosen = {"", *_resolve("category", categories, known)}
@@ -89,26 +89,26 @@ def sample_ids(ids: Iterable[str], seed: int = 0) -> list[str]:
 
 
 def _only(
-    manifest: Manifest, kind: str, wanted: Collection[str], of: Callable[[Sample], str]
+    manifest: Manifest, kind: str, names: Collection[str], of: Callable[[Sample], str]
 ) -> Manifest:
-    if not wanted:
+    if not names:
         return manifest
-    chosen = set(_resolve(kind, wanted, _known(manifest, of)))
+    chosen = set(_resolve(kind, names, _known(manifest, of)))
     return manifest.where(lambda sample: of(sample) in chosen)
 
 
-def _resolve(kind: str, wanted: Iterable[str], known: Collection[str]) -> list[str]:
+def _resolve(kind: str, names: Iterable[str], known: Collection[str]) -> list[str]:
     """Return the known names that are meant; a name in another case counts where it is not ambiguous."""
     folded = defaultdict(list)
     for name in known:
         folded[name.casefold()].append(name)
-    found = []
-    for name in wanted:
+    matches = []
+    for name in names:
         near = folded.get(name.casefold(), [])
         if name not in known and len(near) != 1:
             raise unknown_name(kind, name, known)
-        found.append(name if name in known else near[0])
-    return found
+        matches.append(name if name in known else near[0])
+    return matches
 
 
 def _known(manifest: Manifest, of: Callable[[Sample], str]) -> set[str]:

@@ -85,16 +85,16 @@ def load_manifests(
 def _read_if_current(path: Path) -> Manifest | None:
     """Return the manifest that was written before; one of an older version is made anew."""
     try:
-        return Manifest.read(path, whole=True) if path.exists() else None
+        return Manifest.read(path, all_columns=True) if path.exists() else None
     except DataError:
         return None
 
 
 def _check_same_tree(known: Manifest, root: Path, path: Path) -> None:
     """Let a tree that was moved replace its old manifest, but never another tree's."""
-    other = Path(known.samples[0].root)
-    if other != root and other.exists():
+    known_root = Path(known.samples[0].root)
+    if known_root != root and known_root.exists():
         raise DataError(
-            f"{root} and {other} have the same name, and {path.name} already describes the second. "
+            f"{root} and {known_root} have the same name, and {path.name} already describes the second. "
             "Rename one of the folders (features are kept: they go by content)."
         )

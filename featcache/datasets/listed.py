@@ -142,10 +142,12 @@ def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
 def _default(path: str, layout: str) -> Place:
     """Return what the path of a shard says: ``train/progan-000001`` or ``train-00000-of-00010``."""
     parts = path.split("/")
-    words = [re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part) for part in parts]
-    found = [SPLITS[word.lower()] for word in words if word.lower() in SPLITS]
-    labels = [int(LABELS[word.lower()]) for word in words if word.lower() in LABELS]
-    names = [word for word in words if word and word.lower() not in (*SPLITS, *LABELS, "data")]
+    splits_text = [re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part) for part in parts]
+    splits_named = [SPLITS[word.lower()] for word in splits_text if word.lower() in SPLITS]
+    labels = [int(LABELS[word.lower()]) for word in splits_text if word.lower() in LABELS]
+    names = [
+        word for word in splits_text if word and word.lower() not in (*SPLITS, *LABELS, "data")
+    ]
     generator = names[-1] if names else parts[0]
     place = Place("", generator, "", labels[0] if labels else -1, layout=layout)
-    return replace(place, split=found[-1]) if found else place
+    return replace(place, split=splits_named[-1]) if splits_named else place

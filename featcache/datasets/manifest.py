@@ -129,13 +129,13 @@ class Manifest:
         write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod
-    def read(cls, path: Path, *, whole: bool = False) -> Manifest:
+    def read(cls, path: Path, *, all_columns: bool = False) -> Manifest:
         """Read a table that :meth:`write` wrote.
 
         Parameters
         ----------
         path : Path
-        whole : bool
+        all_columns : bool
             Refuse a table of before that lacks columns, which otherwise have their defaults.
 
         Raises
@@ -144,7 +144,7 @@ class Manifest:
             If a column is missing or a value is not what it should be: says the file and the row.
         """
         try:
-            return cls._read(path, {} if whole else LATER)
+            return cls._read(path, {} if all_columns else LATER)
         except csv.Error as error:
             raise DataError(
                 f"{path} is no table: {error}. Run 'featcache datasets scan' again."
@@ -210,11 +210,11 @@ def _role(sample: Sample) -> tuple[str, ...]:
 def _check_labels(samples: list[Sample]) -> None:
     labelled: dict[str, Sample] = {}
     for sample in samples:
-        other = labelled.setdefault(sample.sample_id, sample)
-        if sample.sample_id and other.label != sample.label:
+        first = labelled.setdefault(sample.sample_id, sample)
+        if sample.sample_id and first.label != sample.label:
             raise DataError(
-                f"The same image is real in one place and fake in another: {other.path!r} has "
-                f"label {other.label}, {sample.path!r} has label {sample.label}. Remove one of them."
+                f"The same image is real in one place and fake in another: {first.path!r} has "
+                f"label {first.label}, {sample.path!r} has label {sample.label}. Remove one of them."
             )
 
 

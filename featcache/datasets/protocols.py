@@ -96,11 +96,11 @@ class Protocol:
 
     def _roles(self, sample: Sample) -> Iterable[Sample]:
         name = sample.serves.lower()
-        motif = not self.categories or sample.category in self.categories
-        if sample.split == "train" and name in map(str.lower, self.train) and motif:
+        in_category = not self.categories or sample.category in self.categories
+        if sample.split == "train" and name in map(str.lower, self.train) and in_category:
             yield sample
         if sample.split == "val" and not self.validation and name in map(str.lower, self.train):
-            yield from (sample,) if motif else ()
+            yield from (sample,) if in_category else ()
         if sample.split == "test" and name == self.validation:
             yield replace(sample, split="val")
         if sample.split == "test" and name in map(str.lower, self.test):
@@ -111,10 +111,10 @@ class Protocol:
         for split, names in (("train", self.train), ("test", self.test)):
             if split not in splits:
                 what = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-                motifs = f" of {', '.join(self.categories)}" if self.categories else ""
+                of_categories = f" of {', '.join(self.categories)}" if self.categories else ""
                 raise DataError(
                     f"The protocol {self.name!r} needs {split} images of {what}"
-                    f"{motifs if split == 'train' else ''}, and the store knows none. "
+                    f"{of_categories if split == 'train' else ''}, and the store knows none. "
                     "Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is there."
                 )
 
@@ -224,12 +224,12 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
 
 
 def _without(manifest: Manifest, name: str) -> Manifest:
-    mine = {(s.dataset, s.source) for s in manifest if s.serves == name and s.split == "test"}
+    held_out = {(s.dataset, s.source) for s in manifest if s.serves == name and s.split == "test"}
 
     def keep(sample: Sample) -> bool:
         if sample.split == "test":
             return sample.serves == name
-        return sample.serves != name and (sample.dataset, sample.source) not in mine
+        return sample.serves != name and (sample.dataset, sample.source) not in held_out
 
     return manifest.where(keep)
 

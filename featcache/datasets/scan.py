@@ -93,17 +93,24 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
 
 def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
     source_of = compile_source_pattern(options.source_pattern)
-    found = find(root, options.layout)
-    if not found.samples:
-        raise DataError(f"{root} holds no images. Passed over: {dict(found.skipped) or 'nothing'}.")
-    facts = facts_of([file for file, _ in found.samples], known, options.workers)
+    discovered = find(root, options.layout)
+    if not discovered.samples:
+        raise DataError(
+            f"{root} holds no images. Passed over: {dict(discovered.skipped) or 'nothing'}."
+        )
+    facts = facts_of([file for file, _ in discovered.samples], known, options.workers)
     name = dataset_name(root)
     samples = [
         _sample(file.path, place, fact, (name, str(root)), source_of, options)
-        for (file, place), fact in zip(found.samples, facts, strict=True)
+        for (file, place), fact in zip(discovered.samples, facts, strict=True)
     ]
     manifest = Manifest(tuple(samples))
-    return Scan(manifest, dict(found.skipped), _notes(found, samples, options), dict(found.layouts))
+    return Scan(
+        manifest,
+        dict(discovered.skipped),
+        _notes(discovered, samples, options),
+        dict(discovered.layouts),
+    )
 
 
 def dataset_name(root: Path) -> str:
@@ -187,21 +194,23 @@ _SAID = (
 _said = attrgetter(*_SAID)
 
 
-def _notes(found: Found, samples: list[Sample], options: ScanOptions) -> list[str]:
+def _notes(discovered: Found, samples: list[Sample], options: ScanOptions) -> list[str]:
     notes = []
-    if set(found.layouts) - {"tree"}:
-        read = ", ".join(f"{name} ({n:,} files)" for name, n in found.layouts.most_common())
+    if set(discovered.layouts) - {"tree"}:
+        read = ", ".join(f"{name} ({n:,} files)" for name, n in discovered.layouts.most_common())
         notes.append(f"Read as {read}; force another with --layout.")
-    if unsplit := sum(not place.split for _, place in found.samples):
+    if unsplit := sum(not place.split for _, place in discovered.samples):
         notes.append(
             f"{unsplit:,} files lie under no train or test folder: they were split by source, "
             f"{options.test_fraction:.0%} for testing."
         )
     if n_shared := sum(not sample.group for sample in samples):
         notes.append(f"{n_shared:,} reals are shared by several generators; each is stored once.")
-    if found.skipped[NOT_NAMED]:
-        where = ", ".join(found.strays[:3]) + (", ..." if len(found.strays) > 3 else "")
-        notes.append(f"{found.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}.")
+    if discovered.skipped[NOT_NAMED]:
+        where = ", ".join(discovered.strays[:3]) + (", ..." if len(discovered.strays) > 3 else "")
+        notes.append(
+            f"{discovered.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}."
+        )
     if bad := sum(bool(sample.problem) for sample in samples):
         notes.append(
             f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."

@@ -59,10 +59,10 @@ class Template:
 
     def match(self, path: str) -> dict[str, str] | None:
         """Return the fields that a folder's path gives, None where it is none of these folders."""
-        found = self.pattern.match(path)
-        if found is None:
+        match = self.pattern.match(path)
+        if match is None:
             return None
-        fields = {name: value for name, value in found.groupdict().items() if value is not None}
+        fields = {name: value for name, value in match.groupdict().items() if value is not None}
         return {name: self._value(name, value) for name, value in fields.items()}
 
     def _value(self, field: str, folder: str) -> str:
@@ -100,10 +100,10 @@ def compile_template(text: str, sets: Mapping[str, tuple[str, ...]]) -> Template
 def _piece(
     segment: str, sets: Mapping[str, tuple[str, ...]], values: dict[str, dict[str, str]]
 ) -> str:
-    found = _SEGMENT.fullmatch(segment)
-    if found is None:
+    match = _SEGMENT.fullmatch(segment)
+    if match is None:
         return _literal(segment)
-    name, many, alternatives = found.groups()
+    name, many, alternatives = match.groups()
     if alternatives is None and name in ("label", "split"):
         choices = LABELS if name == "label" else SPLITS
     elif alternatives is None:

@@ -158,13 +158,13 @@ def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> 
     held_out = held_out_photos(sorted(photos))
     with progress("fakes", len(crops) * len(GENERATORS)) as advance:
         for split in ("train", "test"):
-            mine = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
-            reals = [cut(photos[crop.photo], crop) for crop in mine]
-            styles = [reals[i] for i in style_of(mine)]
-            _write_reals(folder / split, mine, reals)
+            split_crops = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
+            reals = [cut(photos[crop.photo], crop) for crop in split_crops]
+            styles = [reals[i] for i in style_of(split_crops)]
+            _write_reals(folder / split, split_crops, reals)
             for name in GENERATORS:
                 fakes = make_fakes(name, reals, styles, advance)
-                _write_set(folder / split / name / "1_fake", mine, fakes)
+                _write_set(folder / split / name / "1_fake", split_crops, fakes)
 
 
 def style_of(crops: list[Crop]) -> list[int]:
@@ -173,9 +173,9 @@ def style_of(crops: list[Crop]) -> list[int]:
     All are of one split, so that no style crosses from training to test photographs.
     """
     n = len(crops)
-    turns = [*range(n // 2, n), *range(n // 2)]
+    order = [*range(n // 2, n), *range(n // 2)]
     return [
-        next((i + turn) % n for turn in turns if crops[(i + turn) % n].photo != crop.photo)
+        next((i + turn) % n for turn in order if crops[(i + turn) % n].photo != crop.photo)
         for i, crop in enumerate(crops)
     ]
 

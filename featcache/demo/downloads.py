@@ -109,9 +109,9 @@ def _download(archive: Archive, folder: Path) -> None:
 
 
 def _check(path: Path, archive: Archive) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != archive.sha256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if digest != archive.sha256:
         raise ResourceError(
-            f"{path} is not the file that was pinned: its SHA-256 is {found}, not {archive.sha256}. "
+            f"{path} is not the file that was pinned: its SHA-256 is {digest}, not {archive.sha256}. "
             "Delete it and run the demo again."
         )

@@ -104,15 +104,15 @@ class Detector:
         """
         items = find_items(pictures)
         with progress("score", len(items)) as advance:
-            found = self._make(items, advance)
-        verdicts = {name: self._judge(name, items, found) for name in self.heads}
+            features = self._make(items, advance)
+        verdicts = {name: self._judge(name, items, features) for name in self.heads}
         return [verdicts[name][i] for i in range(len(items)) for name in self.heads]
 
-    def _judge(self, name: str, items: Sequence[Item], found: Found) -> list[Verdict]:
-        good = [item for item in items if not _problem(item, found)]
+    def _judge(self, name: str, items: Sequence[Item], features: Found) -> list[Verdict]:
+        good = [item for item in items if not _problem(item, features)]
         ids = [item.sample_id for item in good]
         head, sets = self.heads[name], self._keys[name]
-        said = iter(judge(head, *_features(head, sets, ids, found)) if ids else ())
+        said = iter(judge(head, *_features(head, sets, ids, features)) if ids else ())
         needed = {key.fingerprint for keys in sets for key in keys}
         verdicts = []
         for item in items:
@@ -121,10 +121,10 @@ class Detector:
                 "head": Path(name).name,
                 "sample_id": item.sample_id,
             }
-            if problem := _problem(item, found):
+            if problem := _problem(item, features):
                 verdicts.append(Verdict(**common, problem=problem))
             else:
-                cached = all((key, item.sample_id) in found.cached for key in needed)
+                cached = all((key, item.sample_id) in features.cached for key in needed)
                 verdicts.append(Verdict(**common, **next(said), cached=cached))
         return verdicts
 
@@ -158,5 +158,5 @@ def _keys(name: str, head: SavedHead, views: Sequence[str]) -> list[list[Feature
     ]
 
 
-def _problem(item: Item, found: Found) -> str:
-    return item.problem or found.problems.get(item.sample_id, "")
+def _problem(item: Item, features: Found) -> str:
+    return item.problem or features.problems.get(item.sample_id, "")

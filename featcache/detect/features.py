@@ -80,10 +80,10 @@ def _files(path: Path) -> list[Path]:
         if not path.exists() and not path.is_symlink():
             raise DataError(f"There is no file or folder {str(path)!r}.")
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-    if not found:
+    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    if not paths:
         raise DataError(f"The folder {str(path)!r} holds no file named like an image.")
-    return found
+    return paths
 
 
 def _in_file(path: Path) -> Item:
@@ -153,38 +153,38 @@ class FeatureMaker:
 
     def __call__(self, items: Sequence[Item], advance: Advance) -> Found:
         """Return the features of all images under all keys."""
-        found = Found({name: {} for name in self.keys})
+        result = Found({name: {} for name in self.keys})
         unique = list({item.sample_id: item for item in items if item.sample_id}.values())
         for key in self.keys.values():
-            self._look_up(key, unique, found)
+            self._look_up(key, unique, result)
         lacking = [
             item
             for item in unique
-            if any(item.sample_id not in rows for rows in found.rows.values())
+            if any(item.sample_id not in rows for rows in result.rows.values())
         ]
         advance(len(items) - len(lacking))
         with ThreadPoolExecutor(self._workers) as pool:
             for start in range(0, len(lacking), self._batch_size):
                 batch = lacking[start : start + self._batch_size]
-                self._make(batch, found, pool)
+                self._make(batch, result, pool)
                 advance(len(batch))
-        return found
+        return result
 
-    def _look_up(self, key: FeatureKey, items: Sequence[Item], found: Found) -> None:
+    def _look_up(self, key: FeatureKey, items: Sequence[Item], result: Found) -> None:
         if self._store is None:
             return
         have = self._store.samples(key)
         ids = [item.sample_id for item in items if item.sample_id in have]
         if ids:
             rows = self._store.read(key, ids)
-            found.rows[key.fingerprint] |= dict(zip(ids, rows, strict=True))
-            found.cached |= {(key.fingerprint, name) for name in ids}
+            result.rows[key.fingerprint] |= dict(zip(ids, rows, strict=True))
+            result.cached |= {(key.fingerprint, name) for name in ids}
 
-    def _make(self, batch: list[Item], found: Found, pool: ThreadPoolExecutor) -> None:
+    def _make(self, batch: list[Item], result: Found, pool: ThreadPoolExecutor) -> None:
         """Run every network on the images that it lacks; each file is decoded once."""
         todo = {
             name: [item for item in batch if item.sample_id not in rows]
-            for name, rows in found.rows.items()
+            for name, rows in result.rows.items()
         }
         requests = [self._request(name) for name, items in todo.items() if items]
         prepared = pool.map(lambda item: _prepare(item, requests), batch)
@@ -192,13 +192,13 @@ class FeatureMaker:
         for item, (made, problem) in zip(batch, prepared, strict=True):
             pixels[item.sample_id] = made
             if problem:
-                found.problems[item.sample_id] = problem
+                result.problems[item.sample_id] = problem
         for request in requests:
-            ids = [i.sample_id for i in todo[request.id] if i.sample_id not in found.problems]
+            ids = [i.sample_id for i in todo[request.id] if i.sample_id not in result.problems]
             if ids:
                 stack = np.stack([pixels[name][request.id] for name in ids])
                 rows = self._run(request, stack)
-                found.rows[request.id] |= dict(zip(ids, rows, strict=True))
+                result.rows[request.id] |= dict(zip(ids, rows, strict=True))
 
     def _run(self, request: Request, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
@@ -238,14 +238,16 @@ def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
     differences = key.differences(request.key)
     if not differences:
         return request
-    words = "; ".join(f"{name} is {mine!r}, here {theirs!r}" for name, mine, theirs in differences)
+    differences_text = "; ".join(
+        f"{name} is {head_value!r}, here {here!r}" for name, head_value, here in differences
+    )
     if any(name.startswith("weights") for name, _, _ in differences):
         raise WeightsError(
-            f"The head was trained on {key.name!r} with other weights: {words}. "
+            f"The head was trained on {key.name!r} with other weights: {differences_text}. "
             f"Name the right file: --weights {key.name}=FILE"
         )
     raise DataError(
-        f"The features {key.name!r} that the head was trained on cannot be made here: {words}. "
+        f"The features {key.name!r} that the head was trained on cannot be made here: {differences_text}. "
         "Train the head again with this version: featcache probe --save"
     )
 

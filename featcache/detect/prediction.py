@@ -97,7 +97,7 @@ def write_verdicts(verdicts: Sequence[Verdict], path: Path) -> Path:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(verdict.to_dict() for verdict in verdicts)
+    writer.writerows(prediction.to_dict() for prediction in verdicts)
     write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path.resolve()
 

@@ -22,7 +22,11 @@ METHODS = ("umap", "pca", "probe", "tsne")
 
 
 def make_map(
-    method: str, features: Floats, labels: NDArray[np.int64], units: NDArray[np.object_], seed: int
+    method: str,
+    features: Floats,
+    labels: NDArray[np.int64],
+    sources: NDArray[np.object_],
+    seed: int,
 ) -> tuple[Points, dict[str, Any]]:
     """Return a map and its settings.
 
@@ -53,7 +57,7 @@ def make_map(
             f"A map needs more than {NEIGHBOURS} samples; there are {len(features)}."
         )
     if method == "probe":
-        return _probe(features, labels, units), {"folds": "by photograph"}
+        return _probe(features, labels, sources), {"folds": "by photograph"}
     makers: dict[str, Callable[[Floats, int], tuple[Points, dict[str, Any]]]] = {
         "umap": _umap,
         "pca": _pca,
@@ -103,10 +107,10 @@ def _tsne(features: Floats, seed: int) -> tuple[Points, dict[str, Any]]:
     return points.astype(np.float64), settings | {"pca_first": n_axes}
 
 
-def _probe(features: Floats, labels: NDArray[np.int64], units: NDArray[np.object_]) -> Points:
+def _probe(features: Floats, labels: NDArray[np.int64], sources: NDArray[np.object_]) -> Points:
     from sklearn.decomposition import PCA
 
-    scores = np.nan_to_num(held_out_scores(features, labels, units)).astype(np.float64)
+    scores = np.nan_to_num(held_out_scores(features, labels, sources)).astype(np.float64)
     centred = features - features.mean(axis=0)
     axis = scores - scores.mean()
     slope = centred.T @ axis / max(float(axis @ axis), 1e-12)

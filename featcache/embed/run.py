@@ -65,18 +65,22 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
     DataError
         If there is no sample of the split, or one class only.
     """
-    asked = ProbeOptions(features=options.features, wanted=options.wanted, intersection=True)
-    keys = data.find_keys(store, asked)
-    samples, _ = data.joinable(manifest, store, keys, asked)
+    probe_options = ProbeOptions(
+        features=options.features, wanted=options.wanted, intersection=True
+    )
+    keys = data.find_keys(store, probe_options)
+    samples, _ = data.joinable(manifest, store, keys, probe_options)
     chosen = choose(samples, options.split, options.most)
     features = data.join(store, keys, chosen)
-    labels, units = data.labels(chosen), _texts([data.unit(sample) for sample in chosen])
+    labels, sources = data.labels(chosen), _texts([data.unit(sample) for sample in chosen])
     maps, settings = {}, {}
     with progress("maps", len(options.methods) + 1, "steps") as advance:
         for method in options.methods:
-            maps[method], settings[method] = make_map(method, features, labels, units, options.seed)
+            maps[method], settings[method] = make_map(
+                method, features, labels, sources, options.seed
+            )
             advance(1)
-        separations = _separations(features, chosen, labels, units)
+        separations = _separations(features, chosen, labels, sources)
         advance(1)
     return EmbeddingResult(
         features=options.features,
@@ -124,7 +128,7 @@ def _separations(
     features: NDArray[np.float32],
     samples: list[Sample],
     labels: NDArray[np.int64],
-    units: NDArray[np.object_],
+    sources: NDArray[np.object_],
 ) -> list[Separation]:
     groups = np.array([sample.group for sample in samples])
     names = np.array([sample.generator for sample in samples])
@@ -132,13 +136,13 @@ def _separations(
     targets = [("all", "all", fake & (groups != CONTROL))]
     targets += [(str(g), "group", fake & (groups == g)) for g in np.unique(groups[fake])]
     targets += [(str(g), "generator", fake & (names == g)) for g in np.unique(names[fake])]
-    found = []
-    for name, kind, mine in targets:
-        at = np.flatnonzero(mine | ~fake)
-        if not mine.any():
+    separations = []
+    for name, kind, members in targets:
+        rows = np.flatnonzero(members | ~fake)
+        if not members.any():
             continue
-        x, y, u = features[at], labels[at], units[at]
-        found.append(
+        x, y, u = features[rows], labels[rows], sources[rows]
+        separations.append(
             Separation(
                 name=name,
                 kind=kind,
@@ -149,7 +153,7 @@ def _separations(
                 silhouette=separation.silhouette(x, y),
             )
         )
-    return found
+    return separations
 
 
 def _texts(values: list[str]) -> NDArray[np.object_]:

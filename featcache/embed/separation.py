@@ -17,14 +17,14 @@ MOST_QUERIES = 2000
 """Neighbours and silhouettes are measured for at most so many samples, drawn with a fixed seed."""
 
 
-def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]) -> Floats:
+def held_out_scores(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> Floats:
     """Return for each sample a linear score that was fitted without its photograph.
 
     Parameters
     ----------
     features : ndarray of shape (n_samples, n_features), float32
     labels : ndarray of shape (n_samples,)
-    units : ndarray of shape (n_samples,)
+    sources : ndarray of shape (n_samples,)
         What belongs together and is never on both sides of a fold.
 
     Returns
@@ -39,32 +39,32 @@ def held_out_scores(features: Floats, labels: Labels, units: NDArray[np.object_]
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     scores = np.full(len(labels), np.nan, np.float32)
-    n_units = len(set(units.tolist()))
+    n_units = len(set(sources.tolist()))
     n_folds = min(N_FOLDS, n_units, int((labels == 0).sum()), int((labels == 1).sum()))
     if n_folds < 2:
         return scores
     # Balancing folds of groups takes minutes for many groups, and is not needed where each has one sample.
-    alone = n_units == len(units)
+    alone = n_units == len(sources)
     kind = StratifiedKFold if alone else StratifiedGroupKFold
     folds = kind(n_folds, shuffle=True, random_state=0)
-    for rest, held_out in folds.split(features, labels, None if alone else units.astype(str)):
+    for rest, held_out in folds.split(features, labels, None if alone else sources.astype(str)):
         if len(set(labels[rest].tolist())) == 2:
             scores[held_out] = _ridge(features[rest], labels[rest], features[held_out])
     return scores
 
 
-def linear_auroc(features: Floats, labels: Labels, units: NDArray[np.object_]) -> float:
+def linear_auroc(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> float:
     """Return the AUROC of held-out linear scores, the mean over folds being one ranking."""
     from sklearn.metrics import roc_auc_score
 
-    scores = held_out_scores(features, labels, units)
+    scores = held_out_scores(features, labels, sources)
     known = np.isfinite(scores)
     if len(set(labels[known].tolist())) < 2:
         return float("nan")
     return float(roc_auc_score(labels[known], scores[known]))
 
 
-def knn_purity(features: Floats, labels: Labels, units: NDArray[np.object_]) -> float:
+def knn_purity(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> float:
     """Return the share of nearest neighbours of the same class, the mean of both classes.
 
     Samples of the same photograph do not count as neighbours. With classes of unequal size a space that
@@ -74,7 +74,7 @@ def knn_purity(features: Floats, labels: Labels, units: NDArray[np.object_]) -> 
 
     queries = _draw(len(labels))
     rows = normalize(features)
-    _, unit_of = np.unique(units.astype(str), return_inverse=True)
+    _, unit_of = np.unique(sources.astype(str), return_inverse=True)
     similar = rows[queries] @ rows.T
     similar[unit_of[queries][:, None] == unit_of[None, :]] = -np.inf
     nearest = np.argpartition(-similar, min(NEIGHBOURS, len(labels) - 1), axis=1)[:, :NEIGHBOURS]
@@ -93,7 +93,7 @@ def silhouette(features: Floats, labels: Labels) -> float:
     return float(silhouette_score(features[drawn], labels[drawn], metric="cosine"))
 
 
-def _ridge(rows: Floats, labels: Labels, asked: Floats) -> Floats:
+def _ridge(rows: Floats, labels: Labels, queries: Floats) -> Floats:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     scale[scale <= 1e-7 * np.maximum(np.abs(mean), 1e-30)] = np.inf
     standard = (rows - mean) / scale
@@ -104,7 +104,7 @@ def _ridge(rows: Floats, labels: Labels, asked: Floats) -> Floats:
     gram = (weighted.T @ standard).astype(np.float64)
     gram[np.diag_indices_from(gram)] += RIDGE * len(rows)
     solved = np.linalg.solve(gram, (weighted.T @ (2.0 * labels - 1)).astype(np.float64))
-    return np.asarray(((asked - mean) / scale) @ solved, dtype=np.float32)
+    return np.asarray(((queries - mean) / scale) @ solved, dtype=np.float32)
 
 
 def _draw(n: int) -> NDArray[np.intp]:

@@ -52,14 +52,14 @@ def spectra(
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in chosen:
         sets[sample.generator if sample.label else REAL].append(sample)
-    found = []
+    results = []
     for name in sorted(sets, key=lambda name: (name != REAL, name)):
         one = _spectrum(name, sets[name][:most], size)
         if one is not None:
-            found.append(one)
-    if not found:
+            results.append(one)
+    if not results:
         raise DataError(f"All images are smaller than {size} pixels: choose a smaller --size.")
-    return SpectraResult(size=size, spectra=found)
+    return SpectraResult(size=size, spectra=results)
 
 
 def _spectrum(name: str, samples: Sequence[Sample], size: int) -> Spectrum | None:

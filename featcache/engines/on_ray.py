@@ -195,44 +195,46 @@ class _Dispatch:
     def run(self) -> Iterator[tuple[Any, Any]]:
         """Yield until all items have a result."""
         try:
-            while self.todo or any(lane.given for lane in self.lanes):
-                awaited = {lane.awaited: lane for lane in self.lanes if lane.awaited is not None}
+            while self.todo or any(worker.given for worker in self.lanes):
+                awaited = {
+                    worker.awaited: worker for worker in self.lanes if worker.awaited is not None
+                }
                 ready, _ = self.ray.wait(list(awaited), num_returns=1, timeout=PATIENCE_S)
                 if ready:
                     yield from self._hear(awaited[ready[0]])
-                elif not any(lane.given for lane in self.lanes):
+                elif not any(worker.given for worker in self.lanes):
                     log.warning("No worker has started yet. Look at 'ray status' for what is free.")
         finally:
-            for lane in self.lanes:
-                self.ray.kill(lane.actor)
+            for worker in self.lanes:
+                self.ray.kill(worker.actor)
 
-    def _hear(self, lane: Lane) -> Iterator[tuple[Any, Any]]:
+    def _hear(self, worker: Lane) -> Iterator[tuple[Any, Any]]:
         """Hear from an actor: that it has started, a result, or that it is gone."""
         try:
-            if not lane.given:
-                self.ray.get(lane.awaited)
+            if not worker.given:
+                self.ray.get(worker.awaited)
             else:
-                result = self.ray.get(next(lane.awaited))
-                yield self.items[lane.given.popleft()], result
+                result = self.ray.get(next(worker.awaited))
+                yield self.items[worker.given.popleft()], result
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            self._replace(lane, error)
+            self._replace(worker, error)
             return
-        if not lane.given:
-            self._give(lane)
+        if not worker.given:
+            self._give(worker)
 
-    def _give(self, lane: Lane) -> None:
+    def _give(self, worker: Lane) -> None:
         """Give a started actor its next items: fewer towards the end, so that all finish together."""
         n = min(max(len(self.todo) // (4 * len(self.lanes)), 1), MOST_ITEMS, len(self.todo))
-        lane.given, lane.awaited = deque(self.todo.popleft() for _ in range(n)), None
-        if lane.given:
-            work = lane.actor.work.options(num_returns="streaming")
-            lane.awaited = work.remote([self.items[i] for i in lane.given])
+        worker.given, worker.awaited = deque(self.todo.popleft() for _ in range(n)), None
+        if worker.given:
+            work = worker.actor.work.options(num_returns="streaming")
+            worker.awaited = work.remote([self.items[i] for i in worker.given])
 
-    def _replace(self, lane: Lane, error: Exception) -> None:
+    def _replace(self, worker: Lane, error: Exception) -> None:
         """Give back what a lost actor had not finished, and ask for another one."""
-        first = lane.given[0] if lane.given else NOT_STARTED
+        first = worker.given[0] if worker.given else NOT_STARTED
         self.losses[first] += 1
         if self.losses[first] >= MOST_LOSSES:
             raise ResourceError(
@@ -240,10 +242,10 @@ class _Dispatch:
                 "Look for the kernel's out-of-memory killer in 'dmesg', or lower --processes. "
                 "What was finished is kept; run the same command to go on."
             ) from error
-        log.warning("A worker was lost; %d shards are done again.", len(lane.given))
-        self.todo.extendleft(reversed(lane.given))
-        self.lanes[self.lanes.index(lane)] = self._lane()
-        for idle in (other for other in self.lanes if other.awaited is None):
+        log.warning("A worker was lost; %d shards are done again.", len(worker.given))
+        self.todo.extendleft(reversed(worker.given))
+        self.lanes[self.lanes.index(worker)] = self._lane()
+        for idle in (candidate for candidate in self.lanes if candidate.awaited is None):
             self._give(idle)
 
     def _lane(self) -> Lane:

@@ -95,30 +95,32 @@ def variants(options: AblateOptions) -> list[ProbeOptions]:
 def fit_rows(study: Study, sets: Sequence[Set]) -> list[Row]:
     """Fit the sets in one joint solve, and judge them on every test view."""
     fitted = fit_sets(study, sets)
-    flat = [(i, C) for i, each in enumerate(fitted) for C in each.by_C]
+    flat = [(i, C) for i, fitted_set in enumerate(fitted) for C in fitted_set.by_C]
     cells = [Cell(fitted[i].blocks, C, 0) for i, C in flat]
     fits = [Fit(fitted[i].by_C[C], None) for i, C in flat]
     out = []
     for view in range(len(study.test_views)):
         logits = logits_of(study.test_rows(view), cells, fits)
-        for i, each in enumerate(fitted):
+        for i, fitted_set in enumerate(fitted):
             scores = {C: study.scores(logits[j]) for j, (k, C) in enumerate(flat) if k == i}
-            judged = judge_set(study, each, scores[each.C])
-            names = list(judged.generators)
+            evaluation = judge_set(study, fitted_set, scores[fitted_set.C])
+            names = list(evaluation.generators)
             by_C = {f"{C:g}": _points(found, names, study) for C, found in scores.items()}
-            out.append(Row(study=study, view=view, fitted=each, judged=judged, by_C=by_C))
+            out.append(Row(study=study, view=view, fitted=fitted_set, judged=evaluation, by_C=by_C))
     return out
 
 
 def _points(scores: Scores, names: Sequence[str], study: Study) -> dict[str, float]:
     """Return the means over generators at one C, without intervals."""
-    found = []
+    points = []
     for name in names:
-        at = scores.generator == name
-        found.append(compute_metrics(scores.label[at], scores.score[at], study.options.threshold))
+        rows = scores.generator == name
+        points.append(
+            compute_metrics(scores.label[rows], scores.score[rows], study.options.threshold)
+        )
     return {
-        "mAP": float(np.mean([each["ap"] for each in found])),
-        "mean_acc": float(np.mean([each["acc"] for each in found])),
+        "mAP": float(np.mean([point["ap"] for point in points])),
+        "mean_acc": float(np.mean([point["acc"] for point in points])),
     }
 
 
@@ -141,8 +143,8 @@ def describe_row(row: Row, best: Comparison | None, base: Comparison | None) -> 
         mean_acc_ci=means["acc"].ci,
         means=means,
         generators={
-            name: {metric: float(getattr(found, metric)) for metric in METRICS}
-            for name, found in every.items()
+            name: {metric: float(getattr(result, metric)) for metric in METRICS}
+            for name, result in every.items()
         },
         val_threshold=fitted.val_threshold,
         selection=fitted.selection,
@@ -209,9 +211,9 @@ def baselines(rows: Sequence[Row], blocks: Set, notes: list[str]) -> dict[int, R
     """Return for each row, by its position, the baseline on the same view: of the first study."""
     first = {row.view: row for row in reversed(rows) if row.blocks == blocks}
     first |= {row.view: row for row in rows if row.blocks == blocks and row.study is rows[0].study}
-    found = {i: first[row.view] for i, row in enumerate(rows) if row.view in first}
-    fair = {i: base for i, base in found.items() if _same_tests(rows[i].study, base.study)}
-    if len(fair) < len(found):
+    baseline_of = {i: first[row.view] for i, row in enumerate(rows) if row.view in first}
+    fair = {i: base for i, base in baseline_of.items() if _same_tests(rows[i].study, base.study)}
+    if len(fair) < len(baseline_of):
         notes.append(OTHER_TESTS)
     return fair
 
@@ -226,24 +228,25 @@ def compare_rows(
     rows: Sequence[Row], partners: Mapping[int, Row], metric: str
 ) -> dict[int, Comparison]:
     """Compare rows with their partners on the same resamples, corrected for the number of all."""
-    found = {}
+    comparisons = {}
     for i, partner in partners.items():
         row = rows[i]
         if row is partner:
             continue
         difference = row.judged.mean(metric).value - partner.judged.mean(metric).value
-        draws = row.draws(metric) - partner.draws(metric)
-        found[i] = Comparison(
+        difference_replicates = row.draws(metric) - partner.draws(metric)
+        comparisons[i] = Comparison(
             other=partner.names,
             metric=metric,
             difference=difference,
-            ci=interval(draws),
-            p=two_sided_p(difference, draws),
+            ci=interval(difference_replicates),
+            p=two_sided_p(difference, difference_replicates),
             p_holm=math.nan,
         )
-    corrected = holm([each.p for each in found.values()])
+    corrected = holm([comparison.p for comparison in comparisons.values()])
     return {
-        i: replace(each, p_holm=p) for (i, each), p in zip(found.items(), corrected, strict=True)
+        i: replace(comparison, p_holm=p)
+        for (i, comparison), p in zip(comparisons.items(), corrected, strict=True)
     }
 
 
@@ -276,8 +279,8 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     baseline = _baseline(options, sets)
     _check_sort(options.sort)
     studies = [prepare(manifest, store, probe) for probe in variants(options)]
-    asked = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
-    digests = [study.digest(ablation=asked) for study in studies]
+    question = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
+    digests = [study.digest(ablation=question) for study in studies]
     digest = digests[0] if len(digests) == 1 else digest_json(digests)
     if saved := find_saved(options.kept or store.root, digest, AblationResult):
         return saved
@@ -330,7 +333,7 @@ def _result(rows: list[Row], baseline: Set, sort: str) -> AblationResult:
     made = [describe_row(row, vs_best.get(i), vs_base.get(i)) for i, row in enumerate(rows)]
     made.sort(key=lambda row: -sortable(row.means[metric].value, metric))
     alike = similarity(study)
-    notes += [found.sentence for found in redundant(alike)]
+    notes += [finding.sentence for finding in redundant(alike)]
     first = [row for row in rows if row.study is study and row.view == 0]
     if len(first) < len(rows):
         notes.append(_of_first(first[0]))

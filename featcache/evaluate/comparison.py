@@ -39,13 +39,13 @@ class _Differences:
     def mean(self, names: Sequence[str]) -> Comparison:
         """Compare the means over some generators; not corrected."""
         point = float(np.mean([self.points[name] for name in names]))
-        draws = np.mean([self.draws[name] for name in names], axis=0)
-        p = two_sided_p(point, draws)
+        replicates = np.mean([self.draws[name] for name in names], axis=0)
+        p = two_sided_p(point, replicates)
         return Comparison(
             other=self.other,
             metric=self.metric,
             difference=point,
-            ci=interval(draws),
+            ci=interval(replicates),
             p=p,
             p_holm=p,
         )
@@ -58,7 +58,7 @@ def compare(
     metric: str = "ap",
     *,
     trained: Sequence[str] = (),
-    other: Sequence[str] = (),
+    other_groups: Sequence[str] = (),
     n_resamples: int = 1000,
     seed: int = 0,
     thresholds: tuple[float, float] = (0.5, 0.5),
@@ -77,7 +77,7 @@ def compare(
         One of :data:`featcache.metrics.METRICS`.
     trained : sequence of str
         Generators that either run was trained on.
-    other : sequence of str
+    other_groups : sequence of str
         What the second run is called.
     n_resamples, seed : int
         Of the bootstrap.
@@ -101,12 +101,15 @@ def compare(
     unit_of = units_of(a)
     sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
     resamples = resamples_of(a, unit_of, n_resamples, seed)
-    draws = bootstrap(ranked, sources, resamples, (metric,), prior)
-    found = _differences(ranked, draws, metric, prior, list(other))
-    each = {name: found.mean([name]) for name in rows}
+    replicates = bootstrap(ranked, sources, resamples, (metric,), prior)
+    differences = _differences(ranked, replicates, metric, prior, list(other_groups))
+    comparisons = {name: differences.mean([name]) for name in rows}
     if metric == "auroc":
-        each = {name: _delong(each[name], a, b, at, unit_of) for name, at in rows.items()}
-    gathered = _gather(found, each, groups, trained)
+        comparisons = {
+            name: _delong(comparisons[name], a, b, rows_of_name, unit_of)
+            for name, rows_of_name in rows.items()
+        }
+    gathered = _gather(differences, comparisons, groups, trained)
     return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
 
 
@@ -117,37 +120,42 @@ def _ranked(
     val_thresholds: tuple[float, float],
 ) -> dict[tuple[int, str], Sorted]:
     return {
-        (run, name): Sorted.of(one.label[at], one.score[at], thresholds[run], val_thresholds[run])
+        (run, name): Sorted.of(
+            one.label[generator_rows],
+            one.score[generator_rows],
+            thresholds[run],
+            val_thresholds[run],
+        )
         for run, one in enumerate(runs)
-        for name, at in rows.items()
+        for name, generator_rows in rows.items()
     }
 
 
 def _differences(
     ranked: Mapping[tuple[int, str], Sorted],
-    draws: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
+    replicates: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
     metric: str,
     prior: float,
-    other: list[str],
+    not_compared: list[str],
 ) -> _Differences:
     points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
     names = [name for run, name in ranked if run == 0]
     return _Differences(
         points={name: points[0, name] - points[1, name] for name in names},
-        draws={name: draws[0, name][metric] - draws[1, name][metric] for name in names},
+        draws={name: replicates[0, name][metric] - replicates[1, name][metric] for name in names},
         metric=metric,
-        other=other,
+        other=not_compared,
     )
 
 
 def _gather(
-    found: _Differences,
-    each: dict[str, Comparison],
+    differences: _Differences,
+    comparisons: dict[str, Comparison],
     groups: Mapping[str, str],
     trained: Sequence[str],
 ) -> RunComparison:
     """Take the means over groups and over all, and correct each family of comparisons."""
-    names = [name for name in each if groups[name] != CONTROL]
+    names = [name for name in comparisons if groups[name] != CONTROL]
     if not names:
         raise DataError("The runs have no generator in common that both classes are there for.")
     members: dict[str, list[str]] = defaultdict(list)
@@ -157,35 +165,37 @@ def _gather(
     mixed = {group: some for group, some in fresh.items() if 0 < len(some) < len(members[group])}
     unseen = [name for name in names if name not in trained]
     return RunComparison(
-        metric=found.metric,
-        other=found.other,
-        generators=_corrected({name: each[name] for name in names}),
-        groups=_corrected({group: found.mean(some) for group, some in sorted(members.items())}),
-        groups_unseen=_corrected(
-            {group: found.mean(some) for group, some in sorted(mixed.items())}
+        metric=differences.metric,
+        other=differences.other,
+        generators=_corrected({name: comparisons[name] for name in names}),
+        groups=_corrected(
+            {group: differences.mean(some) for group, some in sorted(members.items())}
         ),
-        overall=found.mean(names),
-        unseen=found.mean(unseen) if unseen else None,
-        controls=_corrected({n: each[n] for n in each if groups[n] == CONTROL}),
+        groups_unseen=_corrected(
+            {group: differences.mean(some) for group, some in sorted(mixed.items())}
+        ),
+        overall=differences.mean(names),
+        unseen=differences.mean(unseen) if unseen else None,
+        controls=_corrected({n: comparisons[n] for n in comparisons if groups[n] == CONTROL}),
     )
 
 
-def _corrected(found: dict[str, Comparison]) -> dict[str, Comparison]:
-    corrected = holm([comparison.p for comparison in found.values()])
+def _corrected(comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+    corrected = holm([comparison.p for comparison in comparisons.values()])
     return {
         name: replace(comparison, p_holm=p)
-        for (name, comparison), p in zip(found.items(), corrected, strict=True)
+        for (name, comparison), p in zip(comparisons.items(), corrected, strict=True)
     }
 
 
 def _delong(
-    found: Comparison, a: Scores, b: Scores, at: NDArray[np.intp], unit_of: NDArray[np.intp]
+    comparison: Comparison, a: Scores, b: Scores, rows: NDArray[np.intp], unit_of: NDArray[np.intp]
 ) -> Comparison:
     """Take DeLong's p-value where each sample is a unit of its own; it knows no clusters."""
-    if len(np.unique(unit_of[at])) < len(at):
-        return found
-    _, p = delong(a.label[at], a.score[at], b.score[at])
-    return replace(found, p=p, p_holm=p, test="delong") if np.isfinite(p) else found
+    if len(np.unique(unit_of[rows])) < len(rows):
+        return comparison
+    _, p = delong(a.label[rows], a.score[rows], b.score[rows])
+    return replace(comparison, p=p, p_holm=p, test="delong") if np.isfinite(p) else comparison
 
 
 def _rows(
@@ -194,9 +204,9 @@ def _rows(
     """Return the rows of each generator that has both classes, and notes about the others."""
     rows, notes = {}, []
     for name in groups:
-        at = np.flatnonzero(scores.generator == name)
-        if len(np.unique(scores.label[at])) == 2:
-            rows[str(name)] = at
+        rows_of_name = np.flatnonzero(scores.generator == name)
+        if len(np.unique(scores.label[rows_of_name])) == 2:
+            rows[str(name)] = rows_of_name
         else:
             notes.append(f"{str(name)!r} has not both classes in both runs and is left out.")
     return rows, notes

@@ -19,13 +19,13 @@ from featcache.results import Contribution
 Set = tuple[int, ...]
 
 
-def contributions(features: Sequence[str], judged: Mapping[Set, Judged]) -> list[Contribution]:
+def contributions(features: Sequence[str], evaluations: Mapping[Set, Judged]) -> list[Contribution]:
     """Return the contribution of each feature; none where a subset is missing.
 
     Parameters
     ----------
     features : sequence of str
-    judged : mapping of positions of features to Judged
+    evaluations : mapping of positions of features to Judged
         Of every non-empty subset, on the same resamples.
 
     Notes
@@ -34,19 +34,19 @@ def contributions(features: Sequence[str], judged: Mapping[Set, Judged]) -> list
     all features minus chance.
     """
     n = len(features)
-    if len(judged) < 2**n - 1:
+    if len(evaluations) < 2**n - 1:
         return []
-    values = {frozenset(s): _values(found) for s, found in judged.items()}
-    values[frozenset()] = np.full_like(values[frozenset(range(n))], _chance(judged))
+    values = {frozenset(s): _values(evaluation) for s, evaluation in evaluations.items()}
+    values[frozenset()] = np.full_like(values[frozenset(range(n))], _chance(evaluations))
     out = []
     for i, name in enumerate(features):
-        draws = _shapley(i, n, values)
+        replicates = _shapley(i, n, values)
         everything = frozenset(range(n))
         out.append(
             Contribution(
                 feature=name,
-                shapley=float(draws[0]),
-                ci=interval(draws[1:]),
+                shapley=float(replicates[0]),
+                ci=interval(replicates[1:]),
                 alone=float(values[frozenset({i})][0]),
                 last=float(values[everything][0] - values[everything - {i}][0]),
             )
@@ -54,15 +54,19 @@ def contributions(features: Sequence[str], judged: Mapping[Set, Judged]) -> list
     return out
 
 
-def _values(judged: Judged) -> NDArray[np.float64]:
+def _values(evaluation: Judged) -> NDArray[np.float64]:
     """Return the mAP, and behind it the mAP of every resample."""
-    draws = np.mean([judged.values[name]["ap"] for name in judged.generators], axis=0)
-    return np.append(judged.mean("ap").value, draws)
+    replicates = np.mean([evaluation.values[name]["ap"] for name in evaluation.generators], axis=0)
+    return np.append(evaluation.mean("ap").value, replicates)
 
 
-def _chance(judged: Mapping[Set, Judged]) -> float:
-    found = next(iter(judged.values())).generators.values()
-    return float(np.mean([each.n_fake / (each.n_real + each.n_fake) for each in found]))
+def _chance(evaluations: Mapping[Set, Judged]) -> float:
+    generators = next(iter(evaluations.values())).generators.values()
+    return float(
+        np.mean(
+            [generator.n_fake / (generator.n_real + generator.n_fake) for generator in generators]
+        )
+    )
 
 
 def _shapley(
@@ -85,8 +89,8 @@ def similarity(study: Study) -> dict[str, dict[str, float]]:
     """Return the linear CKA between every two features, in [0, 1]."""
     names = study.options.features
     ids = [sample.sample_id for sample in study.train]
-    some = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
-    kernels = [_kernel(study.store.read(key, some)) for key in study.train_keys[0]]
+    subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
+    kernels = [_kernel(study.store.read(key, subset)) for key in study.train_keys[0]]
     return {
         a: {b: float(np.sum(x * y)) for b, y in zip(names, kernels, strict=True)}
         for a, x in zip(names, kernels, strict=True)

@@ -117,10 +117,10 @@ def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeatu
 
 
 def training_set(
-    samples: list[Sample], wanted: list[str], classes: Collection[int] = BOTH
+    samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
     """Return the training samples of the wanted generators, each content once; see :func:`training_rows`."""
-    return each_once(training_rows(samples, wanted, classes))
+    return each_once(training_rows(samples, generators, classes))
 
 
 def each_once(samples: list[Sample]) -> list[Sample]:
@@ -130,14 +130,14 @@ def each_once(samples: list[Sample]) -> list[Sample]:
 
 def serving(rows: list[Sample]) -> dict[str, list[str]]:
     """Return for each content the generators that it serves: reals may serve several."""
-    found: dict[str, set[str]] = defaultdict(set)
+    paired: dict[str, set[str]] = defaultdict(set)
     for sample in rows:
-        found[sample.sample_id].add(sample.serves)
-    return {sample_id: sorted(names) for sample_id, names in found.items()}
+        paired[sample.sample_id].add(sample.serves)
+    return {sample_id: sorted(names) for sample_id, names in paired.items()}
 
 
 def training_rows(
-    samples: list[Sample], wanted: list[str], classes: Collection[int] = BOTH
+    samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
     """Return the training samples of the wanted generators, a row for each that one serves.
 
@@ -153,10 +153,10 @@ def training_rows(
             "Add one, e.g. <root>/train/<generator>/{0_real,1_fake}."
         )
     known = sorted({sample.serves for sample in rows})
-    for name in wanted:
+    for name in generators:
         if name not in known:
             raise unknown_name("generator with training samples", name, known)
-    chosen = [sample for sample in rows if sample.serves in (wanted or known)]
+    chosen = [sample for sample in rows if sample.serves in (generators or known)]
     if missing := set(classes) - {sample.label for sample in chosen}:
         raise lacks_class(missing)
     return chosen
@@ -199,9 +199,11 @@ def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
     contents = {sample.sample_id for sample in train} & {sample.sample_id for sample in test}
     if contents:
         return [f"Leak: {len(contents):,} test images are also in the training set."]
-    units = {unit(sample) for sample in train} & {unit(sample) for sample in test}
+    shared = {unit(sample) for sample in train} & {unit(sample) for sample in test}
     return (
-        [f"Leak: {len(units):,} photographs are in the training and the test set."] if units else []
+        [f"Leak: {len(shared):,} photographs are in the training and the test set."]
+        if shared
+        else []
     )
 
 
@@ -258,14 +260,14 @@ class StoreRows:
         step = max(self.chunk_bytes // (4 * sum(self.widths)), 1)
         empty = np.empty((0, 0), dtype=np.float32)
         for v, keys in enumerate(self.keys):
-            wanted = [keys[b] for b in blocks]
+            chunk_keys = [keys[b] for b in blocks]
             stops = np.cumsum([self.widths[b] for b in blocks])[:-1]
-            for at, joined in self.store.iter_blocks(wanted, self.ids, rows=step):
-                found: list[Any] = [empty] * len(keys)
+            for chunk_rows, joined in self.store.iter_blocks(chunk_keys, self.ids, rows=step):
+                arrays: list[Any] = [empty] * len(keys)
                 for b, part in zip(blocks, np.split(joined, stops, axis=1), strict=True):
-                    found[b] = part
+                    arrays[b] = part
                 first = v * len(self.ids)
-                yield slice(first + at.start, first + at.stop), found
+                yield slice(first + chunk_rows.start, first + chunk_rows.stop), arrays
 
     def parts(self, n: int) -> list[tuple[Source, NDArray[np.intp]]]:
         """Cut the samples into ranges, as shards hold them; each part has all views of its own."""
@@ -301,5 +303,5 @@ def chunked(source: Source) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     for rows, blocks in source.chunks(range(len(source.widths))):
         for start in range(0, rows.stop - rows.start, step):
             part = [block[start : start + step] for block in blocks]
-            at = rows.start + start
-            yield slice(at, at + len(part[0])), np.concatenate(part, axis=1)
+            first = rows.start + start
+            yield slice(first, first + len(part[0])), np.concatenate(part, axis=1)

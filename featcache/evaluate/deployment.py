@@ -48,29 +48,29 @@ def ready_for_field(
     keys = [FeatureKey(fields) for fields in head.feature_keys]
     samples, _ = data.joinable(manifest, store, keys, options)
     train = data.training_set(samples, options.train)
-    units = np.array([data.unit(sample) for sample in train], dtype=object)
-    if len(set(units.tolist())) < FEWEST_UNITS:
+    sources = np.array([data.unit(sample) for sample in train], dtype=object)
+    if len(set(sources.tolist())) < FEWEST_UNITS:
         return head
     features, labels = data.join(store, keys, train), data.labels(train)
-    spread = Spread.fit(features, units)
+    novelty = Spread.fit(features, sources)
     if head.meta.get("head") != "logistic":
-        return replace(head, spread=spread)
+        return replace(head, spread=novelty)
     C = float(head.meta["C"])
 
     def fit(rows: Features, classes: NDArray[np.int64]) -> Logits:
         return fit_logistic(rows, classes, C).logits
 
-    logits = held_out_logits(features, labels, units, fit)
+    logits = held_out_logits(features, labels, sources, fit)
     known = np.isfinite(logits)
     both = len(set(labels[known].tolist())) == 2
     calibration = fit_platt(logits[known], labels[known]) if both else None
-    return replace(head, calibration=calibration, spread=spread)
+    return replace(head, calibration=calibration, spread=novelty)
 
 
 def held_out_logits(
     features: Features,
     labels: NDArray[np.int64],
-    units: NDArray[np.object_],
+    sources: NDArray[np.object_],
     fit: Callable[[Features, NDArray[np.int64]], Logits],
 ) -> NDArray[np.float64]:
     """Return for each training sample the logit of a head that was fitted without its unit.
@@ -84,7 +84,7 @@ def held_out_logits(
 
     logits = np.full(len(labels), np.nan)
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
-    for rest, held_out in folds.split(features, labels, units.astype(str)):
+    for rest, held_out in folds.split(features, labels, sources.astype(str)):
         if len(set(labels[rest].tolist())) == 2:
             logits[held_out] = fit(features[rest], labels[rest])(features[held_out])
     return logits

@@ -92,11 +92,11 @@ def _no_generalisation(result: EvalResult) -> list[Diagnosis]:
     seen, unseen = _split(result.generators, result.train.generators)
     if not seen or not unseen:
         return []
-    inside, outside = _mean(seen), _mean(unseen)
-    if inside - outside < DROP:
+    seen_ap, unseen_ap = _mean(seen), _mean(unseen)
+    if seen_ap - unseen_ap < DROP:
         return []
     sentence = (
-        f"AP is {inside:.2f} on generators of the training set and {outside:.2f} on others: the probe has "
+        f"AP is {seen_ap:.2f} on generators of the training set and {unseen_ap:.2f} on others: the probe has "
         "learned what is particular to its training generators. Try other or joined features, a "
         "smaller C, or more training generators."
     )
@@ -128,9 +128,9 @@ def _few(result: EvalResult) -> list[Diagnosis]:
 def _split(
     generators: Mapping[str, GeneratorResult], trained: list[str]
 ) -> tuple[dict[str, GeneratorResult], dict[str, GeneratorResult]]:
-    seen = {name: found for name, found in generators.items() if name in trained}
-    return seen, {name: found for name, found in generators.items() if name not in trained}
+    seen = {name: result for name, result in generators.items() if name in trained}
+    return seen, {name: result for name, result in generators.items() if name not in trained}
 
 
 def _mean(generators: Mapping[str, GeneratorResult]) -> float:
-    return fmean(found.ap for found in generators.values())
+    return fmean(result.ap for result in generators.values())

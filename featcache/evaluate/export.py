@@ -73,8 +73,8 @@ def write_transfer_csv(result: TransferResult, path: Path) -> Path:
     metrics = [n for metric in ("ap", "auroc", "acc") for n in (metric, f"{metric}_ci")]
     rows = [
         [kind, own, name, *_flat(getattr(cell, metric) for metric in metrics)]
-        for kind, found in (("each", result.each), ("without", result.without))
-        for own, cells in found.items()
+        for kind, matrix in (("each", result.each), ("without", result.without))
+        for own, cells in matrix.items()
         for name, cell in cells.items()
     ]
     header = ["set", "generator", "tested_on", *_with_ends("ap", "auroc", "acc")]
@@ -129,7 +129,7 @@ _ABOUT = ("features", "n_features", "C", "head", "train", "train_views", "view")
 
 
 def _about(row: AblationRow) -> list[Any]:
-    joined = ["+".join(each) for each in (row.features, row.train, row.train_views)]
+    joined = ["+".join(names) for names in (row.features, row.train, row.train_views)]
     return [joined[0], row.n_features, row.C, row.head, joined[1], joined[2], row.view]
 
 
@@ -140,7 +140,10 @@ def _values(row: AblationRow) -> Iterator[Any]:
 
 
 def _p_values(row: AblationRow) -> list[Any]:
-    return [found.p_holm if found else "" for found in (row.vs_best_single, row.vs_baseline)]
+    return [
+        comparison.p_holm if comparison else ""
+        for comparison in (row.vs_best_single, row.vs_baseline)
+    ]
 
 
 def export_features(

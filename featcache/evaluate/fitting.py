@@ -50,7 +50,7 @@ def fit_cells(
     scaling: str,
     memory: int | None,
     engine: Engine | None = None,
-    units: NDArray[np.str_] | None = None,
+    sources: NDArray[np.str_] | None = None,
     k: int = 1,
     seed: int = 0,
 ) -> list[Fit]:
@@ -68,7 +68,7 @@ def fit_cells(
     memory : int, bytes, optional
     engine : Engine, optional
         For logistic heads: holds the features in parts.
-    units : ndarray of shape (n_rows,), optional
+    sources : ndarray of shape (n_rows,), optional
         The photograph of each row, for heads that hold some out.
     k, seed : int
         Of the heads other than logistic.
@@ -88,7 +88,7 @@ def fit_cells(
         training = Training(
             features=x[np.ix_(keep, seen)],
             labels=labels[keep],
-            units=None if units is None else units[keep],
+            units=None if sources is None else sources[keep],
             widths=[source.widths[b] for b in sorted(cell.blocks)],
         )
         known[name] = Fit(fit_kind(head, training, C=cell.C, k=k, seed=seed), None)
@@ -198,17 +198,17 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
     options, tasks = study.options, study.tasks
     grid = options.grid or [options.C]
     fused = options.fusion != "concat"
-    units: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
-    cells = [Cell(u, C, t) for u in units for C in grid for t in range(len(tasks))]
+    unit_sets: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
+    cells = [Cell(u, C, t) for u in unit_sets for C in grid for t in range(len(tasks))]
     source = study.train_rows()
     fits = fit_tasks(study, source, tasks, cells)
-    shape = (len(units), len(grid), len(tasks))
-    judged = _validation(study, source, cells, fits, shape)
+    shape = (len(unit_sets), len(grid), len(tasks))
+    selections = _validation(study, source, cells, fits, shape)
     out = []
     for s in sets:
-        mine = [units.index((b,)) for b in s] if fused else [units.index(s)]
-        heads = [[fits[_at(shape, u, c, 0)] for u in mine] for c in range(len(grid))]
-        logits = None if judged is None else judged[mine]
+        members = [unit_sets.index((b,)) for b in s] if fused else [unit_sets.index(s)]
+        heads = [[fits[_at(shape, u, c, 0)] for u in members] for c in range(len(grid))]
+        logits = None if selections is None else selections[members]
         out.append(_finish(study, s, grid, heads, logits))
     return out
 
@@ -237,7 +237,7 @@ def fit_tasks(
         scaling=options.scaling,
         memory=options.memory,
         engine=study.engine(),
-        units=study.units,
+        sources=study.units,
         k=options.k,
         seed=options.seed,
     )
@@ -257,8 +257,8 @@ def judge_set(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
     )
 
 
-def _at(shape: tuple[int, int, int], unit: int, c: int, task: int) -> int:
-    return (unit * shape[1] + c) * shape[2] + task
+def _at(shape: tuple[int, int, int], set_index: int, c: int, task: int) -> int:
+    return (set_index * shape[1] + c) * shape[2] + task
 
 
 def _validation(
@@ -341,8 +341,8 @@ class Fused:
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the weighted sum of the parts' logits."""
         blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
-        each = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
-        return np.asarray(self.shares @ np.array(each) + self.bias)
+        part_logits = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
+        return np.asarray(self.shares @ np.array(part_logits) + self.bias)
 
 
 def _fuse(

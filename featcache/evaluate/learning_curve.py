@@ -61,8 +61,8 @@ def efficiency(
         raise SettingsError("Sizes and the number of seeds must be positive.")
     check_plain(options)
     study = prepare(manifest, store, replace(options, validate=False))
-    asked = {"question": "efficiency", "sizes": sorted(set(sizes)), "n_seeds": n_seeds}
-    digest = study.digest(**asked)
+    question = {"question": "efficiency", "sizes": sorted(set(sizes)), "n_seeds": n_seeds}
+    digest = study.digest(**question)
     if saved := find_saved(kept or store.root, digest, EfficiencyResult):
         return saved
     result = _describe(study, _curve(study, sorted(set(sizes)), n_seeds))
@@ -73,14 +73,14 @@ def _curve(study: Study, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyP
     labels = study.labels[: len(study.train)]
     needed = sorted(classes_needed(study.options.head))
     most = min(int((labels == label).sum()) for label in needed)
-    wanted = [(n, seed) for n in sizes if n < most for seed in range(n_seeds)]
-    members = [_draw(labels, needed, n, study.options.seed + seed) for n, seed in wanted]
+    draws_of_size = [(n, seed) for n in sizes if n < most for seed in range(n_seeds)]
+    members = [_draw(labels, needed, n, study.options.seed + seed) for n, seed in draws_of_size]
     logits = fit_members(study, [*members, np.ones(len(labels), bool)])
-    bench = Bench.of(study)
-    found: dict[int, list[Verdicts]] = {}
-    for (n, _), row in zip([*wanted, (most, 0)], logits, strict=True):
-        found.setdefault(n, []).append(bench.judge(row, ("ap",)))
-    return [_point(n, verdicts, whole=n == most) for n, verdicts in found.items()]
+    scorer = Bench.of(study)
+    scores_of_size: dict[int, list[Verdicts]] = {}
+    for (n, _), row in zip([*draws_of_size, (most, 0)], logits, strict=True):
+        scores_of_size.setdefault(n, []).append(scorer.judge(row, ("ap",)))
+    return [_point(n, verdicts, all_samples=n == most) for n, verdicts in scores_of_size.items()]
 
 
 def _draw(
@@ -93,16 +93,16 @@ def _draw(
     return chosen
 
 
-def _point(n: int, found: Sequence[Verdicts], whole: bool) -> EfficiencyPoint:
-    values = [one.mean("ap").value for one in found]
-    draws = np.mean([one.mean_draws("ap") for one in found], axis=0)
+def _point(n: int, scores: Sequence[Verdicts], all_samples: bool) -> EfficiencyPoint:
+    values = [one.mean("ap").value for one in scores]
+    replicates = np.mean([one.mean_draws("ap") for one in scores], axis=0)
     return EfficiencyPoint(
         n=n,
         mAP=values,
         mean=float(np.mean(values)),
         deviation=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-        ci=interval(draws),
-        whole=whole,
+        ci=interval(replicates),
+        whole=all_samples,
     )
 
 

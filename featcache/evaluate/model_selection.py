@@ -47,21 +47,21 @@ class Folds:
 def plan_folds(
     train: Sequence[Sample],
     val: Sequence[Sample],
-    serving: Mapping[str, Sequence[str]],
+    paired: Mapping[str, Sequence[str]],
     n_views: int,
     n_folds: int,
 ) -> Folds | None:
     """Return how to validate: on the validation split, else by generator, else by photograph.
 
     By photograph also where several generators stand on the same photographs, so that none can be held
-    out; None where no fold would have both classes on both sides. ``serving`` says by the id of a sample
+    out; None where no fold would have both classes on both sides. ``paired`` says by the id of a sample
     which generators it serves.
     """
     if len({sample.label for sample in val}) == 2:
         tasks = np.ones((1, len(train) * n_views))
         return Folds("val", tasks, [np.arange(len(val))], *_describe(val))
-    names = [serving[sample.sample_id] for sample in train]
-    if len({name for some in names for name in some}) > 1:
+    names = [paired[sample.sample_id] for sample in train]
+    if len({name for group in names for name in group}) > 1:
         folds = _folds("generator", train, _by_generator(train, names), n_views)
         if folds is not None and len(folds.held_out) > 1:
             return folds
@@ -79,19 +79,19 @@ def cannot_choose() -> DataError:
 
 def _by_generator(train: Sequence[Sample], names: Sequence[Sequence[str]]) -> NDArray[np.intp]:
     """Return the generator with which each sample is held out; shared reals are dealt out by photograph."""
-    known = sorted({name for some in names for name in some})
+    known = sorted({name for group in names for name in group})
     return np.array(
         [
-            known.index(some[turn % len(some)])
-            for some, turn in zip(names, _turns(train), strict=True)
+            known.index(group[turn % len(group)])
+            for group, turn in zip(names, _turns(train), strict=True)
         ]
     )
 
 
 def _turns(train: Sequence[Sample]) -> list[int]:
     """Return a number for each photograph, in an order that is the same at every call."""
-    units = sorted({unit(sample) for sample in train})
-    turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(units))}
+    sources = sorted({unit(sample) for sample in train})
+    turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(sources))}
     return [turn[unit(sample)] for sample in train]
 
 
@@ -99,11 +99,11 @@ def _folds(
     split_by: SplitBy, train: Sequence[Sample], groups: NDArray[np.intp], n_views: int
 ) -> Folds | None:
     labels, generators = _describe(train)
-    units = np.array([unit(sample) for sample in train])
+    sources = np.array([unit(sample) for sample in train])
     tasks, held_out = [np.ones(len(train))], []
     for group in np.unique(groups):
         out = groups == group
-        inside = ~out & ~np.isin(units, units[out])  # a photograph is on one side only
+        inside = ~out & ~np.isin(sources, sources[out])  # a photograph is on one side only
         if len(set(labels[out])) == 2 and len(set(labels[inside])) == 2:
             tasks.append(inside.astype(float))
             held_out.append(np.flatnonzero(out))
@@ -142,21 +142,23 @@ def choose(
     scores = 0.5 * (1 + np.tanh(0.5 * logits))
     path = []
     for C, row, certificate in zip(grid, scores, certificates, strict=True):
-        found = [_auroc(folds.labels[at], row[at]) for at in _units(folds)]
-        good = np.array([value for value in found if np.isfinite(value)])
+        fold_scores = [
+            _auroc(folds.labels[fold_rows], row[fold_rows]) for fold_rows in _units(folds)
+        ]
+        good = np.array([value for value in fold_scores if np.isfinite(value)])
         error = float(good.std(ddof=1) / np.sqrt(len(good))) if len(good) > 1 else float("nan")
         mean = float(good.mean()) if len(good) else float("nan")
         path.append(CPoint(C=C, score=mean, standard_error=error, certificate=certificate))
     values = np.nan_to_num(np.array([point.score for point in path]), nan=-np.inf)
     best = int(np.argmax(values >= values.max() - 1e-12))
-    judged = np.isfinite(scores[best])
+    finite = np.isfinite(scores[best])
     return Selection(
         split_by=folds.split_by,
         n_folds=len(folds.held_out),
         metric=METRIC,
         path=path,
         C=float(grid[best]),
-        threshold=best_threshold(Sorted.of(folds.labels[judged], scores[best][judged], 0.5)),
+        threshold=best_threshold(Sorted.of(folds.labels[finite], scores[best][finite], 0.5)),
     )
 
 

@@ -90,9 +90,9 @@ def run_probe(
     fitted = _given(head, study) if head else fit_sets(study, [_all(study.options)])[0]
     logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
     scores = [study.scores(row) for row in logits]
-    judged = [judge_set(study, fitted, each) for each in scores]
+    evaluations = [judge_set(study, fitted, each) for each in scores]
     digest = study.digest(head=_fingerprint(head)) if head else study.digest()
-    result = _describe(study, fitted, judged[0], digest)
+    result = _describe(study, fitted, evaluations[0], digest)
     if head:
         result = replace(
             result,
@@ -101,7 +101,8 @@ def run_probe(
             scaling=str(head.meta.get("scaling", "")),
         )
     views = {
-        name: _view(name, each) for name, each in zip(study.test_views[1:], judged[1:], strict=True)
+        name: _view(name, each)
+        for name, each in zip(study.test_views[1:], evaluations[1:], strict=True)
     }
     result = replace(result, views=views, at_priors=_at_priors(study, scores[0]))
     result = replace(result, diagnosis=diagnose(result))
@@ -140,10 +141,10 @@ def _test_logits(study: Study, scorer: Scorer, view: int) -> NDArray[np.float64]
     return np.asarray(logits_of(study.test_rows(view), [cell], [Fit(scorer, None)])[0])
 
 
-def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> EvalResult:
+def _describe(study: Study, fitted: FittedSet, evaluation: Judged, digest: str) -> EvalResult:
     options = study.options
     training = data.describe_training(study.train, study.train_views)
-    means = judged.means()
+    means = evaluation.means()
     return EvalResult(
         features=options.features,
         n_features=sum(study.widths),
@@ -154,16 +155,16 @@ def _describe(study: Study, fitted: FittedSet, judged: Judged, digest: str) -> E
         mean_acc=means["acc"].value,
         mAP_ci=means["ap"].ci,
         mean_acc_ci=means["acc"].ci,
-        groups=group_results(judged, training.generators),
-        generators=judged.generators,
-        controls=judged.controls,
+        groups=group_results(evaluation, training.generators),
+        generators=evaluation.generators,
+        controls=evaluation.controls,
         keys=[dict(key.fields) for key in study.test_keys[0]],
         notes=study.notes,
         versions={"featcache": __version__, "numpy": np.__version__},
         head=options.head,
         scaling=options.scaling if options.head == "logistic" else "own",
         means=means,
-        unseen=unseen_result(judged, training.generators),
+        unseen=unseen_result(evaluation, training.generators),
         val_threshold=fitted.val_threshold,
         prior=options.prior,
         certificate=fitted.certificate,
@@ -176,25 +177,25 @@ def _at_priors(study: Study, scores: Scores) -> dict[str, dict[str, Mean]]:
     options = study.options
     if not options.priors:
         return {}
-    found = ap_at_priors(
+    values = ap_at_priors(
         scores,
         options.priors,
         groups=study.groups,
         n_resamples=options.n_resamples,
         seed=options.seed,
     )
-    return {f"{prior:g}": table for prior, table in found.items()}
+    return {f"{prior:g}": table for prior, table in values.items()}
 
 
-def _view(name: str, judged: Judged) -> ViewResult:
-    means = judged.means()
+def _view(name: str, evaluation: Judged) -> ViewResult:
+    means = evaluation.means()
     return ViewResult(
         view=name,
         mAP=means["ap"].value,
         mean_acc=means["acc"].value,
         mAP_ci=means["ap"].ci,
         mean_acc_ci=means["acc"].ci,
-        generators={**judged.generators, **judged.controls},
+        generators={**evaluation.generators, **evaluation.controls},
         means=means,
     )
 

@@ -77,10 +77,10 @@ def save_result(
 def find_saved(root: Path, digest: str, kind: type[Kind]) -> Kind | None:
     """Return the saved answer to a question; None where there is none, or none of this version."""
     try:
-        found = load_result(result_folder(root, digest))
+        result = load_result(result_folder(root, digest))
     except DataError:  # damaged or of another version too: made anew
         return None
-    return found if isinstance(found, kind) else None
+    return result if isinstance(result, kind) else None
 
 
 def load_result(path: Path) -> Result:

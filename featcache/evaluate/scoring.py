@@ -53,10 +53,10 @@ def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
     an interval over many such strata would have no width.
     """
     roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
-    for unit, generator, label in zip(
+    for source, generator, label in zip(
         unit_of.tolist(), scores.generator, scores.label.tolist(), strict=True
     ):
-        roles[unit].add((generator, label))
+        roles[source].add((generator, label))
     names = [frozenset(role) for role in roles]
     sizes = Counter(names)
     pooled = [
@@ -89,8 +89,8 @@ class Judged:
         """Return the mean of a metric over generators (all by default), resampled jointly."""
         chosen = list(self.generators) if names is None else list(names)
         points = [getattr(self.generators[name], metric) for name in chosen]
-        draws = np.mean([self.values[name][metric] for name in chosen], axis=0)
-        return Mean(value=float(np.mean(points)), ci=interval(draws))
+        replicates = np.mean([self.values[name][metric] for name in chosen], axis=0)
+        return Mean(value=float(np.mean(points)), ci=interval(replicates))
 
     def means(self, names: Sequence[str] | None = None) -> dict[str, Mean]:
         """Return the mean of every metric."""
@@ -131,20 +131,30 @@ def judge(
     unit_of = units_of(scores)
     rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
     ranked = {
-        name: Sorted.of(scores.label[at], scores.score[at], threshold, val_threshold)
-        for name, at in rows.items()
+        name: Sorted.of(
+            scores.label[generator_rows], scores.score[generator_rows], threshold, val_threshold
+        )
+        for name, generator_rows in rows.items()
     }
     resamples = resamples_of(scores, unit_of, n_resamples, seed)
-    sources = {name: unit_of[at] for name, at in rows.items()}
+    sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}
     values = bootstrap(ranked, sources, resamples, prior=prior)
     results = {
-        name: _result(groups[name], found, sources[name], values[name], prior)
-        for name, found in ranked.items()
+        name: _result(groups[name], sorted_scores, sources[name], values[name], prior)
+        for name, sorted_scores in ranked.items()
     }
-    generators = {name: found for name, found in results.items() if found.group != CONTROL}
+    generators = {
+        name: sorted_scores
+        for name, sorted_scores in results.items()
+        if sorted_scores.group != CONTROL
+    }
     if not generators:
         raise DataError("The test set holds controls only, and no generator's fakes.")
-    controls = {name: found for name, found in results.items() if found.group == CONTROL}
+    controls = {
+        name: sorted_scores
+        for name, sorted_scores in results.items()
+        if sorted_scores.group == CONTROL
+    }
     return Judged(generators=generators, controls=controls, values=values)
 
 
@@ -168,30 +178,30 @@ def _result(
     )
 
 
-def group_results(judged: Judged, trained: Sequence[str]) -> dict[str, GroupResult]:
+def group_results(evaluation: Judged, trained: Sequence[str]) -> dict[str, GroupResult]:
     """Return the means by group; where training generators are among others, also without them."""
     members: dict[str, list[str]] = defaultdict(list)
-    for name, result in judged.generators.items():
+    for name, result in evaluation.generators.items():
         members[result.group].append(name)
-    return {group: _group(judged, names, trained) for group, names in sorted(members.items())}
+    return {group: _group(evaluation, names, trained) for group, names in sorted(members.items())}
 
 
-def unseen_result(judged: Judged, trained: Sequence[str]) -> GroupResult | None:
+def unseen_result(evaluation: Judged, trained: Sequence[str]) -> GroupResult | None:
     """Return the means over the generators that were not trained on; None where there are none."""
-    names = [name for name in judged.generators if name not in trained]
-    return _plain_group(judged, names) if names else None
+    names = [name for name in evaluation.generators if name not in trained]
+    return _plain_group(evaluation, names) if names else None
 
 
-def _group(judged: Judged, names: list[str], trained: Sequence[str]) -> GroupResult:
+def _group(evaluation: Judged, names: list[str], trained: Sequence[str]) -> GroupResult:
     unseen = [name for name in names if name not in trained]
     mixed = 0 < len(unseen) < len(names)
-    return _plain_group(judged, names, _plain_group(judged, unseen) if mixed else None)
+    return _plain_group(evaluation, names, _plain_group(evaluation, unseen) if mixed else None)
 
 
 def _plain_group(
-    judged: Judged, names: list[str], unseen: GroupResult | None = None
+    evaluation: Judged, names: list[str], unseen: GroupResult | None = None
 ) -> GroupResult:
-    means = judged.means(names)
+    means = evaluation.means(names)
     return GroupResult(
         mAP=means["ap"].value,
         mean_acc=means["acc"].value,
@@ -235,27 +245,33 @@ def ap_at_priors(
     DataError
         If there is no generator, or one of them lacks a class.
     """
-    found = groups if groups is not None else dict.fromkeys(sorted(set(scores.generator)), "")
+    families = groups if groups is not None else dict.fromkeys(sorted(set(scores.generator)), "")
     rows = {
-        name: np.flatnonzero(scores.generator == name) for name in found if found[name] != CONTROL
+        name: np.flatnonzero(scores.generator == name)
+        for name in families
+        if families[name] != CONTROL
     }
     if not rows:
         raise DataError("There is no generator whose average precision could be stated.")
     unit_of = units_of(scores)
-    ranked = {name: Sorted.of(scores.label[at], scores.score[at]) for name, at in rows.items()}
-    sources = {name: unit_of[at] for name, at in rows.items()}
+    ranked = {
+        name: Sorted.of(scores.label[generator_rows], scores.score[generator_rows])
+        for name, generator_rows in rows.items()
+    }
+    sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}
     resamples = resamples_of(scores, unit_of, n_resamples, seed)
     table = {}
     for prior in priors:
         values = bootstrap(ranked, sources, resamples, ("ap_prior",), prior)
         points = {name: point_metrics(one, ("ap_prior",), prior) for name, one in ranked.items()}
-        draws = {name: values[name]["ap_prior"] for name in ranked}
-        each = {
-            name: Mean(value=points[name]["ap_prior"], ci=interval(draws[name])) for name in ranked
+        replicates = {name: values[name]["ap_prior"] for name in ranked}
+        estimates = {
+            name: Mean(value=points[name]["ap_prior"], ci=interval(replicates[name]))
+            for name in ranked
         }
-        mean = float(np.mean([one.value for one in each.values()]))
+        mean = float(np.mean([one.value for one in estimates.values()]))
         table[prior] = {
-            **each,
-            "mean": Mean(value=mean, ci=interval(np.mean(list(draws.values()), axis=0))),
+            **estimates,
+            "mean": Mean(value=mean, ci=interval(np.mean(list(replicates.values()), axis=0))),
         }
     return table

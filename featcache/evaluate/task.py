@@ -143,18 +143,18 @@ class Study:
         del options["wanted"], options["weights"]  # they found the keys, which say it all
         del options["engine"], options["address"], options["processes"]  # the answer is the same
         names = {s.sample_id: s.serves for s in self.val}
-        names |= {sample_id: "+".join(some) for sample_id, some in self.serving.items()}
+        names |= {sample_id: "+".join(paired) for sample_id, paired in self.serving.items()}
         rows = [
             (s.sample_id, s.label, names[s.sample_id], data.unit(s))
             for s in (*self.train, *self.val)
         ]
-        asked = [
+        question = [
             (name, s.sample_id, s.label, data.unit(s))
             for name, ss in self.tests.items()
             for s in ss
         ]
         keys = [[key.fingerprint for key in view] for view in (*self.train_keys, *self.test_keys)]
-        parts = {"train": digest_json(sorted(rows)), "test": digest_json(sorted(asked))}
+        parts = {"train": digest_json(sorted(rows)), "test": digest_json(sorted(question))}
         return digest_json(
             {"version": __version__, "options": options, "keys": keys, **parts, **more}
         )
@@ -194,12 +194,12 @@ def prepare(
         both = [key for view in test_keys for key in view if key.fingerprint in trained]
         samples = data.complete(samples, store, both, notes, options.intersection)
     rows = data.training_rows(samples, options.train, classes_needed(options.head))
-    train, serving = data.each_once(rows), data.serving(rows)
+    train, paired = data.each_once(rows), data.serving(rows)
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     notes += _head_notes(options.head, len(train) * len(train_views))
-    serves = {sample.serves for sample in train}
-    val = [s for s in samples if s.split == "val" and s.serves in serves and s.group != CONTROL]
+    generators = {sample.serves for sample in train}
+    val = [s for s in samples if s.split == "val" and s.serves in generators and s.group != CONTROL]
     val = list({sample.sample_id: sample for sample in val}.values())
     val.sort(key=lambda sample: sample.sample_id)
     val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []
@@ -210,7 +210,7 @@ def prepare(
         raise DataError("The test set holds controls only, and no generator's fakes.")
     folds = None
     if options.validate:
-        folds = plan_folds(train, val, serving, len(train_views), options.n_folds)
+        folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
     if folds is None and options.validate and len(options.grid) > 1:
         raise cannot_choose()
     return Study(
@@ -221,7 +221,7 @@ def prepare(
         train_views=train_views,
         test_views=test_views,
         train=train,
-        serving=serving,
+        serving=paired,
         val=val,
         tests=tests,
         folds=folds,

@@ -84,7 +84,7 @@ class Bench:
         return cls(
             study=study,
             rows=rows,
-            sources={name: unit_of[at] for name, at in rows.items()},
+            sources={name: unit_of[generator_rows] for name, generator_rows in rows.items()},
             resamples=resamples_of(scores, unit_of, options.n_resamples, options.seed),
         )
 
@@ -92,11 +92,14 @@ class Bench:
         """Judge one head by its logits of :meth:`Study.test_ids`."""
         scores, threshold = self.study.scores(logits), self.study.options.threshold
         ranked = {
-            name: Sorted.of(scores.label[at], scores.score[at], threshold)
-            for name, at in self.rows.items()
+            name: Sorted.of(scores.label[generator_rows], scores.score[generator_rows], threshold)
+            for name, generator_rows in self.rows.items()
         }
         return Verdicts(
-            points={name: point_metrics(found, metrics) for name, found in ranked.items()},
+            points={
+                name: point_metrics(sorted_scores, metrics)
+                for name, sorted_scores in ranked.items()
+            },
             draws=bootstrap(ranked, self.sources, self.resamples, metrics),
         )
 
@@ -175,8 +178,8 @@ def transfer(
     digest = study.digest(question="transfer")
     if saved := find_saved(kept or store.root, digest, TransferResult):
         return saved
-    found = _judged(study)
-    result = _describe(study, found)
+    scores = _judged(study)
+    result = _describe(study, scores)
     return replace(result, digest=digest, seconds=time.perf_counter() - start)
 
 
@@ -185,37 +188,37 @@ def _judged(study: Study) -> dict[str, dict[str, Verdicts]]:
     sets = training_sets(study)
     if not sets:
         raise DataError("No training generator has both reals and fakes of its own.")
-    bench = Bench.of(study)
+    scorer = Bench.of(study)
     logits = fit_members(study, list(sets.values()))
-    found: dict[str, dict[str, Verdicts]] = {kind: {} for kind in SETS}
+    scores: dict[str, dict[str, Verdicts]] = {kind: {} for kind in SETS}
     for (kind, name), row in zip(sets, logits, strict=True):
-        found[kind][name] = bench.judge(row, METRICS)
-    return found
+        scores[kind][name] = scorer.judge(row, METRICS)
+    return scores
 
 
 def training_sets(study: Study) -> dict[tuple[str, str], NDArray[np.bool_]]:
     """Return the members of each training set that has every class that the head needs."""
-    serves = [set(study.serving[sample.sample_id]) for sample in study.train]
-    labels = study.labels[: len(serves)]
+    paired = [set(study.serving[sample.sample_id]) for sample in study.train]
+    labels = study.labels[: len(paired)]
     needed = classes_needed(study.options.head)
     sets: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    for name in sorted(set().union(*serves)):
-        sets["each", name] = np.array([name in some for some in serves])
-        sets["without", name] = np.array([bool(some - {name}) for some in serves])
+    for name in sorted(set().union(*paired)):
+        sets["each", name] = np.array([name in generators for generators in paired])
+        sets["without", name] = np.array([bool(generators - {name}) for generators in paired])
     return {key: rows for key, rows in sets.items() if needed <= set(labels[rows].tolist())}
 
 
-def _describe(study: Study, found: dict[str, dict[str, Verdicts]]) -> TransferResult:
+def _describe(study: Study, scores: dict[str, dict[str, Verdicts]]) -> TransferResult:
     options = study.options
     training = data.describe_training(study.train, study.train_views)
     return TransferResult(
         features=options.features,
         C=options.C,
-        each={name: _cells(one) for name, one in found["each"].items()},
-        without={name: _cells(one) for name, one in found["without"].items()},
+        each={name: _cells(one) for name, one in scores["each"].items()},
+        without={name: _cells(one) for name, one in scores["without"].items()},
         unseen={
             kind: {name: _unseen(kind, name, one, training.generators) for name, one in row.items()}
-            for kind, row in found.items()
+            for kind, row in scores.items()
         },
         train=training,
         head=options.head,
@@ -228,21 +231,21 @@ def _describe(study: Study, found: dict[str, dict[str, Verdicts]]) -> TransferRe
     )
 
 
-def _unseen(kind: str, name: str, found: Verdicts, trained: list[str]) -> Mean:
+def _unseen(kind: str, name: str, scores: Verdicts, trained: list[str]) -> Mean:
     """Return the mean AP over the test generators that are not in the training set."""
     seen = {name} if kind == "each" else set(trained) - {name}
-    return found.mean("ap", [other for other in found.points if other not in seen])
+    return scores.mean("ap", [tested for tested in scores.points if tested not in seen])
 
 
-def _cells(found: Verdicts) -> dict[str, TransferCell]:
+def _cells(scores: Verdicts) -> dict[str, TransferCell]:
     return {
         name: TransferCell(
             ap=point["ap"],
             auroc=point["auroc"],
             acc=point["acc"],
-            ap_ci=interval(found.draws[name]["ap"]),
-            auroc_ci=interval(found.draws[name]["auroc"]),
-            acc_ci=interval(found.draws[name]["acc"]),
+            ap_ci=interval(scores.draws[name]["ap"]),
+            auroc_ci=interval(scores.draws[name]["auroc"]),
+            acc_ci=interval(scores.draws[name]["acc"]),
         )
-        for name, point in found.points.items()
+        for name, point in scores.points.items()
     }

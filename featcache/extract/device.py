@@ -81,7 +81,7 @@ def count_cores() -> int:
     return int(joblib.cpu_count())
 
 
-def fit_batch(nominal: int, bytes_per_image: int, lanes: int, free_bytes: int) -> int:
+def fit_batch(nominal: int, bytes_per_image: int, workers: int, free_bytes: int) -> int:
     """Return the images per forward pass: ``nominal``, halved until the lanes fit into the memory.
 
     Parameters
@@ -90,7 +90,7 @@ def fit_batch(nominal: int, bytes_per_image: int, lanes: int, free_bytes: int) -
         A constant of the kind of device, so that two runs on like machines cut alike.
     bytes_per_image : int
         What one image takes during its forward pass.
-    lanes : int
+    workers : int
         Forward passes at the same time.
     free_bytes : int
 
@@ -100,7 +100,7 @@ def fit_batch(nominal: int, bytes_per_image: int, lanes: int, free_bytes: int) -
     64
     """
     batch = nominal
-    while batch > 1 and batch * bytes_per_image * lanes > MEMORY_SHARE * free_bytes:
+    while batch > 1 and batch * bytes_per_image * workers > MEMORY_SHARE * free_bytes:
         batch //= 2
     return batch
 

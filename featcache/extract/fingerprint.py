@@ -56,9 +56,9 @@ def check_networks(
             features.setdefault(name, []).append(block)
     for request in requests:
         if request.id in features:  # a view may take no built-in image
-            now = Behaviour(np.concatenate(features[request.id]), versions)
+            current = Behaviour(np.concatenate(features[request.id]), versions)
             folder = store.folder(request.key)
-            check_behaviour(folder, request.key.name, request.precision, now)
+            check_behaviour(folder, request.key.name, request.precision, current)
 
 
 def _load(image: Image.Image, number: int, requests: Sequence[Request]) -> Loaded:

@@ -169,8 +169,8 @@ class Forward:
         if rows.any():
             with numerics(self.device):
                 again = self._run(images[torch.from_numpy(rows).to(self.device)], torch.float32)
-            for part, mine, whole in zip(features, bad, again, strict=True):
-                part[mine] = whole.cpu().numpy()[mine[rows]]
+            for part, bad_rows, recomputed in zip(features, bad, again, strict=True):
+                part[bad_rows] = recomputed.cpu().numpy()[bad_rows[rows]]
 
 
 def finite_rows(features: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -270,8 +270,8 @@ class Networks:
         self.device = device
         self._requests = requests
         self._forward = {
-            name: Forward(mine, device, compiled)
-            for name, mine in group_by(requests, lambda request: request.network)
+            name: Forward(of_network, device, compiled)
+            for name, of_network in group_by(requests, lambda request: request.network)
         }
 
     def start(
@@ -285,9 +285,9 @@ class Networks:
                 continue
             with times("transfer"):
                 pixels = to_device(arrays, self.device)
-            for (network, preprocessing), mine in group_by(of_stream, _pass_of):
+            for (network, preprocessing), of_pass in group_by(of_stream, _pass_of):
                 forward = self._forward[network]
-                batch.passes.append((forward, mine, forward(pixels, preprocessing)))
+                batch.passes.append((forward, of_pass, forward(pixels, preprocessing)))
         return batch
 
     def bytes_per_image(self) -> int:

@@ -144,9 +144,9 @@ class Pipeline:
 
     def _fit(self) -> int:
         nominal = dev.BATCH.get(self.device.type, 32)
-        lanes = self.threads if self.on_cpu else 1
+        workers = self.threads if self.on_cpu else 1
         per_image = self.networks.bytes_per_image()
-        return dev.fit_batch(nominal, per_image, lanes, dev.free_memory(self.device))
+        return dev.fit_batch(nominal, per_image, workers, dev.free_memory(self.device))
 
     def _halve(self, error: Exception) -> None:
         """Go on with half the batch: unfinished shards begin anew, so that each has one batch size."""
@@ -162,7 +162,7 @@ class Pipeline:
 
     def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
         """Let batches flow across items; write each item as soon as it is whole."""
-        with ExitStack() as claims, closing(self._flow(self._batches(items, claims))) as flow:
+        with ExitStack() as locks, closing(self._flow(self._batches(items, locks))) as flow:
             for batch, samples, features in flow:
                 batch.rows.add(samples, features)
                 self.advance(len(samples))
@@ -171,11 +171,11 @@ class Pipeline:
                     self._turns.done()
                     yield report
 
-    def _batches(self, items: list[WorkItem], claims: ExitStack) -> Iterator[Batch]:
+    def _batches(self, items: list[WorkItem], locks: ExitStack) -> Iterator[Batch]:
         """Cut the items at fixed places, so that a resumed run repeats the same batches."""
         numbers = count()
         for i, item in enumerate(items):
-            own = claims.enter_context(ExitStack())
+            own = locks.enter_context(ExitStack())
             rows = ItemRows(item, [s for s in self._shards(item) if self._claim(s, item, own)])
             samples = item.job.samples if rows.shards else ()
             starts = range(0, max(len(samples), 1), self.batch_size)
@@ -186,9 +186,9 @@ class Pipeline:
     def _shards(self, item: WorkItem) -> list[ShardRows]:
         return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
 
-    def _claim(self, shard: ShardRows, item: WorkItem, claims: ExitStack) -> bool:
+    def _claim(self, shard: ShardRows, item: WorkItem, locks: ExitStack) -> bool:
         """Say whether this process is to make a shard; if so, hold its claim until it is written."""
-        return claims.enter_context(self.store.claim(shard.request.key, item.job.name))
+        return locks.enter_context(self.store.claim(shard.request.key, item.job.name))
 
     def _through_lanes(
         self, batches: Iterable[Batch]
@@ -274,4 +274,4 @@ class Pipeline:
 
 def _streams(batch: Batch) -> list[Request]:
     """Return one request of each stream of pixels."""
-    return [mine[0] for _, mine in group_by(batch.requests, lambda request: request.stream)]
+    return [stream[0] for _, stream in group_by(batch.requests, lambda request: request.stream)]

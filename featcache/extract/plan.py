@@ -120,8 +120,8 @@ def plan(
     cuts = range(0, len(missing), shard_rows)
     jobs = (_job(missing[start : start + shard_rows], rank, shard_rows) for start in cuts)
     i, n = part
-    mine = tuple(job for job in jobs if job.number % n == i - 1)
-    return Plan(mine, len(paths), len(paths) - len(missing))
+    own_jobs = tuple(job for job in jobs if job.number % n == i - 1)
+    return Plan(own_jobs, len(paths), len(paths) - len(missing))
 
 
 def group(plans: Mapping[str, Plan]) -> list[WorkItem]:
@@ -138,13 +138,13 @@ def group(plans: Mapping[str, Plan]) -> list[WorkItem]:
         In the order of the data.
     """
     jobs: dict[str, ShardJob] = {}
-    wanted: dict[str, list[str]] = {}
+    requests_of: dict[str, list[str]] = {}
     for request, work in plans.items():
         for job in work.jobs:
             jobs.setdefault(job.name, job)
-            wanted.setdefault(job.name, []).append(request)
+            requests_of.setdefault(job.name, []).append(request)
     ordered = sorted(jobs.values(), key=lambda job: job.samples)
-    return [WorkItem(job, tuple(wanted[job.name])) for job in ordered]
+    return [WorkItem(job, tuple(requests_of[job.name])) for job in ordered]
 
 
 def _job(samples: list[tuple[str, str]], rank: Mapping[str, int], shard_rows: int) -> ShardJob:

@@ -67,7 +67,7 @@ def shares(seconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: value / total for stage, value in ordered if value > 0}
 
 
-def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, lanes: int) -> str:
+def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, workers: int) -> str:
     """Return the stage whose speed the whole run has.
 
     Parameters
@@ -77,7 +77,7 @@ def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, la
     elapsed : float, s
     loaders : int
         Threads that load beside the forward pass; 0 where the same threads do both.
-    lanes : int
+    workers : int
         Forward passes at the same time.
 
     Returns
@@ -95,7 +95,9 @@ def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, la
     loading = {stage: seconds.get(stage, 0.0) for stage in LOADING}
     device = {stage: seconds.get(stage, 0.0) for stage in ("transfer", "forward")}
     crews = [({"write": seconds.get("write", 0.0)}, 1)]
-    crews += [(loading, loaders), (device, lanes)] if loaders else [({**loading, **device}, lanes)]
+    crews += (
+        [(loading, loaders), (device, workers)] if loaders else [({**loading, **device}, workers)]
+    )
     stages, _ = max(crews, key=lambda crew: sum(crew[0].values()) / (crew[1] * max(elapsed, 1e-9)))
     return max(stages, key=lambda stage: stages[stage])
 

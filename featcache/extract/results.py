@@ -253,13 +253,13 @@ class RunReport:
     def finish(self, seconds: float, on_cpu: bool) -> None:
         """Close the run: idle time of the lanes, and the stage that binds."""
         self.seconds = seconds
-        lanes = self.workers * (self.threads if on_cpu else 1)
-        self.start_s = self.stages.get("start", 0.0) / lanes
+        workers = self.workers * (self.threads if on_cpu else 1)
+        self.start_s = self.stages.get("start", 0.0) / workers
         if on_cpu:
             busy = sum(v for stage, v in self.stages.items() if stage not in ("wait", "write"))
-            self.stages["wait"] = max(lanes * seconds - busy, 0.0)
+            self.stages["wait"] = max(workers * seconds - busy, 0.0)
         loaders = 0 if on_cpu else self.workers * self.threads
-        self.binds = binding_stage(self.stages, seconds, loaders, lanes)
+        self.binds = binding_stage(self.stages, seconds, loaders, workers)
 
     @property
     def images_per_s(self) -> float:

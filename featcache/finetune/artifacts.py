@@ -115,7 +115,7 @@ def write_weights(
     the key of its features.
     """
     weight, bias = graph.raw_head()
-    told = {
+    metadata = {
         **about,
         "run": run,
         "epochs": [_plain(epoch) for epoch in state.epochs],
@@ -124,8 +124,8 @@ def write_weights(
         "n_parameters": tuner.n_parameters,
     }
     network = str(about["network"])
-    write_tuned(out, network, tuner.plain().to("cpu"), told)
-    return Product(out, weight, bias, told)
+    write_tuned(out, network, tuner.plain().to("cpu"), metadata)
+    return Product(out, weight, bias, metadata)
 
 
 def tuned_spec(spec: BackboneSpec, out: Path) -> BackboneSpec:

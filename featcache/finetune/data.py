@@ -50,14 +50,14 @@ class Parts:
         return digest_json(rows)
 
 
-def divide(manifest: Manifest, wanted: list[str], fraction: float, seed: int) -> Parts:
+def divide(manifest: Manifest, generators: list[str], fraction: float, seed: int) -> Parts:
     """Return the parts of a manifest.
 
     Parameters
     ----------
     manifest : Manifest
         Without files that cannot be used.
-    wanted : list of str
+    generators : list of str
         Generators to train on; empty means all.
     fraction : float
         Share of the training photographs that is held out, at least one of each role.
@@ -69,7 +69,7 @@ def divide(manifest: Manifest, wanted: list[str], fraction: float, seed: int) ->
         If a part would lack a class.
     """
     samples = list(manifest)
-    rows = sorted(training_set(samples, wanted), key=lambda sample: sample.sample_id)
+    rows = sorted(training_set(samples, generators), key=lambda sample: sample.sample_id)
     held_out = _held_out(rows, fraction, seed)
     train = tuple(sample for sample in rows if unit(sample) not in held_out)
     val = tuple(sample for sample in rows if unit(sample) in held_out)

@@ -151,15 +151,15 @@ def _extract(
     precision: str,
 ) -> Request:
     """Fill the store with one feature of these samples; return what was asked for."""
-    asked = ExtractOptions(
+    options_of_run = ExtractOptions(
         preset=options.preset,
         precision=precision,
         device=options.device,
         workers=options.workers,
         shard_rows=options.shard_rows,
     )
-    extract(Manifest(samples), [spec], store, asked)
-    return make_requests([spec], asked)[0]
+    extract(Manifest(samples), [spec], store, options_of_run)
+    return make_requests([spec], options_of_run)[0]
 
 
 def _probe_options(request: Request, options: FinetuneOptions) -> ProbeOptions:
@@ -228,8 +228,8 @@ def _judge(
 ) -> FinetuneResult:
     """Extract the tuned features of what is judged, judge both heads and keep the results."""
     options, parts = run.options, run.parts
-    judged, spec = (*parts.val, *parts.test), tuned_spec(run.spec, run.out)
-    request = _extract(judged, spec, run.store, options, run.request.precision)
+    samples, spec = (*parts.val, *parts.test), tuned_spec(run.spec, run.out)
+    request = _extract(samples, spec, run.store, options, run.request.precision)
     head = save_head(product, request, options, describe_training(list(parts.train)), run.digest)
     if reused:
         log.info("%s is the result of this very run; nothing was trained again.", run.out)
@@ -261,7 +261,9 @@ def _judge(
 def _compare(frozen: Probed, tuned: Probed, options: FinetuneOptions) -> dict[str, RunComparison]:
     """Compare tuned with frozen on the same resamples of the test photographs."""
     result = frozen.result
-    groups = {name: found.group for name, found in (result.generators | result.controls).items()}
+    groups = {
+        name: metrics.group for name, metrics in (result.generators | result.controls).items()
+    }
     return {
         metric: compare(
             tuned.scores,
@@ -269,7 +271,7 @@ def _compare(frozen: Probed, tuned: Probed, options: FinetuneOptions) -> dict[st
             groups,
             metric,
             trained=result.train.generators,
-            other=["frozen"],
+            other_groups=["frozen"],
             n_resamples=options.n_resamples,
             seed=options.seed,
         )

@@ -16,7 +16,7 @@ def table_rows(result: FinetuneResult) -> list[list[str]]:
     """Return one row per generator, control and mean, in percent; the difference is that of AP."""
     ap = result.comparisons["ap"]
     frozen, tuned = result.frozen, result.tuned
-    rows = [_row(result, name, found) for name, found in ap.generators.items()]
+    rows = [_row(result, name, comparison) for name, comparison in ap.generators.items()]
     means = [(frozen.mAP, tuned.mAP), (frozen.mean_acc, tuned.mean_acc)]
     rows.append(_cells("mean", ap.overall, *means))
     if ap.unseen and frozen.unseen and tuned.unseen:
@@ -25,7 +25,7 @@ def table_rows(result: FinetuneResult) -> list[list[str]]:
             for name in ("mAP", "mean_acc")
         ]
         rows.append(_cells("mean, not trained on", ap.unseen, *pairs))
-    return rows + [_row(result, name, found) for name, found in ap.controls.items()]
+    return rows + [_row(result, name, comparison) for name, comparison in ap.controls.items()]
 
 
 def sentences(result: FinetuneResult) -> list[str]:
@@ -71,27 +71,31 @@ def forecast_sentences(plan: Forecast) -> list[str]:
 def _answer(result: FinetuneResult) -> str:
     """Say in one sentence whether fine-tuning helps where it matters: on generators not trained on."""
     ap = result.comparisons["ap"]
-    found, where = (ap.unseen, "generators not trained on") if ap.unseen else (ap.overall, "all")
-    low, high = found.ci
-    change = f"{100 * found.difference:+.1f} points of mAP [{100 * low:+.1f}, {100 * high:+.1f}] over {where}"
+    comparison, where = (
+        (ap.unseen, "generators not trained on") if ap.unseen else (ap.overall, "all")
+    )
+    low, high = comparison.ci
+    change = f"{100 * comparison.difference:+.1f} points of mAP [{100 * low:+.1f}, {100 * high:+.1f}] over {where}"
     if math.isnan(low) or low <= 0 <= high:
         return f"Fine-tuning makes no clear difference: {change}."
-    return f"Fine-tuning {'helps' if found.difference > 0 else 'harms'}: {change}."
+    return f"Fine-tuning {'helps' if comparison.difference > 0 else 'harms'}: {change}."
 
 
-def _row(result: FinetuneResult, name: str, found: Comparison) -> list[str]:
+def _row(result: FinetuneResult, name: str, comparison: Comparison) -> list[str]:
     """Return the row of one generator or control."""
-    one, two = ((run.generators | run.controls)[name] for run in (result.frozen, result.tuned))
+    frozen, tuned = ((run.generators | run.controls)[name] for run in (result.frozen, result.tuned))
     mark = " *" if name in result.tuned.train.generators else ""
-    return _cells(printable(name) + mark, found, (one.ap, two.ap), (one.acc, two.acc))
+    return _cells(
+        printable(name) + mark, comparison, (frozen.ap, tuned.ap), (frozen.acc, tuned.acc)
+    )
 
 
 def _cells(
-    name: str, found: Comparison, ap: tuple[float, float], acc: tuple[float, float]
+    name: str, comparison: Comparison, ap: tuple[float, float], acc: tuple[float, float]
 ) -> list[str]:
-    low, high = found.ci
-    difference = f"{100 * found.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return [name, *_percent(*ap), difference, _p(found.p_holm), *_percent(*acc)]
+    low, high = comparison.ci
+    difference = f"{100 * comparison.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return [name, *_percent(*ap), difference, _p(comparison.p_holm), *_percent(*acc)]
 
 
 def _percent(*values: float) -> list[str]:

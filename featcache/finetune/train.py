@@ -215,6 +215,6 @@ def validate(graph: TuningGraph, task: Task, pool: ThreadPoolExecutor) -> dict[s
         logits.append(part.double().cpu().numpy())
     logit: NDArray[np.float64] = np.concatenate(logits)
     y = np.array([sample.label for sample in rows])
-    found = compute_metrics(y, 0.5 * (1 + np.tanh(0.5 * logit)), 0.5)
+    metrics = compute_metrics(y, 0.5 * (1 + np.tanh(0.5 * logit)), 0.5)
     loss = np.logaddexp(0.0, np.where(y == 1, -logit, logit)).mean()
-    return {"val_loss": float(loss), "val_ap": found["ap"], "val_acc": found["acc"]}
+    return {"val_loss": float(loss), "val_ap": metrics["ap"], "val_acc": metrics["acc"]}

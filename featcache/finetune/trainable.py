@@ -37,9 +37,9 @@ def find_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
     for name, module in by_depth:
         prefix = f"{name}." if name else ""
         for part in LISTS:
-            found = getattr(module, part, None)
-            if isinstance(found, nn.Sequential | nn.ModuleList) and len(found) > 1:
-                return [(f"{prefix}{part}.{i}", block) for i, block in found.named_children()]
+            child = getattr(module, part, None)
+            if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) > 1:
+                return [(f"{prefix}{part}.{i}", block) for i, block in child.named_children()]
         if stages := _numbered(module, prefix):
             return stages
     raise SettingsError(
@@ -220,13 +220,13 @@ def merge(network: nn.Module, adapter: Adapter) -> None:
 
 def _layers(block: nn.Module) -> list[str]:
     """Return the names of the layers of a block that a LoRA can be in."""
-    found: list[str] = []
+    names: list[str] = []
     for name, module in block.named_modules():
-        if any(name.startswith(f"{above}.") for above in found):
+        if any(name.startswith(f"{above}.") for above in names):
             continue  # the inside of an attention layer belongs to it
         if isinstance(module, nn.MultiheadAttention | nn.Linear) or _is_dense(module):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def _is_dense(module: nn.Module) -> bool:

@@ -61,9 +61,9 @@ def auroc(counted: Counted) -> Float:
     return 1.0 - _weighted_sum(counted.gains, passed) / (counted.n_fake * counted.n_real)
 
 
-def _weighted_sum(gains: Float, values: Float) -> Float:
-    found: Float = np.einsum("ij,ij->i", gains, values)
-    return found
+def _weighted_sum(weights: Float, values: Float) -> Float:
+    total: Float = np.einsum("ij,ij->i", weights, values)
+    return total
 
 
 def fake_accuracy(counted: Counted) -> Float:
@@ -87,8 +87,8 @@ def validated_accuracy(counted: Counted) -> Float:
 
 
 def _balanced(counted: Counted, called: tuple[int, int] | None) -> Float:
-    caught, accused = _rates(counted, called)
-    return 0.5 * (caught + 1.0 - accused)
+    tpr, fpr = _rates(counted, called)
+    return 0.5 * (tpr + 1.0 - fpr)
 
 
 def _rates(counted: Counted, called: tuple[int, int] | None) -> tuple[Float, Float]:

@@ -135,7 +135,7 @@ def bootstrap(
             for name, scores in ranked.items()
         }
 
-    cells = resamples.n_resamples * sum(len(found) for found in sources.values())
+    cells = resamples.n_resamples * sum(len(rows) for rows in sources.values())
     parts = _each(judge, _blocks(resamples), threads=cells > MANY_CELLS)
     return {
         name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in names}
@@ -144,21 +144,21 @@ def bootstrap(
 
 
 def _each(
-    judge: Callable[[int, int], Part], blocks: list[tuple[int, int]], *, threads: bool
+    compute: Callable[[int, int], Part], blocks: list[tuple[int, int]], *, threads: bool
 ) -> list[Part]:
     """Judge every block of resamples, on all cores where that is worth starting them."""
     if not threads:
-        return [judge(start, stop) for start, stop in blocks]
+        return [compute(start, stop) for start, stop in blocks]
     workers = min(joblib.cpu_count(), len(blocks))
     with threadpool_limits(1):  # one thread for each block, and none below it
         parallel = joblib.Parallel(n_jobs=workers, prefer="threads", require="sharedmem")
-        return list(parallel(joblib.delayed(judge)(start, stop) for start, stop in blocks))
+        return list(parallel(joblib.delayed(compute)(start, stop) for start, stop in blocks))
 
 
 def _counted(
     ranked: Sorted, counts: NDArray[np.int32], of_fakes: Index, of_reals: Index
 ) -> Counted:
-    fakes, reals = (np.take(counts, at, axis=1, mode="clip") for at in (of_fakes, of_reals))
+    fakes, reals = (np.take(counts, rows, axis=1, mode="clip") for rows in (of_fakes, of_reals))
     return Counted(ranked, fakes, reals)
 
 

@@ -14,14 +14,14 @@ FEW = 10
 """With fewer resamples than this beyond zero, their share is too coarse for a p-value."""
 
 
-def two_sided_p(difference: float, draws: Float) -> float:
+def two_sided_p(difference: float, replicates: Float) -> float:
     """Return the two-sided p-value of a paired difference from its bootstrap values.
 
     Parameters
     ----------
     difference : float
         On the samples themselves.
-    draws : ndarray of shape (n_resamples,), float64
+    replicates : ndarray of shape (n_resamples,), float64
         On each resample; NaN is left out.
 
     Returns
@@ -36,7 +36,7 @@ def two_sided_p(difference: float, draws: Float) -> float:
     and a correction for many comparisons would then find nothing; so where fewer than ten resamples
     lie there, the normal tail with the resamples' standard deviation stands in, if it is smaller.
     """
-    good = draws[np.isfinite(draws)]
+    good = replicates[np.isfinite(replicates)]
     if not good.size or not np.isfinite(difference):
         return float("nan")
     beyond = min(int((good <= 0).sum()), int((good >= 0).sum()))

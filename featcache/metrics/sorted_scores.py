@@ -109,10 +109,10 @@ def _check(y: NDArray[np.int64], score: Float) -> None:
         raise DataError(f"There are {y.shape} labels for {score.shape} scores.")
     if not np.isfinite(score).all():
         raise DataError("Scores with NaN or Inf cannot be ranked.")
-    found = set(np.unique(y).tolist())
-    if not found <= {0, 1}:
-        raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(found - {0, 1})}.")
-    if len(found) < 2:
+    values = set(np.unique(y).tolist())
+    if not values <= {0, 1}:
+        raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(values - {0, 1})}.")
+    if len(values) < 2:
         raise DataError("Metrics need at least one real and one fake.")
 
 
@@ -124,8 +124,8 @@ def _above(high: Float, low: Float, threshold: float) -> tuple[int, int] | None:
     """Count the fakes and the reals above a threshold; scores are negated and rising."""
     if math.isnan(threshold):
         return None
-    at = -threshold
-    return int(np.searchsorted(high, at)), int(np.searchsorted(low, at))
+    negated = -threshold
+    return int(np.searchsorted(high, negated)), int(np.searchsorted(low, negated))
 
 
 def _errors(fakes: Float, reals: Float) -> tuple[Float, Float] | None:

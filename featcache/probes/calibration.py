@@ -45,12 +45,12 @@ def read_calibration(values: Any) -> Calibration | None:
     """
     if values is None:
         return None
-    found = Calibration(
+    calibration = Calibration(
         slope=float(values["slope"]), offset=float(values["offset"]), n=int(values["n"])
     )
-    if not (np.isfinite([found.slope, found.offset]).all() and found.slope > 0):
+    if not (np.isfinite([calibration.slope, calibration.offset]).all() and calibration.slope > 0):
         raise ValueError("its calibration is no rising sigmoid")
-    return found
+    return calibration
 
 
 def fit_platt(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration | None:

@@ -57,10 +57,10 @@ class Fitted:
     l2: bool
     certificates: list[Certificate]
 
-    def put(self, some: NDArray[np.intp], weight: Float, bias: Float, found: Solution) -> None:
-        """Take the heads ``some`` as they were found, their weights folded back."""
-        self.weight[some], self.bias[some] = weight, bias
-        for i, certificate in zip(some, _certificates(found), strict=True):
+    def put(self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution) -> None:
+        """Take the heads ``chosen`` as they were found, their weights folded back."""
+        self.weight[chosen], self.bias[chosen] = weight, bias
+        for i, certificate in zip(chosen, _certificates(solution), strict=True):
             self.certificates[i] = certificate
 
 
@@ -123,9 +123,11 @@ def fit_heads(
         return fitted
     with _open_sums(raw, how, labels, weights, memory, engine) as sums:
         tol = TOLS[np.dtype(sums.dtype)] if tol is None else tol
-        for some in _groups(heads, raw, memory):
-            found = minimise(sums, _take(heads, some, how.per_task), tol=tol, max_iter=max_iter)
-            fitted.put(some, *how.fold(found.weight, found.bias), found)
+        for chosen in _groups(heads, raw, memory):
+            solution = minimise(
+                sums, _take(heads, chosen, how.per_task), tol=tol, max_iter=max_iter
+            )
+            fitted.put(chosen, *how.fold(solution.weight, solution.bias), solution)
     return fitted
 
 
@@ -143,26 +145,26 @@ def _fit_in_row_spaces(
     with threads.pool():
         source = Scaled(raw, how, np.dtype(np.float64)).load()
     for task in np.unique(heads.task):
-        some, rows = np.flatnonzero(heads.task == task), weights[task] > 0
+        chosen, rows = np.flatnonzero(heads.task == task), weights[task] > 0
         with threads.pool():
             space = RowSpace.of([block[rows] for block in source.blocks], how.per_task[task])
         sums = RowSums(space.arrays, labels[[task]][:, rows], weights[[task]][:, rows])
-        mine = replace(_take(heads, some, None), task=np.zeros(len(some), np.intp))
+        subset = replace(_take(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
         limit = TOLS[np.dtype(sums.dtype)] if tol is None else tol
-        found = minimise(sums, mine, tol=limit, max_iter=max_iter)
-        fitted.put(some, *how.fold(space.back(found.weight), found.bias), found)
+        solution = minimise(sums, subset, tol=limit, max_iter=max_iter)
+        fitted.put(chosen, *how.fold(space.back(solution.weight), solution.bias), solution)
 
 
-def _certificates(found: Solution) -> list[Certificate]:
+def _certificates(solution: Solution) -> list[Certificate]:
     return [
         Certificate(
-            objective=float(found.objective[i]),
-            gradient_norm=float(found.gradient_norm[i]),
-            gap=float(found.gap[i]),
-            n_iter=int(found.n_iter[i]),
-            converged=bool(found.converged[i]),
+            objective=float(solution.objective[i]),
+            gradient_norm=float(solution.gradient_norm[i]),
+            gap=float(solution.gap[i]),
+            n_iter=int(solution.n_iter[i]),
+            converged=bool(solution.converged[i]),
         )
-        for i in range(len(found.bias))
+        for i in range(len(solution.bias))
     ]
 
 
@@ -222,11 +224,11 @@ def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
     return scaled
 
 
-def _take(heads: Heads, some: slice | NDArray[np.intp], scale: Float | None) -> Heads:
+def _take(heads: Heads, chosen: slice | NDArray[np.intp], scale: Float | None) -> Heads:
     return Heads(
-        uses=heads.uses[some],
-        C=heads.C[some],
-        task=heads.task[some],
+        uses=heads.uses[chosen],
+        C=heads.C[chosen],
+        task=heads.task[chosen],
         intercept=heads.intercept,
         scale=scale,
     )
@@ -239,11 +241,13 @@ def _groups(heads: Heads, raw: Source, memory: int | None) -> list[NDArray[np.in
         return [everyone]
     size = np.dtype(raw.dtype).itemsize
     n_columns = heads.uses @ np.array(raw.widths)
-    each = 3 * size * raw.n_rows + (2 * MEMORY * size + 48) * sum(raw.widths) + size * n_columns**2
+    bytes_per_head = (
+        3 * size * raw.n_rows + (2 * MEMORY * size + 48) * sum(raw.widths) + size * n_columns**2
+    )
     # The Gram matrix is there once for all.
-    room = max(memory // 2 - 8 * sum(raw.widths) ** 2, int(each.max()))
+    room = max(memory // 2 - 8 * sum(raw.widths) ** 2, int(bytes_per_head.max()))
     cuts, used = [], 0
-    for i, need in enumerate(each):
+    for i, need in enumerate(bytes_per_head):
         if used + need > room and used:
             cuts.append(i)
             used = 0

@@ -58,13 +58,13 @@ class Spread:
     quantiles: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, features: Floats, units: NDArray[np.object_], seed: int = 0) -> Spread:
+    def fit(cls, features: Floats, sources: NDArray[np.object_], seed: int = 0) -> Spread:
         """Describe training features.
 
         Parameters
         ----------
         features : ndarray of shape (n_samples, n_features)
-        units : ndarray of shape (n_samples,)
+        sources : ndarray of shape (n_samples,)
             What belongs together (crops of one photograph) is never on both sides of a split.
         seed : int
 
@@ -75,8 +75,8 @@ class Spread:
         """
         from sklearn.model_selection import GroupKFold
 
-        rows, units = _sample(features, units, seed)
-        names = np.unique(units.astype(str))
+        rows, sources = _sample(features, sources, seed)
+        names = np.unique(sources.astype(str))
         if len(names) < 4:
             raise DataError(
                 f"{len(names)} independent training images are too few to say how far out another lies."
@@ -84,11 +84,11 @@ class Spread:
         folds = GroupKFold(N_FOLDS if len(names) >= N_FOLDS else 2, shuffle=True, random_state=seed)
         distances = [
             _gaussian(rows[rest]).distance(rows[held_out])
-            for rest, held_out in folds.split(rows, groups=units.astype(str))
+            for rest, held_out in folds.split(rows, groups=sources.astype(str))
         ]
         quantiles = np.quantile(np.concatenate(distances), np.linspace(0, 1, N_QUANTILES))
-        whole = _gaussian(rows)
-        return cls(**{**vars(whole), "quantiles": quantiles})
+        gaussian = _gaussian(rows)
+        return cls(**{**vars(gaussian), "quantiles": quantiles})
 
     def distance(self, features: Floats) -> NDArray[np.float64]:
         """Return the distance of each row from the training data.
@@ -115,10 +115,10 @@ class Spread:
         return np.asarray(1.0 - np.interp(distance, self.quantiles, levels))
 
 
-def spread_tensors(spread: Spread) -> dict[str, NDArray[np.float64]]:
+def spread_tensors(model: Spread) -> dict[str, NDArray[np.float64]]:
     """Return a spread as named tensors, to be kept in a head's file."""
     return {
-        f"{PREFIX}{item.name}": np.atleast_1d(np.asarray(getattr(spread, item.name)))
+        f"{PREFIX}{item.name}": np.atleast_1d(np.asarray(getattr(model, item.name)))
         for item in fields(Spread)
     }
 
@@ -131,37 +131,37 @@ def read_spread(tensors: Mapping[str, NDArray[np.generic]], n_features: int) -> 
     ValueError
         If its parts do not fit each other or the head.
     """
-    found = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
-    if not found:
+    stored = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
+    if not stored:
         return None
-    if missing := {item.name for item in fields(Spread)} - set(found):
+    if missing := {item.name for item in fields(Spread)} - set(stored):
         raise ValueError(f"its spread lacks {', '.join(sorted(missing))}")
-    axes, variances, quantiles = found["axes"], found["variances"], found["quantiles"]
+    axes, variances, quantiles = stored["axes"], stored["variances"], stored["quantiles"]
     wide = (n_features,)
-    fits = found["mean"].shape == found["scale"].shape == wide and axes.ndim == 2
-    fits = fits and axes.shape == (*variances.shape, n_features) and found["noise"].shape == (1,)
+    fits = stored["mean"].shape == stored["scale"].shape == wide and axes.ndim == 2
+    fits = fits and axes.shape == (*variances.shape, n_features) and stored["noise"].shape == (1,)
     fits = fits and quantiles.ndim == 1 and len(quantiles) > 1
-    if not fits or not all(np.isfinite(part).all() for part in found.values()):
+    if not fits or not all(np.isfinite(part).all() for part in stored.values()):
         raise ValueError("the parts of its spread do not fit each other")
-    if not all((np.asarray(found[n], float) > 0).all() for n in ("scale", "variances", "noise")):
+    if not all((np.asarray(stored[n], float) > 0).all() for n in ("scale", "variances", "noise")):
         raise ValueError("its spread has variances that are not positive")
     return Spread(
-        mean=found["mean"].astype(np.float32),
-        scale=found["scale"].astype(np.float32),
+        mean=stored["mean"].astype(np.float32),
+        scale=stored["scale"].astype(np.float32),
         axes=axes.astype(np.float32),
         variances=variances.astype(np.float64),
-        noise=float(found["noise"][0]),
+        noise=float(stored["noise"][0]),
         quantiles=np.sort(quantiles.astype(np.float64)),
     )
 
 
 def _sample(
-    features: Floats, units: NDArray[np.object_], seed: int
+    features: Floats, sources: NDArray[np.object_], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
     rows = np.arange(len(features))
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
-    return features[rows].astype(np.float64), units[rows]
+    return features[rows].astype(np.float64), sources[rows]
 
 
 def _gaussian(rows: NDArray[np.float64]) -> Spread:

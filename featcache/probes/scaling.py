@@ -116,10 +116,10 @@ def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float
     count = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     first: Float | None = None
     sums, squares = np.zeros(1), np.zeros(1)
-    for at, x in _pieces(raw, l2):
+    for rows_slice, x in _pieces(raw, l2):
         first = x[:256].mean(axis=0, dtype=np.float64) if first is None else first
         x = x - first.astype(x.dtype)  # near the mean, so that the squares do not cancel
-        weight = rows[:, at].astype(x.dtype)
+        weight = rows[:, rows_slice].astype(x.dtype)
         sums = sums + weight @ x
         squares = squares + weight @ np.square(x, out=x)
     if first is None:
@@ -135,9 +135,9 @@ def _pieces(raw: Source, l2: bool) -> Iterator[tuple[slice, Any]]:
     """Yield all rows joined side by side, so few at once that they stay in the processor's cache."""
     for rows, blocks in raw.chunks(range(len(raw.widths))):
         for start in range(rows.start, rows.stop, PIECE_ROWS):
-            at = slice(start, min(start + PIECE_ROWS, rows.stop))
-            here = slice(at.start - rows.start, at.stop - rows.start)
-            yield at, np.concatenate(_normed([block[here] for block in blocks], l2), axis=1)
+            rows_slice = slice(start, min(start + PIECE_ROWS, rows.stop))
+            here = slice(rows_slice.start - rows.start, rows_slice.stop - rows.start)
+            yield rows_slice, np.concatenate(_normed([block[here] for block in blocks], l2), axis=1)
 
 
 def _normed(blocks: Sequence[Any], l2: bool) -> list[Any]:
@@ -166,11 +166,11 @@ class Scaled:
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
         """Yield the scaled chunks of some blocks."""
-        for rows, found in self.raw.chunks(blocks):
-            out = list(found)
+        for rows, blocks_read in self.raw.chunks(blocks):
+            out = list(blocks_read)
             for b in blocks:
-                out[b] = np.empty(found[b].shape, self.dtype)
-                self._scale(b, found[b], out[b])
+                out[b] = np.empty(blocks_read[b].shape, self.dtype)
+                self._scale(b, blocks_read[b], out[b])
             yield rows, out
 
     def load(self) -> Arrays:
@@ -184,14 +184,14 @@ class Scaled:
     def _scale(self, b: int, block: Any, out: Any) -> None:
         """Put a block's scaled rows into ``out``, so few at once that they stay in a core's cache."""
         stop = sum(self.widths[: b + 1])
-        mine = slice(stop - self.widths[b], stop)
-        shift = self.how.shift[mine].astype(self.dtype)
-        factor = (1.0 / self.how.scale[mine]).astype(self.dtype)
+        columns = slice(stop - self.widths[b], stop)
+        shift = self.how.shift[columns].astype(self.dtype)
+        factor = (1.0 / self.how.scale[columns]).astype(self.dtype)
 
         def work(start: int) -> None:
-            at = slice(start, start + PIECE_ROWS)
-            (x,) = _normed([block[at]], self.how.l2)
-            np.subtract(x, shift, out=out[at], dtype=self.dtype)
-            out[at] *= factor
+            rows_slice = slice(start, start + PIECE_ROWS)
+            (x,) = _normed([block[rows_slice]], self.how.l2)
+            np.subtract(x, shift, out=out[rows_slice], dtype=self.dtype)
+            out[rows_slice] *= factor
 
         each(work, range(0, len(block), PIECE_ROWS))

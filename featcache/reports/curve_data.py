@@ -102,12 +102,12 @@ def reliability(scores: Scores, keys: Sequence[str]) -> tuple[ReliabilityBin, ..
 
     A real that serves several generators counts once for each, as in the means; empty bins are left out.
     """
-    mine = np.isin(scores.generator.astype(str), list(keys))
-    label, score = scores.label[mine], scores.score[mine]
+    members = np.isin(scores.generator.astype(str), list(keys))
+    label, score = scores.label[members], scores.score[members]
     edges = np.linspace(0, 1, N_RELIABILITY_BINS + 1)
     place = np.clip(np.digitize(score, edges) - 1, 0, N_RELIABILITY_BINS - 1)
-    found = (_bin(edges, i, label[place == i], score[place == i]) for i in np.unique(place))
-    return tuple(found)
+    bins = (_bin(edges, i, label[place == i], score[place == i]) for i in np.unique(place))
+    return tuple(bins)
 
 
 def _bin(
@@ -141,15 +141,15 @@ def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _of(scores: Scores, key: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    mine = scores.generator == key
-    return scores.label[mine], scores.score[mine]
+    members = scores.generator == key
+    return scores.label[members], scores.score[members]
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
     """Keep at most MOST_POINTS points, evenly spread along the curve's length, ends included."""
     if len(x) > MOST_POINTS:
         length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-        wanted = np.linspace(0, length[-1], MOST_POINTS)
-        kept = np.unique(np.searchsorted(length, wanted).clip(0, len(x) - 1))
+        grid = np.linspace(0, length[-1], MOST_POINTS)
+        kept = np.unique(np.searchsorted(length, grid).clip(0, len(x) - 1))
         x, y = x[kept], y[kept]
     return tuple(zip(x.tolist(), y.tolist(), strict=True))

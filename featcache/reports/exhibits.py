@@ -81,10 +81,10 @@ def separation_table(result: EmbeddingResult) -> Table:
     )
 
 
-def attention_exhibit(found: Sequence[Attended]) -> Exhibit:
+def attention_exhibit(attended: Sequence[Attended]) -> Exhibit:
     """Return the maps of all images and backbones, and the heads of each transformer on the first."""
-    pictures = [("Attention, rollout and response of each backbone", attention_picture(found))]
-    first = [one for one in found if one.path == found[0].path and one.n_heads]
+    pictures = [("Attention, rollout and response of each backbone", attention_picture(attended))]
+    first = [one for one in attended if one.path == attended[0].path and one.n_heads]
     pictures += [
         (
             f"Attention of every head of {visible(one.backbone)} in its last layer",
@@ -149,14 +149,14 @@ def load_exhibit(folder: Path) -> Exhibit:
         If the folder holds no exhibit.
     """
     try:
-        found = json.loads((folder / FILE).read_text("utf-8"))
+        stored = json.loads((folder / FILE).read_text("utf-8"))
         pictures = tuple(
             (str(p["caption"]), (folder / Path(p["file"]).name).read_bytes())
-            for p in found["pictures"]
+            for p in stored["pictures"]
         )
-        tables = tuple(_table(table) for table in found["tables"])
+        tables = tuple(_table(table) for table in stored["tables"])
         return Exhibit(
-            title=str(found["title"]), text=str(found["text"]), pictures=pictures, tables=tables
+            title=str(stored["title"]), text=str(stored["text"]), pictures=pictures, tables=tables
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
@@ -164,20 +164,20 @@ def load_exhibit(folder: Path) -> Exhibit:
         ) from error
 
 
-def _table(found: dict[str, Any]) -> Table:
+def _table(stored: dict[str, Any]) -> Table:
     columns = tuple(
         Column(key=c["key"], label=c["label"], kind=c["kind"], help=c["help"])
-        for c in found["columns"]
+        for c in stored["columns"]
     )
     sections: dict[str, list[TableRow]] = {}
-    for row in found["rows"]:
+    for row in stored["rows"]:
         cells = {c.key: _cell(row.get(c.key)) for c in columns}
         made = TableRow(cells=cells, role=row["role"], bold=frozenset(row["bold"]))
         sections.setdefault(row["section"], []).append(made)
     return Table(
-        name=found["name"],
-        caption=found["caption"],
-        note=found["note"],
+        name=stored["name"],
+        caption=stored["caption"],
+        note=stored["note"],
         columns=columns,
         sections=tuple(Section(heading=h, rows=tuple(rows)) for h, rows in sections.items()),
     )

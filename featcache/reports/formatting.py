@@ -85,7 +85,7 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def join(words: Sequence[str]) -> str:
+def join(items: Sequence[str]) -> str:
     """Return words as a sentence lists them.
 
     Examples
@@ -93,9 +93,9 @@ def join(words: Sequence[str]) -> str:
     >>> join(["a"]), join(["a", "b"]), join(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
     """
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def shorten(text: str, width: int) -> str:

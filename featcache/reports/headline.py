@@ -49,14 +49,14 @@ def _trained(result: EvalResult) -> str:
 
 def _unseen(result: EvalResult) -> str:
     trained = set(result.train.generators)
-    tested = {name: found for name, found in result.generators.items() if name not in trained}
+    tested = {name: metrics for name, metrics in result.generators.items() if name not in trained}
     verb = "" if trained & set(result.generators) else "reaches AP "
     if not tested:
         return ""
     if len(tested) == 1:
-        ((name, found),) = tested.items()
-        return f"{verb}{_estimate(found)} on the unseen {visible(name)}"
-    mean = fmean(found.ap for found in tested.values())
+        ((name, metrics),) = tested.items()
+        return f"{verb}{_estimate(metrics)} on the unseen {visible(name)}"
+    mean = fmean(metrics.ap for metrics in tested.values())
     return (
         f"{verb}{fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
     )
@@ -76,8 +76,8 @@ def _controls(result: EvalResult) -> str:
         return f"; on the control {_bare(names[0])}, which no generator made, {aps[0]}"
     if len(names) > _MOST_NAMES:
         return f"; on {len(names)} controls, which no generator made, {aps[-1]} to {aps[0]}"
-    each = [f"{ap} ({_bare(name)})" for name, ap in zip(names, aps, strict=True)]
-    return f"; on the controls, which no generator made, {join(each)}"
+    texts = [f"{ap} ({_bare(name)})" for name, ap in zip(names, aps, strict=True)]
+    return f"; on the controls, which no generator made, {join(texts)}"
 
 
 def _bare(name: str) -> str:
@@ -85,15 +85,15 @@ def _bare(name: str) -> str:
     return visible(name.removeprefix(CONTROL_PREFIX))
 
 
-def _estimate(found: GeneratorResult) -> str:
-    return Estimate.of(found.ap, found.ap_ci).fraction
+def _estimate(metrics: GeneratorResult) -> str:
+    return Estimate.of(metrics.ap, metrics.ap_ci).fraction
 
 
 def _variant(result: AblationResult, row: AblationRow) -> str:
     """Return what else a row is but a feature set, where rows differ in it."""
-    words = variant(row)
-    told = [f"{label.lower()} {words[key]}" for key, label in varied(result).items()]
-    return f" ({'; '.join(told)})" if told else ""
+    values = variant(row)
+    texts = [f"{label.lower()} {values[key]}" for key, label in varied(result).items()]
+    return f" ({'; '.join(texts)})" if texts else ""
 
 
 def ablation_finding(result: AblationResult) -> str:
@@ -103,16 +103,16 @@ def ablation_finding(result: AblationResult) -> str:
     best = result.rows[0]
     name = " + ".join(map(visible, best.features)) + _variant(result, best)
     mean = Estimate.of(best.mAP, best.mAP_ci).fraction
-    found = best.vs_best_single
+    comparison = best.vs_best_single
     several = bool(varied(result))
     what = f"{len(result.rows)} {'rows' if several else 'feature sets'}"
-    if found is None:
+    if comparison is None:
         return f"{name} is the best of {what}, with mAP {mean}."
-    single = " + ".join(map(visible, found.other))
-    beyond = "more" if found.difference > 0 else "less"
-    sure = "significant" if found.p_holm < SIGNIFICANT else "not significant"
+    single = " + ".join(map(visible, comparison.other))
+    beyond = "more" if comparison.difference > 0 else "less"
+    sure = "significant" if comparison.p_holm < SIGNIFICANT else "not significant"
     return (
         f"{name} is the best of {what}, with mAP {mean}: "
-        f"{abs(found.difference):.3f} {beyond} than {single}, the best single feature, {sure} "
-        f"(p = {found.p_holm:.3f}, corrected)."
+        f"{abs(comparison.difference):.3f} {beyond} than {single}, the best single feature, {sure} "
+        f"(p = {comparison.p_holm:.3f}, corrected)."
     )

@@ -166,18 +166,20 @@ def _draw(part: Part) -> _Drawn:
     from featcache.reports.figures import curves as figures
     from featcache.reports.figures.bars import ap_chart
 
-    summary, at = part.summary, f"{part.anchor}-"
+    summary, prefix = part.summary, f"{part.anchor}-"
     if summary is None:
-        curve = figures.efficiency_figure(part.curve, f"{at}curve") if part.curve else ""
+        curve = figures.efficiency_figure(part.curve, f"{prefix}curve") if part.curve else ""
         return _Drawn(curve=Markup(curve))
     views = part.table("views")
     metric = summary.path_metric
     return _Drawn(
-        chart=Markup(ap_chart((*summary.rows, *summary.controls), f"{at}ap")),
+        chart=Markup(ap_chart((*summary.rows, *summary.controls), f"{prefix}ap")),
         sets=_sets(part),
-        reliability=Markup(figures.reliability_figure(summary.reliability, f"{at}rel")),
-        views=Markup(figures.view_figure(views, f"{at}views") if views else ""),
-        path=Markup(figures.path_figure(summary.path, metric, f"{at}c") if summary.path else ""),
+        reliability=Markup(figures.reliability_figure(summary.reliability, f"{prefix}rel")),
+        views=Markup(figures.view_figure(views, f"{prefix}views") if views else ""),
+        path=Markup(
+            figures.path_figure(summary.path, metric, f"{prefix}c") if summary.path else ""
+        ),
         cards=tuple((mistakes.name, _cards(mistakes)) for mistakes in summary.mistakes),
     )
 
@@ -202,10 +204,10 @@ def _sets(part: Part) -> tuple[_Set, ...]:
     from featcache.reports.figures.bars import score_histograms
     from featcache.reports.figures.curves import curve_panels
 
-    summary, at = part.summary, f"{part.anchor}-"
+    summary, prefix = part.summary, f"{part.anchor}-"
     assert summary is not None
-    histograms = score_histograms(summary.histograms, summary.threshold, f"{at}hist")
-    panels = curve_panels(summary.curves, at)
+    histograms = score_histograms(summary.histograms, summary.threshold, f"{prefix}hist")
+    panels = curve_panels(summary.curves, prefix)
     return tuple(
         _Set(
             name=confusion.name,

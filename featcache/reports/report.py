@@ -189,9 +189,9 @@ def _training_facts(train: TrainResult) -> list[tuple[str, str]]:
 def _certificate(result: EvalResult) -> str:
     if result.certificate is None:
         return ""
-    found = result.certificate
-    state = "converged" if found.converged else "NOT converged"
-    return f"{state} in {found.n_iter} iterations, at most {found.gap:.1g} above the optimum"
+    certificate = result.certificate
+    state = "converged" if certificate.converged else "NOT converged"
+    return f"{state} in {certificate.n_iter} iterations, at most {certificate.gap:.1g} above the optimum"
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -68,8 +68,8 @@ class Mistakes:
 
 def histogram(scores: Scores, key: str) -> Histogram:
     """Return how the scores of one test set spread over [0, 1]."""
-    mine = scores.generator == key
-    real, fake = (scores.score[mine & (scores.label == label)] for label in (0, 1))
+    members = scores.generator == key
+    real, fake = (scores.score[members & (scores.label == label)] for label in (0, 1))
     edges = np.linspace(0, 1, N_BINS + 1)
     return Histogram(
         key=key,
@@ -112,12 +112,15 @@ def find_mistakes(
 
 
 def _worst(scores: Scores, key: str, kind: str, threshold: float) -> list[Mistake]:
-    mine = scores.generator == key
+    members = scores.generator == key
     fake, called_fake = scores.label == 1, scores.score > threshold
-    accused = _pick(scores, mine & ~fake & called_fake, REAL_ACCUSED, highest=True)
+    false_alarms = _pick(scores, members & ~fake & called_fake, REAL_ACCUSED, highest=True)
     if kind == "control":
-        return _pick(scores, mine & fake & called_fake, CONTROL_ACCUSED, highest=True) + accused
-    return _pick(scores, mine & fake & ~called_fake, FAKE_MISSED, highest=False) + accused
+        return (
+            _pick(scores, members & fake & called_fake, CONTROL_ACCUSED, highest=True)
+            + false_alarms
+        )
+    return _pick(scores, members & fake & ~called_fake, FAKE_MISSED, highest=False) + false_alarms
 
 
 def _pick(scores: Scores, wrong: NDArray[np.bool_], kind: str, *, highest: bool) -> list[Mistake]:

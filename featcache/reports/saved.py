@@ -51,10 +51,10 @@ def _find(cache: Path, name: str) -> Path:
         path = path.parent
     if (path / RESULT_FILE).is_file():
         return path
-    found = [p for p in (cache / FOLDER).glob("*") if p.name.startswith(name)] if name else []
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} results begin with" if found else "There is no result"
+    matches = [p for p in (cache / FOLDER).glob("*") if p.name.startswith(name)] if name else []
+    if len(matches) == 1:
+        return matches[0]
+    what = f"{len(matches)} results begin with" if matches else "There is no result"
     raise DataError(f"{what} {name!r} in {cache / FOLDER}. Name a folder there.")
 
 
@@ -112,14 +112,14 @@ def build_report(
 
 def write_all(report: Report, folder: Path, formats: Sequence[str] = ()) -> list[Path]:
     """Write a report in every format that was asked for (all by default); return the files."""
-    wanted = list(formats) or list(FORMATS)
-    if unknown := [name for name in wanted if name not in FORMATS]:
+    chosen = list(formats) or list(FORMATS)
+    if unknown := [name for name in chosen if name not in FORMATS]:
         raise SettingsError(
             f"There is no report format {unknown[0]!r}. Known: {', '.join(FORMATS)}."
         )
-    files = [write_page(report, folder / "report.html")] if "html" in wanted else []
-    files += write_tables(report, folder, [n for n in wanted if n not in ("html", "svg")])
-    if "svg" in wanted:
+    files = [write_page(report, folder / "report.html")] if "html" in chosen else []
+    files += write_tables(report, folder, [n for n in chosen if n not in ("html", "svg")])
+    if "svg" in chosen:
         for name, text in figures_of(report).items():
             files.append(folder / "figures" / f"{name}.svg")
             write_atomic(files[-1], text.encode("utf-8"))

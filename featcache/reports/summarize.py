@@ -142,7 +142,7 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
         path=_path(result),
         path_metric=result.selection.metric if result.selection else "",
         mistakes=find_mistakes(scores, tests, result.threshold),
-        diagnosis=tuple(visible(found.sentence) for found in result.diagnosis),
+        diagnosis=tuple(visible(diagnosis.sentence) for diagnosis in result.diagnosis),
         notes=tuple(map(visible, result.notes)),
     )
 
@@ -170,22 +170,22 @@ def mean_row(result: EvalResult) -> MeanRow:
     )
 
 
-def _row(key: str, found: GeneratorResult, kind: Kind) -> Row:
-    n = found.n_real + found.n_fake
+def _row(key: str, metrics: GeneratorResult, kind: Kind) -> Row:
+    n = metrics.n_real + metrics.n_fake
     return Row(
         key=key,
         name=visible(key),
         kind=kind,
-        group=visible(found.group),
-        n_real=found.n_real,
-        n_fake=found.n_fake,
-        n_sources=found.n_sources,
-        chance=found.n_fake / n if n else math.nan,
-        ap=Estimate.of(found.ap, found.ap_ci),
-        auroc=Estimate.of(found.auroc, found.auroc_ci),
-        acc=Estimate.of(found.acc, found.acc_ci),
-        r_acc=Estimate.of(found.r_acc, found.r_acc_ci),
-        f_acc=Estimate.of(found.f_acc, found.f_acc_ci),
+        group=visible(metrics.group),
+        n_real=metrics.n_real,
+        n_fake=metrics.n_fake,
+        n_sources=metrics.n_sources,
+        chance=metrics.n_fake / n if n else math.nan,
+        ap=Estimate.of(metrics.ap, metrics.ap_ci),
+        auroc=Estimate.of(metrics.auroc, metrics.auroc_ci),
+        acc=Estimate.of(metrics.acc, metrics.acc_ci),
+        r_acc=Estimate.of(metrics.r_acc, metrics.r_acc_ci),
+        f_acc=Estimate.of(metrics.f_acc, metrics.f_acc_ci),
     )
 
 

@@ -42,8 +42,8 @@ def terminal_table(table: Table, most: int | None = None) -> RichTable:
         header_style="bold",
     )
     for column in table.columns:
-        words = column.kind == "text"
-        shown.add_column(column.label, justify="left" if words else "right", overflow="fold")
+        is_text = column.kind == "text"
+        shown.add_column(column.label, justify="left" if is_text else "right", overflow="fold")
     for section in table.sections:
         if section.heading:
             shown.add_row(Text(section.heading, "italic"))

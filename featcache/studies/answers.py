@@ -103,8 +103,8 @@ def _mixture(study: StudyResult) -> str:
     for run in blind:
         aps = [m for m in study.mixtures if m.run == run.name]
         shares = ", ".join(f"{fraction(m.ap)} at {m.share:.0%} fakes" for m in aps)
-        other = seeing.get(run.run.features)
-        beside = f" (AUROC {_auroc(run)}, with reals {_auroc(other)})" if other else ""
+        reference = seeing.get(run.run.features)
+        beside = f" (AUROC {_auroc(run)}, with reals {_auroc(reference)})" if reference else ""
         clauses.append(f"{_features(run)} reaches AP {shares}{beside}")
     return f"Fitted on fakes alone, without a single photograph: {'; '.join(clauses)}."
 
@@ -115,18 +115,20 @@ def _boundary(study: StudyResult) -> str:
         points = [point for point in study.boundary if point.run == run.name]
         seen = [text for text in _first_seen(points) if text]
         blind = sorted({p.artefact for p in points} - {p.artefact for p in points if p.seen})
-        words = join(seen) if seen else "nothing"
+        listed = join(seen) if seen else "nothing"
         never = f", never {join(blind)}" if blind else ""
-        clauses.append(f"{visible(run.name)} sees {words}{never}")
+        clauses.append(f"{visible(run.name)} sees {listed}{never}")
     return f"From which strength on AP lies above chance: {'; '.join(clauses)}."
 
 
 def _first_seen(points: list[BoundaryPoint]) -> Iterator[str]:
     """Yield each artefact with the least strength from which on it is seen at every greater one."""
     for artefact in sorted({point.artefact for point in points}):
-        mine = sorted((p for p in points if p.artefact == artefact), key=lambda p: -p.strength)
+        points_of_artefact = sorted(
+            (p for p in points if p.artefact == artefact), key=lambda p: -p.strength
+        )
         least = math.nan
-        for point in mine:
+        for point in points_of_artefact:
             if not point.seen:
                 break
             least = point.strength
@@ -152,7 +154,7 @@ def _finetune(study: StudyResult) -> str:
         if not run.run.tuned:
             continue
         unseen, overall = (study.difference(run.name, over) for over in ("unseen", "all"))
-        changes = [f"{_gain(d)} {words}" for d, words in (
+        changes = [f"{_gain(d)} {scope}" for d, scope in (
             (unseen, "on unseen generators"), (overall, "over all")) if d]  # fmt: skip
         clauses.append(f"{visible(run.name)}: {', '.join(changes) or 'nothing to compare'}")
     return f"Against the frozen backbone, in points of mAP: {'; '.join(clauses) or 'nothing was trained'}."
@@ -171,8 +173,8 @@ def _mean(run: RunResult) -> str:
 
 
 def _auroc(run: RunResult) -> str:
-    found = run.result.means.get("auroc")
-    return fraction(found.value) if found else "n/a"
+    mean = run.result.means.get("auroc")
+    return fraction(mean.value) if mean else "n/a"
 
 
 def _gain(difference: Difference) -> str:

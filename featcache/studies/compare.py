@@ -32,14 +32,14 @@ def differences(
     Runs on another training set than the baseline's are compared all the same: their test samples
     are the same.
     """
-    found = [
+    result = [
         difference
         for run in runs
         if run is not baseline
         for metric in METRICS
         for difference in _pair(run, baseline, scores, metric, n_resamples)
     ]
-    return _corrected(found)
+    return _corrected(result)
 
 
 def _pair(
@@ -53,10 +53,10 @@ def _pair(
     paired = compare(
         scores[run.name],
         scores[baseline.name],
-        {name: found.group for name, found in everything.items()},
+        {name: metrics.group for name, metrics in everything.items()},
         METRICS[metric],
         trained=sorted({*run.result.train.generators, *baseline.result.train.generators}),
-        other=baseline.result.features,
+        other_groups=baseline.result.features,
         n_resamples=n_resamples,
         thresholds=(run.result.threshold, baseline.result.threshold),
     )
@@ -81,15 +81,15 @@ def _overs(paired: RunComparison) -> Iterator[tuple[str, Paired]]:
         yield f"{group}, unseen", one
 
 
-def _corrected(found: list[Difference]) -> list[Difference]:
+def _corrected(differences: list[Difference]) -> list[Difference]:
     """Correct for the number of runs, for each mean on its own."""
     families: dict[tuple[str, str], list[int]] = {}
-    for place, difference in enumerate(found):
+    for place, difference in enumerate(differences):
         families.setdefault((difference.over, difference.metric), []).append(place)
-    corrected = list(found)
+    corrected = list(differences)
     for places in families.values():
-        for place, p in zip(places, holm([found[i].p for i in places]), strict=True):
-            corrected[place] = replace(found[place], p_holm=p)
+        for place, p in zip(places, holm([differences[i].p for i in places]), strict=True):
+            corrected[place] = replace(differences[place], p_holm=p)
     return corrected
 
 
@@ -100,15 +100,15 @@ def references(
 
     Runs on random weights are like nobody's.
     """
-    found = []
+    result = []
     for row in map(published_row, names):
         run = next((run for run in runs if _alike(run, row)), None)
         if run is None:
             continue
         own = _own_means(run, row, differences) if row.metric == "difference" else _own(run, row)
         if comparisons := beside(row, own):
-            found.append(Reference(published=row, run=run.name, comparisons=comparisons))
-    return found
+            result.append(Reference(published=row, run=run.name, comparisons=comparisons))
+    return result
 
 
 def _alike(run: RunResult, row: Published) -> bool:
@@ -120,8 +120,8 @@ def _alike(run: RunResult, row: Published) -> bool:
 
 def _own(run: RunResult, row: Published) -> Own:
     return {
-        name: (getattr(found, row.metric), getattr(found, f"{row.metric}_ci"))
-        for name, found in run.result.generators.items()
+        name: (getattr(metrics, row.metric), getattr(metrics, f"{row.metric}_ci"))
+        for name, metrics in run.result.generators.items()
     }
 
 
@@ -143,15 +143,17 @@ def mixtures(
     n_resamples: int,
 ) -> list[MixtureAP]:
     """Return each run's mean AP at each share of fakes."""
-    found = []
+    result = []
     for run in runs if shares else ():
         groups = {name: one.group for name, one in run.result.generators.items()}
-        at = ap_at_priors(scores[run.name], shares, groups=groups, n_resamples=n_resamples)
-        found += [
-            MixtureAP(run=run.name, share=share, ap=each["mean"].value, ci=each["mean"].ci)
-            for share, each in at.items()
+        ap_of_share = ap_at_priors(scores[run.name], shares, groups=groups, n_resamples=n_resamples)
+        result += [
+            MixtureAP(
+                run=run.name, share=share, ap=estimates["mean"].value, ci=estimates["mean"].ci
+            )
+            for share, estimates in ap_of_share.items()
         ]
-    return found
+    return result
 
 
 def boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
@@ -161,12 +163,12 @@ def boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
             run=run.name,
             artefact=artefact,
             strength=strength,
-            ap=found.ap,
-            ci=found.ap_ci,
-            chance=found.n_fake / (found.n_fake + found.n_real),
+            ap=metrics.ap,
+            ci=metrics.ap_ci,
+            chance=metrics.n_fake / (metrics.n_fake + metrics.n_real),
         )
         for run in runs
-        for name, found in run.result.generators.items()
+        for name, metrics in run.result.generators.items()
         if (simulated := split_generator(name)) is not None
         for artefact, strength in (simulated,)
     ]

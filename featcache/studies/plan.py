@@ -126,8 +126,8 @@ def with_random(study: Study, names: Sequence[str], seed: int) -> Study:
     (('clip',), ('clip@layer3#random0',))
     """
     bases = [name.partition("@")[0] for name in study.extract.backbones]
-    whole = {base: base for base in bases} | {name: f"{name}#random{seed}" for name in names}
-    return _with_names(study, whole)
+    replacements = {base: base for base in bases} | {name: f"{name}#random{seed}" for name in names}
+    return _with_names(study, replacements)
 
 
 def _with_names(study: Study, new: dict[str, str]) -> Study:
@@ -143,8 +143,8 @@ def _renamed(names: Iterable[str], new: dict[str, str]) -> Names:
     """Return the names that have a new one, or whose backbone has one: then each keeps its tap."""
     parts = [(name, *name.partition("@")) for name in names]
     return tuple(
-        new.get(name) or new[base] + at + tap
-        for name, base, at, tap in parts
+        new.get(name) or new[base] + place + tap
+        for name, base, place, tap in parts
         if name in new or base in new
     )
 
@@ -194,15 +194,15 @@ def digest_samples(manifest: Manifest) -> str:
 
 def changes(old: Lock, new: Lock) -> list[str]:
     """Return in words what differs between two runs of a study; versions are not compared."""
-    found = []
+    result = []
     if old.study != new.study:
-        found.append("the study's file has changed")
+        result.append("the study's file has changed")
     if old.samples != new.samples:
-        found.append(f"the samples have changed ({old.n_samples:,} then, {new.n_samples:,} now)")
+        result.append(f"the samples have changed ({old.n_samples:,} then, {new.n_samples:,} now)")
     changed = [name for name in new.keys if name in old.keys and old.keys[name] != new.keys[name]]
     if changed:
-        found.append(f"other features under the same name: {', '.join(sorted(changed))}")
-    return found
+        result.append(f"other features under the same name: {', '.join(sorted(changed))}")
+    return result
 
 
 def read_lock(path: Path) -> Lock | None:

@@ -173,8 +173,8 @@ def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptio
 
 def _simulated(plan: DataPlan, options: StudyOptions) -> Path:
     """Return the tree of simulated fakes; its folder is named by its recipe, so that it is made once."""
-    wanted: dict[str, Any] = {"artefacts": plan.artefacts, "strengths": plan.strengths}
-    chosen = {name: value for name, value in wanted.items() if value}
+    question: dict[str, Any] = {"artefacts": plan.artefacts, "strengths": plan.strengths}
+    chosen = {name: value for name, value in question.items() if value}
     recipe = SimulateOptions(**chosen, skip_plain=True)
     photos = options.photos or _packaged(options.out / "photos")
     digest = digest_json({**asdict(recipe), "photos": str(photos.resolve())})
@@ -225,12 +225,12 @@ def tuned_runs(prepared: Prepared, options: StudyOptions) -> list[RunResult]:
 
 def forecast_tuned(prepared: Prepared, options: StudyOptions) -> list[dict[str, Any]]:
     """Return what the training would cost, by counting steps and timing one."""
-    found = []
+    forecasts = []
     for _, settings in _each(prepared, options):
         from featcache.finetune import forecast_finetune
 
-        found.append(forecast_finetune(prepared.manifest, settings).to_dict())
-    return found
+        forecasts.append(forecast_finetune(prepared.manifest, settings).to_dict())
+    return forecasts
 
 
 def _each(prepared: Prepared, options: StudyOptions) -> Iterator[tuple[str, FinetuneOptions]]:

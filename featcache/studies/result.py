@@ -121,9 +121,9 @@ class StudyResult:
 
     def difference(self, run: str, over: str = "all", metric: str = "mAP") -> Difference | None:
         """Return the difference of that run, over those generators, in that metric."""
-        wanted = (run, over, metric)
-        found = (d for d in self.differences if (d.run, d.over, d.metric) == wanted)
-        return next(found, None)
+        key = (run, over, metric)
+        matches = (d for d in self.differences if (d.run, d.over, d.metric) == key)
+        return next(matches, None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain dicts, lists and numbers, ready for JSON."""

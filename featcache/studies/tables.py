@@ -98,18 +98,18 @@ def runs_table(result: StudyResult) -> Table:
     )
 
 
-def _run_row(name: str, found: EvalResult) -> TableRow:
-    unseen = found.unseen.means.get("ap") if found.unseen else None
+def _run_row(name: str, result: EvalResult) -> TableRow:
+    unseen = result.unseen.means.get("ap") if result.unseen else None
     cells: dict[str, Cell] = {
         "run": visible(name),
-        "train": visible(", ".join(found.train.generators)),
-        "D": found.n_features,
-        "C": found.C,
-        "mAP": Estimate.of(found.mAP, found.mAP_ci),
+        "train": visible(", ".join(result.train.generators)),
+        "D": result.n_features,
+        "C": result.C,
+        "mAP": Estimate.of(result.mAP, result.mAP_ci),
         "unseen": Estimate.of(unseen.value, unseen.ci) if unseen else None,
-        "acc": Estimate.of(found.mean_acc, found.mean_acc_ci),
+        "acc": Estimate.of(result.mean_acc, result.mean_acc_ci),
     }
-    for group, means in found.groups.items():
+    for group, means in result.groups.items():
         ap = means.means.get("ap")
         cells[f"g:{group}"] = Estimate.of(ap.value, ap.ci) if ap else Estimate(means.mAP)
     return TableRow(cells=cells)
@@ -214,8 +214,8 @@ def mixture_table(result: StudyResult) -> Table:
     )
     rows = []
     for name in dict.fromkeys(mixture.run for mixture in result.mixtures):
-        mine = [m for m in result.mixtures if m.run == name]
-        cells: dict[str, Cell] = {f"{m.share:g}": Estimate.of(m.ap, m.ci) for m in mine}
+        mixtures = [m for m in result.mixtures if m.run == name]
+        cells: dict[str, Cell] = {f"{m.share:g}": Estimate.of(m.ap, m.ci) for m in mixtures}
         rows.append(TableRow(cells={"run": visible(name), **cells}))
     chance: dict[str, Cell] = {f"{s:g}": s for s in shares}
     rows.append(TableRow(cells={"run": "chance", **chance}, role="mean"))
@@ -237,10 +237,10 @@ def boundary_table(result: StudyResult) -> Table:
     )
     sections = []
     for artefact in sorted({point.artefact for point in result.boundary}):
-        mine = [point for point in result.boundary if point.artefact == artefact]
+        points = [point for point in result.boundary if point.artefact == artefact]
         rows = []
-        for strength in sorted({point.strength for point in mine}):
-            here = [point for point in mine if point.strength == strength]
+        for strength in sorted({point.strength for point in points}):
+            here = [point for point in points if point.strength == strength]
             cells: dict[str, Cell] = {point.run: Estimate.of(point.ap, point.ci) for point in here}
             seen = frozenset(point.run for point in here if point.seen)
             rows.append(TableRow(cells={"strength": strength, **cells}, bold=seen))

@@ -76,10 +76,10 @@ def _parse_step(text: str, view: str, seed: int) -> list[Step]:
         count = kind.draws if isinstance(kind.draws, int) else 1
     params = _numbers(kind, kind.args, texts, text)
     if draw_text:
-        draws: Iterable[int] = [_parse_draw(kind, draw_text, text)]
+        draw_seeds: Iterable[int] = [_parse_draw(kind, draw_text, text)]
     else:
-        draws = range(count)
-    return [Step(kind, params, draw, seed if kind.random else 0) for draw in draws]
+        draw_seeds = range(count)
+    return [Step(kind, params, draw, seed if kind.random else 0) for draw in draw_seeds]
 
 
 def _take_count(
@@ -107,20 +107,20 @@ def _numbers(
 def _number(kind: StepKind, arg: Arg, part: str, text: str) -> Number:
     if not part.strip() and arg.default is not None:
         return arg.default
-    whole = isinstance(arg.low, int) and isinstance(arg.high, int)
+    is_integer = isinstance(arg.low, int) and isinstance(arg.high, int)
     try:
         value = float(part)
         right = math.isfinite(value) and arg.low <= value <= arg.high
-        right = right and (value.is_integer() or not whole)
+        right = right and (value.is_integer() or not is_integer)
     except ValueError:
         right = False
     if not right:
-        what = "a whole number" if whole else "a number"
+        what = "a whole number" if is_integer else "a number"
         raise SettingsError(
             f"The view step {text!r} needs {what} from {arg.low} to {arg.high} as {arg.name}. "
             f"Usage: {_usage(kind)}."
         )
-    return int(value) if whole else value
+    return int(value) if is_integer else value
 
 
 def _parse_draw(kind: StepKind, draw: str, text: str) -> int:

@@ -116,9 +116,9 @@ class Step:
     def __call__(self, image: Image.Image, sample_id: str, position: int) -> Image.Image:
         """Return the changed image; ``position`` in the chain makes equal steps independent."""
         label = f"{self.seed}/{sample_id}/{self.draw}/{position}".encode("utf-8", "surrogateescape")
-        words = np.frombuffer(bytes.fromhex(digest_bytes(label)), dtype="<u4")
+        seed_words = np.frombuffer(bytes.fromhex(digest_bytes(label)), dtype="<u4")
         # RandomState, because numpy has promised never to change its streams.
-        state = np.random.RandomState(words)
+        state = np.random.RandomState(seed_words)
         return self.kind.apply(image, dict(self.params) | {"draw": self.draw}, state)
 
 

@@ -57,7 +57,7 @@ def test_the_golden_manifest_is_read(tmp_path: Path) -> None:
         assert (sample.width, sample.height, sample.n_bytes) == (64, 48, 1234 + number)
         assert (sample.tables, sample.has_exif, sample.layout, sample.problem) == ("", 0, "", "")
     with pytest.raises(DataError, match="lacks the columns tables, has_exif, layout"):
-        Manifest.read(GOLDEN / "manifest-1.csv", whole=True)
+        Manifest.read(GOLDEN / "manifest-1.csv", all_columns=True)
     table = (GOLDEN / "manifest-1.csv").read_bytes()
     (tmp_path / "m.csv").write_bytes(table.replace(b"label,", b"lable,", 1))
     with pytest.raises(DataError, match="lacks the columns label"):

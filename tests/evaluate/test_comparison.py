@@ -104,7 +104,7 @@ GROUPS = {"progan": "GAN", "biggan": "GAN", "glide": "diffusion"}
 
 def test_differences_are_those_of_the_metrics(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
-    found = compare(a, b, GROUPS, trained=["progan"], other=["b"], n_resamples=200)
+    found = compare(a, b, GROUPS, trained=["progan"], other_groups=["b"], n_resamples=200)
     difference = {}
     for name in GROUPS:
         at = a.generator == name

@@ -67,12 +67,12 @@ class OneClass:
 
     def _distance(self, features: Features) -> Float:
         rows = (features - self.mean) / self.scale
-        inside = np.square(rows @ self.axes)
-        outside = np.maximum(np.square(rows).sum(axis=1) - inside.sum(axis=1), 0.0)
+        projected = np.square(rows @ self.axes)
+        residual = np.maximum(np.square(rows).sum(axis=1) - projected.sum(axis=1), 0.0)
         if self.axes.shape[1] == len(self.mean):
-            outside[:] = 0.0  # nothing but rounding
+            residual[:] = 0.0  # nothing but rounding
         return np.asarray(
-            np.sqrt((inside @ (1 / self.variances) + outside / self.rest) / len(self.mean))
+            np.sqrt((projected @ (1 / self.variances) + residual / self.rest) / len(self.mean))
         )
 
 
@@ -86,8 +86,8 @@ def fit_oneclass(training: Training, seed: int = 0) -> OneClass:
         Of the folds over photographs in which distances of unseen fakes are measured.
     """
     fakes = training.features[training.labels == 1]
-    units = training.groups[training.labels == 1]
-    held_out = _held_out_distances(fakes, _folds(units, seed))
+    sources = training.groups[training.labels == 1]
+    held_out = _held_out_distances(fakes, _folds(sources, seed))
     return _gaussian(
         fakes,
         limit=float(np.quantile(held_out, QUANTILE)),
@@ -126,9 +126,9 @@ def _principal(rows: Float) -> tuple[Float, Float]:
     return axes, np.maximum(variances, 0.0)
 
 
-def _folds(units: Float, seed: int) -> Float:
+def _folds(sources: Float, seed: int) -> Float:
     """Return the fold of each sample; samples of one photograph share it."""
-    _, unit_of = np.unique(units, return_inverse=True)
+    _, unit_of = np.unique(sources, return_inverse=True)
     n_units = int(unit_of.max()) + 1
     order = np.random.default_rng(seed).permutation(n_units)
     return np.asarray(order[unit_of] % min(FOLDS, n_units))

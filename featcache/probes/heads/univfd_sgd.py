@@ -116,7 +116,7 @@ def _split(
     x, y = training.features, training.labels
     if training.val_features is not None and training.val_labels is not None:
         return x, y, training.val_features, training.val_labels
-    units, unit_of = np.unique(training.groups, return_inverse=True)
-    n_out = max(round(VALIDATION_SHARE * len(units)), 1)
-    out = np.isin(unit_of, rng.permutation(len(units))[:n_out])
+    sources, source_of = np.unique(training.groups, return_inverse=True)
+    n_out = max(round(VALIDATION_SHARE * len(sources)), 1)
+    out = np.isin(source_of, rng.permutation(len(sources))[:n_out])
     return x[~out], y[~out], x[out], y[out]

@@ -114,12 +114,12 @@ class _Joint:
 
     def _take(self, active: Index, steps: Float) -> None:
         """Go the steps in the logits and set value and gradient anew."""
-        loss, gradient, bend = self.sums.accept(active, steps)
+        loss, gradient, curvature = self.sums.accept(active, steps)
         per = self.total[active]
         x, ridge = self.x[active], self.ridge[active]
         self.value[active] = loss / per + 0.5 * (ridge * x * x).sum(axis=1)
         self.gradient[active] = np.where(self.mask[active], gradient / per[:, None] + ridge * x, 0)
-        self.bend[active] = bend / per
+        self.bend[active] = curvature / per
 
     def _advance(self, active: Index, direction: Float, slope: Float) -> Index:
         """Search along the directions, step, remember the pair; return the heads that go on."""
@@ -149,8 +149,8 @@ class _Joint:
             kept.append(share)
         r = self._precondition(active, q)
         for pair, share in zip(self.pairs, reversed(kept), strict=True):
-            other = pair.rho[active] * _dot(pair.change[active], r)
-            r += (share - other)[:, None] * pair.step[active]
+            beta = pair.rho[active] * _dot(pair.change[active], r)
+            r += (share - beta)[:, None] * pair.step[active]
         slope = -_dot(gradient, r)
         return -r, slope
 
@@ -163,9 +163,9 @@ class _Joint:
         if not self.pairs:
             return self._solve(active, vectors)
         last = self.pairs[-1]
-        change = last.change[active].astype(np.float64)
-        both = self._solve(np.tile(active, 2), np.concatenate([vectors, change]))
-        below = _dot(change, both[len(active) :])
+        y = last.change[active].astype(np.float64)
+        both = self._solve(np.tile(active, 2), np.concatenate([vectors, y]))
+        below = _dot(y, both[len(active) :])
         good = (last.rho[active] > 0) & (below > 0)
         scale = np.ones(len(active))
         scale[good] = 1.0 / (last.rho[active][good] * below[good])
@@ -212,15 +212,15 @@ class _Joint:
         steps[open_] = low[open_]
         return steps
 
-    def _remember(self, active: Index, step: Float, change: Float) -> None:
-        product = _dot(step, change)
-        size = np.sqrt(_dot(step, step) * _dot(change, change))
+    def _remember(self, active: Index, step: Float, y: Float) -> None:
+        product = _dot(step, y)
+        size = np.sqrt(_dot(step, step) * _dot(y, y))
         rho = np.zeros(len(self.heads))
         good = product > 1e-10 * size
         rho[active[good]] = 1.0 / product[good]
         shape, dtype = self.x.shape, self.sums.dtype
         pair = _Pair(np.zeros(shape, dtype), np.zeros(shape, dtype), rho)
-        pair.step[active], pair.change[active] = step, change
+        pair.step[active], pair.change[active] = step, y
         self.pairs = [*self.pairs[-MEMORY + 1 :], pair]
 
     def _refresh(self, active: Index) -> None:
@@ -256,13 +256,13 @@ class _Joint:
             steps = self._search(everyone, only, slope)
             self.x += steps[:, None] * only
             self._take(everyone, steps)
-        unit = self.heads.C * self.total
+        scale = self.heads.C * self.total
         norm = np.sqrt(_dot(self.gradient[:, :-1], self.gradient[:, :-1]))
         return Solution(
             weight=self.x[:, :-1],
             bias=self.x[:, -1],
-            objective=self.value * unit,
-            gradient_norm=norm * unit,
+            objective=self.value * scale,
+            gradient_norm=norm * scale,
             gap=self._gap(everyone) / np.maximum(self.value, np.finfo(float).tiny),
             n_iter=self.n_iter,
             converged=self.converged,

@@ -40,12 +40,12 @@ class Factor:
         self._panels = [slice(at, min(at + PANEL, n)) for at in range(0, n, PANEL)]
         self._inverses = [self._eliminate(panel) for panel in self._panels]
 
-    def _eliminate(self, at: slice) -> NDArray[Any]:
+    def _eliminate(self, panel: slice) -> NDArray[Any]:
         """Turn a panel of columns into the factor's; return the inverse of its triangle."""
-        rows, before = slice(at.start, None), slice(0, at.start)
-        column = self._lower[rows, at]
-        column -= self._lower[rows, before] @ self._lower[at, before].T
-        n = at.stop - at.start
+        rows, before = slice(panel.start, None), slice(0, panel.start)
+        column = self._lower[rows, panel]
+        column -= self._lower[rows, before] @ self._lower[panel, before].T
+        n = panel.stop - panel.start
         inverse = inverse_factor(column[:n])
         column[n:] = column[n:] @ inverse.T
         return inverse
@@ -54,10 +54,12 @@ class Factor:
         """Return the rows (k, n) times the inverse of the matrix."""
         x, lower = rows.astype(self._lower.dtype), self._lower
         steps = list(zip(self._panels, self._inverses, strict=True))
-        for at, inverse in steps:
-            x[:, at] = (x[:, at] - x[:, : at.start] @ lower[at, : at.start].T) @ inverse.T
-        for at, inverse in reversed(steps):
-            x[:, at] = (x[:, at] - x[:, at.stop :] @ lower[at.stop :, at]) @ inverse
+        for panel, inverse in steps:
+            x[:, panel] = (
+                x[:, panel] - x[:, : panel.start] @ lower[panel, : panel.start].T
+            ) @ inverse.T
+        for panel, inverse in reversed(steps):
+            x[:, panel] = (x[:, panel] - x[:, panel.stop :] @ lower[panel.stop :, panel]) @ inverse
         return x
 
 

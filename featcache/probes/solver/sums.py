@@ -93,8 +93,8 @@ class RowSums:
         for _, blocks in self.source.chunks(range(len(self.widths))):
             n = max(int(share * len(blocks[0])), 1)
             if n < len(blocks[0]):
-                some = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
-                blocks = [block[some] for block in blocks]
+                sampled = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
+                blocks = [block[sampled] for block in blocks]
             _add_square(total, blocks)
             done += n
         return total, done
@@ -102,24 +102,24 @@ class RowSums:
     def move(self, heads: Index, directions: Float) -> None:
         """See :class:`Sums`."""
         steps = directions.astype(self.dtype)
-        change = np.repeat(steps[:, -1:], self.source.n_rows, axis=1)
+        dz = np.repeat(steps[:, -1:], self.source.n_rows, axis=1)
 
-        def work(rows: slice, b: int, mine: Any, block: Real) -> None:
-            change[mine, rows] += steps[mine, self._columns[b]] @ block.T
+        def work(rows: slice, b: int, target: Any, block: Real) -> None:
+            dz[target, rows] += steps[target, self._columns[b]] @ block.T
 
         if directions[:, :-1].any():  # else only intercepts move: no pass over the data
             self._products(heads, work)
-        self._dz[heads] = change
+        self._dz[heads] = dz
 
     def slopes(self, heads: Index, steps: Float) -> Float:
         """See :class:`Sums`."""
 
         def work(i: int) -> tuple[float, float]:
-            change = self._dz[heads[i]]
-            logit = self._z[heads[i]] + self.dtype.type(steps[i]) * change
+            dz = self._dz[heads[i]]
+            logit = self._z[heads[i]] + self.dtype.type(steps[i]) * dz
             residual, curvature = self._derivatives(heads[i], logit)
-            curvature *= change
-            return float(residual @ change), float(curvature @ change)
+            curvature *= dz
+            return float(residual @ dz), float(curvature @ dz)
 
         return np.array(each(work, range(len(heads))), dtype=np.float64).T
 
@@ -152,10 +152,10 @@ class RowSums:
         out[:, -1] = residuals.sum(axis=1, dtype=np.float64)
         lock = Lock()
 
-        def work(rows: slice, b: int, mine: Any, block: Real) -> None:
-            product = residuals[mine, rows] @ block
+        def work(rows: slice, b: int, columns: Any, block: Real) -> None:
+            product = residuals[columns, rows] @ block
             with lock:
-                out[mine, self._columns[b]] += product
+                out[columns, self._columns[b]] += product
 
         self._products(heads, work)
         return out
@@ -163,13 +163,15 @@ class RowSums:
     def _products(self, heads: Index, work: Callable[[slice, int, Any, Real], None]) -> None:
         """Call ``work`` with rows, block, the positions of the heads that see it, and its features."""
         uses = self.heads.uses[heads]
-        wanted = np.flatnonzero(uses.any(axis=0)).tolist()
-        for rows, blocks in self.source.chunks(wanted):
+        used = np.flatnonzero(uses.any(axis=0)).tolist()
+        for rows, blocks in self.source.chunks(used):
 
-            def piece(at: slice, start: int = rows.start, blocks: list[Real] = blocks) -> None:
-                here = slice(start + at.start, start + at.stop)
-                for b in wanted:
-                    work(here, b, _where(uses[:, b]), blocks[b][at])
+            def piece(
+                piece_rows: slice, start: int = rows.start, blocks: list[Real] = blocks
+            ) -> None:
+                here = slice(start + piece_rows.start, start + piece_rows.stop)
+                for b in used:
+                    work(here, b, _where(uses[:, b]), blocks[b][piece_rows])
 
             each(piece, parts(rows.stop - rows.start))
 
@@ -199,9 +201,9 @@ class RowSums:
         return float(loss.sum(dtype=np.float64))
 
 
-def _where(mine: NDArray[np.bool_]) -> slice | Index:
+def _where(mask: NDArray[np.bool_]) -> slice | Index:
     """Return positions, as a slice where they are all, which saves a copy."""
-    return slice(None) if mine.all() else np.flatnonzero(mine)
+    return slice(None) if mask.all() else np.flatnonzero(mask)
 
 
 def _add_square(total: Float, blocks: list[Real]) -> None:
@@ -213,12 +215,12 @@ def _add_square(total: Float, blocks: list[Real]) -> None:
     n_rows = len(blocks[0])
 
     def work(pair: tuple[_Tile, _Tile]) -> None:
-        (at, b, mine), (to, c, other) = pair
+        (row_tile, b, row_columns), (to, c, column_columns) = pair
         for rows in cut(n_rows, max(-(-n_rows // SQUARE_ROWS), 1)):
-            product = blocks[b][rows, mine].T @ blocks[c][rows, other]
-            total[at, to] += product
-            if at != to:
-                total[to, at] += product.T
+            product = blocks[b][rows, row_columns].T @ blocks[c][rows, column_columns]
+            total[row_tile, to] += product
+            if row_tile != to:
+                total[to, row_tile] += product.T
 
     pairs = itertools.combinations_with_replacement(tiles, 2)
     each(work, sorted(pairs, key=lambda pair: pair[0] == pair[1]))  # the square ones cost half
@@ -237,12 +239,12 @@ def _tiles(widths: list[int]) -> list[_Tile]:
     [(slice(0, 2, None), 0, slice(0, 2, None)), (slice(2, 5, None), 1, slice(0, 3, None))]
     """
     side = min(max(sum(widths) // 4, 64), TILE)
-    found, start = [], 0
+    tiles, start = [], 0
     for block, width in enumerate(widths):
         for piece in cut(width, -(-width // side)):
-            found.append((slice(start + piece.start, start + piece.stop), block, piece))
+            tiles.append((slice(start + piece.start, start + piece.stop), block, piece))
         start += width
-    return found
+    return tiles
 
 
 class AddedSums:
@@ -260,9 +262,9 @@ class AddedSums:
     def __init__(
         self,
         parts: list[Sums],
-        each: Callable[[Callable[[Sums], Any], list[Sums]], Iterable[Any]] = map,
+        map_parts: Callable[[Callable[[Sums], Any], list[Sums]], Iterable[Any]] = map,
     ) -> None:
-        self.parts, self._each = parts, each
+        self.parts, self._each = parts, map_parts
         self.widths, self.dtype = parts[0].widths, parts[0].dtype
 
     def start(self, heads: Heads) -> Float:
@@ -271,8 +273,8 @@ class AddedSums:
 
     def gram(self) -> tuple[Float, int]:
         """See :class:`Sums`."""
-        found = list(self._each(lambda part: part.gram(), self.parts))
-        return np.sum([matrix for matrix, _ in found], axis=0), sum(n for _, n in found)
+        parts = list(self._each(lambda part: part.gram(), self.parts))
+        return np.sum([matrix for matrix, _ in parts], axis=0), sum(n for _, n in parts)
 
     def move(self, heads: Index, directions: Float) -> None:
         """See :class:`Sums`."""
@@ -284,9 +286,9 @@ class AddedSums:
 
     def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
         """See :class:`Sums`."""
-        found = list(self._each(lambda part: part.accept(heads, steps), self.parts))
-        loss, gradient, bend = (np.sum(values, axis=0) for values in zip(*found, strict=True))
-        return loss, gradient, bend
+        parts = list(self._each(lambda part: part.accept(heads, steps), self.parts))
+        loss, gradient, curvature = (np.sum(values, axis=0) for values in zip(*parts, strict=True))
+        return loss, gradient, curvature
 
     def hessian(self, head: int) -> Float:
         """See :class:`Sums`."""

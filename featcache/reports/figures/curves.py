@@ -23,13 +23,13 @@ _TIPS_PER_CURVE = 20
 _PERCENT = (0.0, 50.0, 100.0)
 
 
-def curve_panels(found: Sequence[Curves], prefix: str) -> list[tuple[str, str]]:
+def curve_panels(curves: Sequence[Curves], prefix: str) -> list[tuple[str, str]]:
     """Return the ROC and the precision-recall curve of each test set as two small ``<svg>`` elements."""
     require_viz()
     with drawing():
         return [
             (_roc(one, f"{prefix}roc{i}"), _pr(one, f"{prefix}pr{i}"))
-            for i, one in enumerate(found)
+            for i, one in enumerate(curves)
         ]
 
 
@@ -127,11 +127,11 @@ def view_figure(table: Table, prefix: str) -> str:
             axes.plot(places, values, color=GREY, alpha=0.45, linewidth=0.9, marker=".")
         axes.plot(places, [_percent(r.cells["mAP"]) for r in rows], color=GREEN, linewidth=1.6)
         for i, row in enumerate(rows):
-            found = row.cells["mAP"]
-            if isinstance(found, Estimate):
-                _whisker(axes, i, 100 * found.low, 100 * found.high)
-            axes.plot(i, _percent(found), "o", color=GREEN, markersize=5.5, gid=f"v{i}")
-            tips[f"v{i}"] = f"{row.cells['name']}: mAP {full_text(found, mean)}"
+            cell = row.cells["mAP"]
+            if isinstance(cell, Estimate):
+                _whisker(axes, i, 100 * cell.low, 100 * cell.high)
+            axes.plot(i, _percent(cell), "o", color=GREEN, markersize=5.5, gid=f"v{i}")
+            tips[f"v{i}"] = f"{row.cells['name']}: mAP {full_text(cell, mean)}"
         labels = [shorten(str(row.cells["name"]), 18) for row in rows]
         axes.set_xticks(places, labels, rotation=30, ha="right")
         axes.set_ylabel("AP (%)")
@@ -141,22 +141,22 @@ def view_figure(table: Table, prefix: str) -> str:
 
 def _roc(one: Curves, prefix: str) -> str:
     points = tuple((100 * x, 100 * y) for x, y in one.roc)
-    words = "{y:.1f} % of the fakes caught, {x:.1f} % of the reals accused"
-    return _panel(points, ((0, 100), (0, 100)), f"ROC curve of {one.name}", words, prefix)
+    hint = "{y:.1f} % of the fakes caught, {x:.1f} % of the reals accused"
+    return _panel(points, ((0, 100), (0, 100)), f"ROC curve of {one.name}", hint, prefix)
 
 
 def _pr(one: Curves, prefix: str) -> str:
     points = tuple((100 * x, 100 * y) for x, y in one.pr)
     chance = ((0, 100), (100 * one.chance,) * 2)
-    words = "precision {y:.1f} % at recall {x:.1f} %"
-    return _panel(points, chance, f"Precision-recall curve of {one.name}", words, prefix)
+    hint = "precision {y:.1f} % at recall {x:.1f} %"
+    return _panel(points, chance, f"Precision-recall curve of {one.name}", hint, prefix)
 
 
 def _panel(
     points: Points,
     chance: tuple[tuple[float, float], tuple[float, float]],
     description: str,
-    words: str,
+    hint: str,
     prefix: str,
 ) -> str:
     from matplotlib.figure import Figure
@@ -170,7 +170,7 @@ def _panel(
         for i, (x, y) in enumerate(points[:: max(len(points) // _TIPS_PER_CURVE, 1)]):
             # Nearly invisible, and wide: where the pointer is read off, not where a dot is seen.
             axes.plot(x, y, "o", color=BLUE, alpha=0.01, markersize=9, gid=f"p{i}")
-            tips[f"p{i}"] = words.format(x=x, y=y)
+            tips[f"p{i}"] = hint.format(x=x, y=y)
     axes.set_xlim(-2, 102)
     axes.set_ylim(-3, 104)
     axes.set_xticks(_PERCENT, ("0", "50", "100%"))

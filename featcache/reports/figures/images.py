@@ -66,12 +66,12 @@ def map_picture(result: EmbeddingResult, method: str, format: str = "png") -> by
         points, groups = result.maps[method], result.group.astype(str)
         size = float(np.clip(4000 / len(points), 3, 22))
         for name, color in group_colors(groups.tolist()).items():
-            mine = groups == name
-            label = f"{visible(name)} ({mine.sum():,})"
+            members = groups == name
+            label = f"{visible(name)} ({members.sum():,})"
             marker = "o" if name == "real" else "^"
             axes.scatter(
-                points[mine, 0],
-                points[mine, 1],
+                points[members, 0],
+                points[members, 1],
                 s=size,
                 c=color,
                 alpha=0.6,
@@ -88,12 +88,12 @@ def map_picture(result: EmbeddingResult, method: str, format: str = "png") -> by
         return _bytes(figure, format)
 
 
-def attention_picture(found: Sequence[Attended]) -> bytes:
+def attention_picture(attended: Sequence[Attended]) -> bytes:
     """Draw all images below each other, and for each backbone attention, rollout and response."""
-    paths, backbones = _rows_and_columns(found)
-    kinds = {name: _kinds(found, name) for name in backbones}
+    paths, backbones = _rows_and_columns(attended)
+    kinds = {name: _kinds(attended, name) for name in backbones}
     n_columns = 1 + sum(len(kinds[name]) for name in backbones)
-    by_place = {(one.path, one.backbone): one for one in found}
+    by_place = {(one.path, one.backbone): one for one in attended}
     with _drawing():
         from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def attention_picture(found: Sequence[Attended]) -> bytes:
 
 def heads_picture(one: Attended) -> bytes:
     """Draw the last layer's attention of every head over one image."""
-    heads = [found for found in one.maps if found.head is not None]
+    heads = [attention for attention in one.maps if attention.head is not None]
     n_columns = min(len(heads), 6)
     n_rows = -(-len(heads) // n_columns)
     with _drawing():
@@ -168,30 +168,32 @@ def _bytes(figure: Figure, format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _rows_and_columns(found: Sequence[Attended]) -> tuple[list[str], list[str]]:
+def _rows_and_columns(attended: Sequence[Attended]) -> tuple[list[str], list[str]]:
     return (
-        list(dict.fromkeys(one.path for one in found)),
-        list(dict.fromkeys(one.backbone for one in found)),
+        list(dict.fromkeys(one.path for one in attended)),
+        list(dict.fromkeys(one.backbone for one in attended)),
     )
 
 
-def _kinds(found: Sequence[Attended], backbone: str) -> list[Any]:
-    one = next(one for one in found if one.backbone == backbone)
+def _kinds(attended: Sequence[Attended], backbone: str) -> list[Any]:
+    one = next(one for one in attended if one.backbone == backbone)
     return list(dict.fromkeys(m.kind for m in one.maps if m.head is None))
 
 
-def _overlay(axes: Axes, pixels: NDArray[np.uint8], found: AttentionMap | None, title: str) -> None:
+def _overlay(
+    axes: Axes, pixels: NDArray[np.uint8], attention: AttentionMap | None, title: str
+) -> None:
     """Lay a map over its image: red pushes up, blue down where the map is signed."""
     axes.set_axis_off()
     axes.set_title(title, fontsize=7)
-    if found is None:
+    if attention is None:
         return
     height, width = pixels.shape[:2]
     axes.imshow(pixels.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    signed = found.kind in ("response", "energy")
-    peak = float(np.abs(found.values).max()) or 1.0
+    signed = attention.kind in ("response", "energy")
+    peak = float(np.abs(attention.values).max()) or 1.0
     axes.imshow(
-        found.values,
+        attention.values,
         cmap="RdBu_r" if signed else "inferno",
         vmin=-peak if signed else 0,
         vmax=peak,

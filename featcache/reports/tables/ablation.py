@@ -137,7 +137,7 @@ def _row(row: AblationRow) -> TableRow:
         "mean_acc": Estimate.of(row.mean_acc, row.mean_acc_ci),
     }
     cells |= dict(_comparison(row.vs_best_single))
-    cells |= {f"ap:{n}": Estimate(found["ap"]) for n, found in row.generators.items()}
+    cells |= {f"ap:{n}": Estimate(metrics["ap"]) for n, metrics in row.generators.items()}
     bold = frozenset({"name", "mAP"}) if significant(row.vs_best_single) else frozenset()
     return TableRow(cells=cells, bold=bold)
 

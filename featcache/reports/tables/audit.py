@@ -40,17 +40,17 @@ def _table(result: AuditResult) -> Table:
         Column(key="fake", label="Fakes"),
     )
     rows = []
-    for name, found in result.generators.items():
-        low, high = found.auroc_ci or (float("nan"), float("nan"))
+    for name, audit in result.generators.items():
+        low, high = audit.auroc_ci or (float("nan"), float("nan"))
         cells: dict[str, Cell] = {
             "name": visible(name),
-            "n_real": found.n_real,
-            "n_fake": found.n_fake,
-            "auroc": None if found.auroc is None else Estimate(found.auroc, low, high),
-            "verdict": found.verdict,
-            "feature": visible(found.feature),
-            "real": visible(found.real),
-            "fake": visible(found.fake),
+            "n_real": audit.n_real,
+            "n_fake": audit.n_fake,
+            "auroc": None if audit.auroc is None else Estimate(audit.auroc, low, high),
+            "verdict": audit.verdict,
+            "feature": visible(audit.feature),
+            "real": visible(audit.real),
+            "fake": visible(audit.fake),
         }
         rows.append(TableRow(cells=cells))
     return Table(

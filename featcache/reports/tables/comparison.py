@@ -31,16 +31,16 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
     """
     (a, scores_a), (b, scores_b) = first, second
     every = {**a.generators, **a.controls}
-    groups = {name: found.group for name, found in every.items()}
+    groups = {name: comparisons.group for name, comparisons in every.items()}
     trained = [*a.train.generators, *b.train.generators]
-    found = {
+    comparisons = {
         metric: compare(
             scores_a,
             scores_b,
             groups,
             metric,
             trained=trained,
-            other=[names[1]],
+            other_groups=[names[1]],
             thresholds=(a.threshold, b.threshold),
         )
         for metric in _SHOWN
@@ -49,26 +49,26 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
     return Part(
         anchor="compared",
         heading=f"{shown[0]} against {shown[1]}",
-        finding=_finding(found["ap"], shown),
-        tables=tuple(_table(found[metric], metric, a, b, shown) for metric in _SHOWN),
-        notes=tuple(visible(note) for note in found["ap"].notes),
+        finding=_finding(comparisons["ap"], shown),
+        tables=tuple(_table(comparisons[metric], metric, a, b, shown) for metric in _SHOWN),
+        notes=tuple(visible(note) for note in comparisons["ap"].notes),
     )
 
 
-def _finding(found: RunComparison, names: tuple[str, str]) -> str:
-    mean = found.overall
+def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
+    mean = comparison.overall
     sure = "significant" if mean.p < SIGNIFICANT else "not significant"
-    better = [visible(n) for n, one in found.generators.items() if _winner(one) == "first"]
-    worse = [visible(n) for n, one in found.generators.items() if _winner(one) == "second"]
+    better = [visible(n) for n, one in comparison.generators.items() if _winner(one) == "first"]
+    worse = [visible(n) for n, one in comparison.generators.items() if _winner(one) == "second"]
     return (
-        f"On the same {len(found.generators)} generators the mAP of {names[0]} less that of {names[1]} is "
+        f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of {names[1]} is "
         f"{100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f}, {100 * mean.ci[1]:+.1f}], {sure} "
         f"(p = {mean.p:.3f}). Significantly better on {join(better) or 'none'}, worse on {join(worse) or 'none'}."
     )
 
 
 def _table(
-    found: RunComparison, metric: str, a: EvalResult, b: EvalResult, names: tuple[str, str]
+    comparison: RunComparison, metric: str, a: EvalResult, b: EvalResult, names: tuple[str, str]
 ) -> Table:
     columns = (
         Column(key="name", label="Generator"),
@@ -78,22 +78,22 @@ def _table(
         Column(key="p", label="p", kind="p", help="corrected by Holm"),
         Column(key="test", label="Test"),
     )
-    sections = [Section(rows=_rows(found.generators, metric, a.generators, b.generators))]
-    if len(found.groups) > 1:
-        rows = tuple(_mean_row(f"mean of {name}", one) for name, one in found.groups.items())
+    sections = [Section(rows=_rows(comparison.generators, metric, a.generators, b.generators))]
+    if len(comparison.groups) > 1:
+        rows = tuple(_mean_row(f"mean of {name}", one) for name, one in comparison.groups.items())
         sections.append(Section(rows=rows))
-    means = [_mean_row(f"Mean of {len(found.generators)}", found.overall, "mean")]
-    if found.unseen is not None:
-        means.append(_mean_row("Mean of the unseen", found.unseen, "mean"))
+    means = [_mean_row(f"Mean of {len(comparison.generators)}", comparison.overall, "mean")]
+    if comparison.unseen is not None:
+        means.append(_mean_row("Mean of the unseen", comparison.unseen, "mean"))
     sections.append(Section(rows=tuple(means)))
-    if found.controls:
-        rows = _rows(found.controls, metric, a.controls, b.controls)
+    if comparison.controls:
+        rows = _rows(comparison.controls, metric, a.controls, b.controls)
         sections.append(Section(heading="Controls, not in the means", rows=rows))
     label = _SHOWN[metric]
     return Table(
         name=f"compared-{metric}",
         caption=f"{label} of each run in percent; their difference in points, paired over the same "
-        f"{found.n_resamples:,} resamples of the photographs.",
+        f"{comparison.n_resamples:,} resamples of the photographs.",
         columns=columns,
         sections=tuple(sections),
         note=f"Bold: significantly better, p < {SIGNIFICANT} after Holm's correction.",
@@ -101,13 +101,13 @@ def _table(
 
 
 def _rows(
-    found: Mapping[str, Comparison],
+    comparisons: Mapping[str, Comparison],
     metric: str,
     ours: Mapping[str, GeneratorResult],
     theirs: Mapping[str, GeneratorResult],
 ) -> tuple[TableRow, ...]:
     rows = []
-    for name, one in found.items():
+    for name, one in comparisons.items():
         cells: dict[str, Cell] = {
             "first": Estimate(getattr(ours[name], metric)),
             "second": Estimate(getattr(theirs[name], metric)),
@@ -118,21 +118,21 @@ def _rows(
     return tuple(rows)
 
 
-def _mean_row(name: str, found: Comparison, role: str = "group-mean") -> TableRow:
-    bold = frozenset({"difference"}) if _winner(found) else frozenset()
-    return TableRow(cells=_cells(name, found), role=role, bold=bold)
+def _mean_row(name: str, comparison: Comparison, role: str = "group-mean") -> TableRow:
+    bold = frozenset({"difference"}) if _winner(comparison) else frozenset()
+    return TableRow(cells=_cells(name, comparison), role=role, bold=bold)
 
 
-def _cells(name: str, found: Comparison) -> dict[str, Cell]:
+def _cells(name: str, comparison: Comparison) -> dict[str, Cell]:
     return {
         "name": visible(name),
-        "difference": Estimate.of(found.difference, found.ci),
-        "p": found.p_holm,
-        "test": found.test,
+        "difference": Estimate.of(comparison.difference, comparison.ci),
+        "p": comparison.p_holm,
+        "test": comparison.test,
     }
 
 
-def _winner(found: Comparison) -> str:
-    if not found.p_holm < SIGNIFICANT:
+def _winner(comparison: Comparison) -> str:
+    if not comparison.p_holm < SIGNIFICANT:
         return ""
-    return "first" if found.difference > 0 else "second"
+    return "first" if comparison.difference > 0 else "second"

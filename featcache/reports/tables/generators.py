@@ -53,20 +53,20 @@ METRICS: dict[str, Column] = {
 }
 
 
-def ordered(found: Mapping[str, GeneratorResult], trained: Collection[str]) -> list[str]:
+def ordered(generators: Mapping[str, GeneratorResult], trained: Collection[str]) -> list[str]:
     """Return the names of test sets: those trained on first, then by AP, the best first."""
 
     def order(key: str) -> tuple[bool, float, str]:
         # A NaN compares false with everything and would leave the order to chance.
-        ap = -math.inf if math.isnan(found[key].ap) else found[key].ap
+        ap = -math.inf if math.isnan(generators[key].ap) else generators[key].ap
         return key not in trained, -ap, key
 
-    return sorted(found, key=order)
+    return sorted(generators, key=order)
 
 
-def estimate(found: GeneratorResult, metric: str) -> Estimate:
+def estimate(metrics: GeneratorResult, metric: str) -> Estimate:
     """Return one metric of one generator with its interval."""
-    return Estimate.of(getattr(found, metric), getattr(found, f"{metric}_ci"))
+    return Estimate.of(getattr(metrics, metric), getattr(metrics, f"{metric}_ci"))
 
 
 def generator_table(result: EvalResult) -> Table:

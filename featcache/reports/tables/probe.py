@@ -138,8 +138,8 @@ def _prior_row(
     result: EvalResult, key: str, name: str, ap: float, ap_ci: Interval, role: str = ""
 ) -> TableRow:
     cells: dict[str, Cell] = {"name": name, "ap": Estimate.of(ap, ap_ci)}
-    for prior, found in result.at_priors.items():
-        cells[prior] = Estimate.of(found[key].value, found[key].ci)
+    for prior, values in result.at_priors.items():
+        cells[prior] = Estimate.of(values[key].value, values[key].ci)
     return TableRow(cells=cells, role=role)
 
 
@@ -164,10 +164,10 @@ def view_table(result: EvalResult) -> Table | None:
     )
 
 
-def _means(found: EvalResult | ViewResult) -> tuple[Estimate, Estimate]:
+def _means(result: EvalResult | ViewResult) -> tuple[Estimate, Estimate]:
     return (
-        Estimate.of(found.mAP, found.mAP_ci),
-        Estimate.of(found.mean_acc, found.mean_acc_ci),
+        Estimate.of(result.mAP, result.mAP_ci),
+        Estimate.of(result.mean_acc, result.mean_acc_ci),
     )
 
 
@@ -175,5 +175,5 @@ def _view_row(
     name: str, ap: Estimate, acc: Estimate, generators: Mapping[str, GeneratorResult]
 ) -> TableRow:
     cells: dict[str, Cell] = {"name": visible(name), "mAP": ap, "mean_acc": acc}
-    cells |= {f"ap:{key}": Estimate(found.ap) for key, found in generators.items()}
+    cells |= {f"ap:{key}": Estimate(metrics.ap) for key, metrics in generators.items()}
     return TableRow(cells=cells)

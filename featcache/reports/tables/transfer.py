@@ -36,17 +36,17 @@ def transfer_tables(result: TransferResult) -> tuple[Table, ...]:
 
 
 def _matrix(
-    name: str, caption: str, label: str, found: Matrix, unseen: Mapping[str, Mean], note: str
+    name: str, caption: str, label: str, matrix: Matrix, unseen: Mapping[str, Mean], note: str
 ) -> Table | None:
-    if not found:
+    if not matrix:
         return None
-    tested = list(next(iter(found.values())))
+    tested = list(next(iter(matrix.values())))
     columns = (
         Column(key="name", label=label),
         *(Column(key=f"ap:{n}", label=visible(n), kind="percent", shaded=True) for n in tested),
         Column(key="unseen", label="Unseen", kind="percent"),
     )
-    rows = tuple(_row(own, cells, unseen.get(own)) for own, cells in found.items())
+    rows = tuple(_row(own, cells, unseen.get(own)) for own, cells in matrix.items())
     return Table(
         name=name, caption=caption, columns=columns, sections=(Section(rows=rows),), note=note
     )
@@ -96,27 +96,27 @@ def efficiency_table(result: EfficiencyResult) -> Table:
 def transfer_finding(result: TransferResult) -> str:
     """Return one sentence: from which single generator heads carry over best, and worst."""
     unseen = result.unseen.get("each", {})
-    known = {name: found for name, found in unseen.items() if math.isfinite(found.value)}
+    known = {name: mean for name, mean in unseen.items() if math.isfinite(mean.value)}
     if not known:
         return "No head of a single generator was tested on another one."
     order = sorted(known, key=lambda name: -known[name].value)
     best, worst = order[0], order[-1]
-    words = f"Trained on {visible(best)} alone, heads on {_features(result)} reach mAP "
-    words += f"{_fraction(known[best])} on generators that they have not seen"
+    sentence = f"Trained on {visible(best)} alone, heads on {_features(result)} reach mAP "
+    sentence += f"{_fraction(known[best])} on generators that they have not seen"
     if len(order) > 1:
-        words += f"; trained on {visible(worst)}, the least, {_fraction(known[worst])}"
-    return f"{words}."
+        sentence += f"; trained on {visible(worst)}, the least, {_fraction(known[worst])}"
+    return f"{sentence}."
 
 
 def efficiency_finding(result: EfficiencyResult) -> str:
     """Return one sentence: how good with the fewest samples, how good with all."""
     first, last = result.points[0], result.points[-1]
-    whole = Estimate.of(last.mean, last.ci).fraction
-    words = f"On all {last.n:,} training samples of each class, heads on {_features(result)} reach mAP {whole}"
+    mAP_all = Estimate.of(last.mean, last.ci).fraction
+    sentence = f"On all {last.n:,} training samples of each class, heads on {_features(result)} reach mAP {mAP_all}"
     if first is last:
-        return f"{words}."
+        return f"{sentence}."
     spread = f" (deviation {first.deviation:.2f} over {len(first.mAP)} draws)"
-    return f"{words}; on {first.n:,}, {first.mean:.2f}{spread if len(first.mAP) > 1 else ''}."
+    return f"{sentence}; on {first.n:,}, {first.mean:.2f}{spread if len(first.mAP) > 1 else ''}."
 
 
 def _features(result: TransferResult | EfficiencyResult) -> str:
