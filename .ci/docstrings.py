@@ -35,6 +35,7 @@ def main(folders: list[str]) -> int:
     ran = subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:]],
         capture_output=True,
+        check=False,
         text=True,
     )
     if ran.returncode > 1 or (ran.returncode and "DOC" not in ran.stdout + ran.stderr):

@@ -126,7 +126,7 @@ class Harness:
     def litter(self, store: str) -> list[str]:
         """Return claims and temporary files that are left when garbage has been collected."""
         opened = FeatureStore(self.folder / store)
-        maintenance.remove(maintenance.find_waste(opened))
+        maintenance.remove(maintenance.find_unused(opened))
         root = opened.root
         return [str(p) for p in root.rglob("*") if ".tmp-" in p.name or p.suffix == ".claim"]
 

@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from featcache.metrics import METRICS, Resamples, Sorted, bootstrap
+from featcache.metrics import METRICS, Resamples, SortedScores, bootstrap
 
 
 def make_scores(n_generators: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ def run(n_generators: int, n: int, n_resamples: int, n_theirs: int, repeats: int
     times, found = [], {}
     for _ in range(repeats):
         start = time.perf_counter()
-        ranked = {name: Sorted.of(y, scores[i], 0.5, 0.4) for i, name in enumerate(names)}
+        ranked = {name: SortedScores.of(y, scores[i], 0.5, 0.4) for i, name in enumerate(names)}
         found = bootstrap(ranked, sources, resamples)
         times.append(time.perf_counter() - start)
     counts = resamples.counts(0, n_theirs)

@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from featcache.probes import fit_heads
-from featcache.probes.solver import Arrays, Heads
+from featcache.probes.solver import Arrays, HeadBatch
 
 GRID = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2]
 
@@ -66,7 +66,7 @@ def fit_theirs(x: np.ndarray, y: np.ndarray, C: float, tol: float, max_iter: int
         return LogisticRegression(C=C, tol=tol, max_iter=max_iter).fit(x, y)
 
 
-def ours(blocks: list[np.ndarray], y: np.ndarray, heads: Heads) -> tuple[float, Any]:
+def ours(blocks: list[np.ndarray], y: np.ndarray, heads: HeadBatch) -> tuple[float, Any]:
     """One joint fit: seconds and result."""
     start = time.perf_counter()
     fitted = fit_heads(Arrays(blocks), y[None], heads)
@@ -79,7 +79,7 @@ def ablation(n: int, width: int, repeats: int) -> dict[str, Any]:
     blocks, y = make_features(n, widths)
     subsets = [s for k in (1, 2, 3, 4) for s in itertools.combinations(range(4), k)]
     cells = [(s, C) for s in subsets for C in GRID]
-    heads = Heads(
+    heads = HeadBatch(
         uses=np.array([[b in s for b in range(4)] for s, _ in cells]),
         C=np.array([C for _, C in cells]),
         task=np.zeros(len(cells), np.intp),
@@ -129,7 +129,7 @@ def _run_theirs(
 def single(n: int, width: int, repeats: int) -> dict[str, Any]:
     """One fit at C = 1, side by side, repeated in turn."""
     (block,), y = make_features(n, [width])
-    heads = Heads(uses=np.ones((1, 1), bool), C=np.ones(1), task=np.zeros(1, np.intp))
+    heads = HeadBatch(uses=np.ones((1, 1), bool), C=np.ones(1), task=np.zeros(1, np.intp))
     rows: dict[str, list[float]] = {"ours": [], "default": [], "equal": []}
     for _ in range(repeats):
         seconds, fitted = ours([block], y, heads)
@@ -165,7 +165,7 @@ def linear_in_n(width: int, sizes: tuple[int, ...]) -> dict[str, Any]:
     found = {}
     for n in sizes:
         (block,), y = make_features(n, [width])
-        heads = Heads(uses=np.ones((1, 1), bool), C=np.ones(1), task=np.zeros(1, np.intp))
+        heads = HeadBatch(uses=np.ones((1, 1), bool), C=np.ones(1), task=np.zeros(1, np.intp))
         runs = [ours([block], y, heads) for _ in range(3)]
         found[n] = {
             "s": float(np.median([r[0] for r in runs])),

@@ -26,7 +26,7 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class NetworkFingerprint:
     """Features of the built-in images, and what computed them.
 
     Parameters
@@ -39,23 +39,23 @@ class Behaviour:
     versions: dict[str, str]
 
 
-def read_behaviour(folder: Path) -> Behaviour | None:
+def read_fingerprint(folder: Path) -> NetworkFingerprint | None:
     """Return what is kept in a key's folder; None where there is nothing usable."""
     try:
-        data = parse_json((folder / layout.BEHAVIOUR_FILE).read_bytes())
+        data = parse_json((folder / layout.FINGERPRINT_FILE).read_bytes())
         shape = tuple(map(int, data["shape"]))
         values = np.frombuffer(base64.b64decode(data["features"], validate=True), "<f4")
         versions = {str(name): str(value) for name, value in data["versions"].items()}
-        return Behaviour(values.reshape(shape), versions)
+        return NetworkFingerprint(values.reshape(shape), versions)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise store_error(error, folder / layout.BEHAVIOUR_FILE, verb="read") from error
+        raise store_error(error, folder / layout.FINGERPRINT_FILE, verb="read") from error
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def write_behaviour(folder: Path, fingerprint: Behaviour) -> None:
+def write_fingerprint(folder: Path, fingerprint: NetworkFingerprint) -> None:
     """Keep the behaviour in a key's folder."""
     features = np.ascontiguousarray(fingerprint.features, "<f4")
     document = {
@@ -63,10 +63,12 @@ def write_behaviour(folder: Path, fingerprint: Behaviour) -> None:
         "shape": list(features.shape),
         "versions": fingerprint.versions,
     }
-    write_atomic(folder / layout.BEHAVIOUR_FILE, json.dumps(document, sort_keys=True).encode())
+    write_atomic(folder / layout.FINGERPRINT_FILE, json.dumps(document, sort_keys=True).encode())
 
 
-def check_behaviour(folder: Path, name: str, precision: str, current: Behaviour) -> float:
+def check_fingerprint(
+    folder: Path, name: str, precision: str, current: NetworkFingerprint
+) -> float:
     """Compare a network with what it was when the key's first features were made, or keep it.
 
     Parameters
@@ -87,9 +89,9 @@ def check_behaviour(folder: Path, name: str, precision: str, current: Behaviour)
     FeatcacheWarning
         If it moved beyond what the precision explains: says which libraries changed.
     """
-    before = read_behaviour(folder)
+    before = read_fingerprint(folder)
     if before is None:
-        write_behaviour(folder, current)
+        write_fingerprint(folder, current)
         return 0.0
     change = relative_change(before.features, current.features)
     if change > TOLERANCE.get(precision, 1e-3):

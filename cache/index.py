@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from featcache.cache import layout
 from featcache.cache.header import Extent, Header, fit_together, read_header
 from featcache.cache.keys import FeatureKey
-from featcache.cache.shard import Nowhere, read_payload
+from featcache.cache.shard import Discard, read_payload
 from featcache.errors import StoreError
 from featcache.files import digest_bytes, store_error, write_atomic
 from featcache.parsing import parse_json
@@ -156,7 +156,7 @@ def list_shards(folder: Path) -> list[tuple[str, int, int]]:
 def read_entry(path: Path, key: FeatureKey) -> Entry:
     """Return the entry of a shard whose every byte has been checked."""
     header = read_header(path, key)
-    contents = read_payload(path, key, header, Nowhere())
+    contents = read_payload(path, key, header, Discard())
     return Entry(path.name, header, contents.ids, contents.rejects)
 
 

@@ -23,9 +23,9 @@ STORE_FILE = "featcache-store.json"
 KEYS_FOLDER = "keys"
 KEY_FILE = "key.json"
 INDEX_FILE = "index.safetensors"
-BEHAVIOUR_FILE = "behaviour.json"
+FINGERPRINT_FILE = "behaviour.json"
 SHARD_SUFFIX = ".h5"
-CLAIM_SUFFIX = ".claim"
+LOCK_SUFFIX = ".claim"
 
 MAX_ROWS = 4096
 """Rows of a shard at the most, rejects included."""

@@ -64,7 +64,7 @@ class Owner:
 
 
 @contextmanager
-def claim(path: Path, made: Path) -> Iterator[bool]:
+def acquire(path: Path, made: Path) -> Iterator[bool]:
     """Hold the claim of a shard, if it is to be made and nobody else holds it.
 
     Parameters

@@ -24,7 +24,7 @@ def describe(key: FeatureKey) -> str:
     return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
 
 
-def fits(key: FeatureKey, requested: dict[str, str | None]) -> bool:
+def key_matches(key: FeatureKey, requested: dict[str, str | None]) -> bool:
     """Say whether a key has the values that were asked for."""
     fields: dict[str, Any] = {
         **key.fields,
@@ -34,7 +34,7 @@ def fits(key: FeatureKey, requested: dict[str, str | None]) -> bool:
     return all(value is None or fields.get(name) == value for name, value in requested.items())
 
 
-def ambiguous(name: str, keys: list[FeatureKey]) -> SettingsError:
+def ambiguity_error(name: str, keys: list[FeatureKey]) -> SettingsError:
     """Return the error for a name that several keys have."""
     differing = sorted({leaf for key in keys[1:] for leaf, _, _ in keys[0].differences(key)})
     weights = "weights" in differing
@@ -53,7 +53,7 @@ def ambiguous(name: str, keys: list[FeatureKey]) -> SettingsError:
     )
 
 
-def absent(
+def missing_error(
     root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey], weights: bool = False
 ) -> Exception:
     """Return the error for features that a store does not have; ``weights``: they were asked for."""
@@ -102,7 +102,7 @@ def explain(first: FeatureKey, second: FeatureKey) -> str:
     return f"They differ in {differences_text}. Features of the one are a miss for the other."
 
 
-def explain_wanted(requested: FeatureKey, keys: Sequence[FeatureKey]) -> str:
+def explain_missing(requested: FeatureKey, keys: Sequence[FeatureKey]) -> str:
     """Say whether features of a key are in a store, and if not, what the nearest has otherwise."""
     if any(key.fingerprint == requested.fingerprint for key in keys):
         return f"Hit: the store has {describe(requested)}."

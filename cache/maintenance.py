@@ -26,7 +26,7 @@ DAY_S = 86_400
 
 
 @dataclass(frozen=True)
-class Fault:
+class DamagedFile:
     """Something in a store that is not as it should be.
 
     Parameters
@@ -57,12 +57,12 @@ class VerifyReport:
 
     n_shards: int = 0
     n_bytes: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    damaged: list[DamagedFile] = field(default_factory=list)
     dropped: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Waste:
+class UnusedFile:
     """Something that a store does not need."""
 
     path: Path
@@ -99,7 +99,7 @@ def verify(
             report.n_bytes += check_shard(path, key)
             report.n_shards += 1
         except StoreError as error:
-            report.faults.append(Fault(path, str(error), isinstance(error, ShardError)))
+            report.damaged.append(DamagedFile(path, str(error), isinstance(error, ShardError)))
     if repair:
         _drop(report)
     return report
@@ -130,7 +130,7 @@ class _Finite:
     def __init__(self) -> None:
         self.finite = True
 
-    def room(self, start: int, n: int) -> None:
+    def buffer(self, start: int, n: int) -> None:
         return None
 
     def take(self, start: int, block: NDArray[Any]) -> None:
@@ -142,7 +142,7 @@ def _shards(store: FeatureStore, report: VerifyReport) -> Iterator[tuple[Feature
         try:
             key = read_key(folder / layout.KEY_FILE)
         except StoreError as error:
-            report.faults.append(Fault(folder / layout.KEY_FILE, str(error), False))
+            report.damaged.append(DamagedFile(folder / layout.KEY_FILE, str(error), False))
             continue
         for path in sorted(folder.glob(f"*{layout.SHARD_SUFFIX}")):
             yield key, path
@@ -157,21 +157,21 @@ def key_folders(store: FeatureStore) -> list[Path]:
 
 
 def _drop(report: VerifyReport) -> None:
-    for damaged in report.faults:
-        if damaged.repairable:
+    for damaged_file in report.damaged:
+        if damaged_file.repairable:
             try:
-                damaged.path.unlink(missing_ok=True)
+                damaged_file.path.unlink(missing_ok=True)
             except OSError as error:
-                raise store_error(error, damaged.path) from error
-            report.dropped.append(damaged.path)
+                raise store_error(error, damaged_file.path) from error
+            report.dropped.append(damaged_file.path)
 
 
-def find_waste(
+def find_unused(
     store: FeatureStore,
     *,
     referenced: Collection[str] | None = None,
     drop: Sequence[FeatureKey] = (),
-) -> list[Waste]:
+) -> list[UnusedFile]:
     """Return what can go: nothing is removed.
 
     Parameters
@@ -190,13 +190,13 @@ def find_waste(
     """
     unwanted = {key.fingerprint for key in drop}
     unused = [
-        Waste(path, _size(path), "temporary file of a process that is gone")
+        UnusedFile(path, _size(path), "temporary file of a process that is gone")
         for path in sorted(store.root.rglob(f"{TEMPORARY_PREFIX}*"))
         if temporary_is_dead(path)
     ]
     for folder in key_folders(store):
         if folder.name in unwanted:
-            unused.append(Waste(folder, _size(folder), "key that was named to be dropped"))
+            unused.append(UnusedFile(folder, _size(folder), "key that was named to be dropped"))
         else:
             unused += _in_folder(store, folder, referenced)
     return unused
@@ -204,14 +204,14 @@ def find_waste(
 
 def _in_folder(
     store: FeatureStore, folder: Path, referenced: Collection[str] | None
-) -> Iterator[Waste]:
-    for path in sorted(folder.glob(f"*{layout.CLAIM_SUFFIX}")):
+) -> Iterator[UnusedFile]:
+    for path in sorted(folder.glob(f"*{layout.LOCK_SUFFIX}")):
         n_bytes = _size(path)  # some releases of filelock empty a file that they try
         if not locks.held(path):
-            yield Waste(path, n_bytes, "claim of a process that is gone")
+            yield UnusedFile(path, n_bytes, "claim of a process that is gone")
     if not any(folder.glob(f"*{layout.SHARD_SUFFIX}")):
         if time.time() - folder.stat().st_mtime > DAY_S:
-            yield Waste(folder, _size(folder), "key without features")
+            yield UnusedFile(folder, _size(folder), "key without features")
         return
     if referenced is None:
         return
@@ -219,11 +219,13 @@ def _in_folder(
     for entry in store.index(key).entries:
         ids = {*decode_ids(entry.ids), *entry.rejects}
         if ids.isdisjoint(referenced):
-            yield Waste(folder / entry.name, entry.header.size, "no sample of it is in a manifest")
+            yield UnusedFile(
+                folder / entry.name, entry.header.size, "no sample of it is in a manifest"
+            )
 
 
-def remove(unused: Sequence[Waste]) -> int:
-    """Remove what :func:`find_waste` found and return how many bytes that frees."""
+def remove(unused: Sequence[UnusedFile]) -> int:
+    """Remove what :func:`find_unused` found and return how many bytes that frees."""
     for item in unused:
         try:
             if item.path.is_dir() and not item.path.is_symlink():

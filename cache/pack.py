@@ -281,7 +281,7 @@ def _add(
 ) -> None:
     """Move checked shards into the store; what is there stays as it is."""
     for key, name, file in shards:
-        with store.claim(key, name) as acquired:
+        with store.lock(key, name) as acquired:
             if not acquired:
                 result.n_known += 1
                 continue

@@ -154,7 +154,7 @@ class _Target:
         self._straight = _consecutive(rows) and _consecutive(positions)
         self._fits = self._straight and out.flags.c_contiguous and out.dtype == stored
 
-    def room(self, start: int, n: int) -> NDArray[Any] | None:
+    def buffer(self, start: int, n: int) -> NDArray[Any] | None:
         """Return the place of rows that are all wanted, in order, as they are stored."""
         offset = start - self._first_row
         if not self._fits or offset < 0 or offset + n > len(self.rows):

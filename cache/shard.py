@@ -31,17 +31,17 @@ for the interpreter."""
 class Sink(Protocol):
     """Takes the rows of a shard's features as they are read, before they are known to be good."""
 
-    def room(self, start: int, n: int) -> NDArray[Any] | None:
+    def buffer(self, start: int, n: int) -> NDArray[Any] | None:
         """Return the array (n, D) into which rows from ``start`` on can be read at once, if there is one."""
 
     def take(self, start: int, block: NDArray[Any]) -> None:
         """Take rows from ``start`` on; the block (n, D) is only lent."""
 
 
-class Nowhere:
+class Discard:
     """A sink for those who only want to know whether a shard is good."""
 
-    def room(self, start: int, n: int) -> None:
+    def buffer(self, start: int, n: int) -> None:
         """Offer no room."""
 
     def take(self, start: int, block: NDArray[Any]) -> None:
@@ -49,7 +49,7 @@ class Nowhere:
 
 
 @dataclass
-class Whole:
+class WholeArray:
     """A sink that keeps all rows.
 
     Parameters
@@ -59,7 +59,7 @@ class Whole:
 
     array: NDArray[Any]
 
-    def room(self, start: int, n: int) -> NDArray[Any]:
+    def buffer(self, start: int, n: int) -> NDArray[Any]:
         """Return the rows' own place."""
         return self.array[start : start + n]
 
@@ -141,7 +141,7 @@ def read_shard(path: Path, key: FeatureKey) -> Rows:
         If the file is damaged, of another format, or belongs to another key.
     """
     header = read_header(path, key)
-    buffer = Whole(np.empty(header.features.shape, header.features.dtype))
+    buffer = WholeArray(np.empty(header.features.shape, header.features.dtype))
     contents = read_payload(path, key, header, buffer)
     return Rows(_decode(contents.ids), buffer.array, contents.rejects)
 
@@ -203,7 +203,7 @@ def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink)
     file.seek(extent.offset)
     for start in range(0, n_all, n_rows):
         n = min(n_rows, n_all - start)
-        room = sink.room(start, n)
+        room = sink.buffer(start, n)
         if room is None:
             buffer = np.empty((n, *extent.shape[1:]), extent.dtype) if buffer is None else buffer
         block = room if room is not None else buffer[:n]  # type: ignore[index]
@@ -215,7 +215,7 @@ def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink)
 
 
 def _load(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128) -> NDArray[Any]:
-    buffer = Whole(np.empty(extent.shape, extent.dtype))
+    buffer = WholeArray(np.empty(extent.shape, extent.dtype))
     _stream(file, extent, state, buffer)
     return buffer.array
 

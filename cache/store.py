@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from featcache.cache import layout, locks
 from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey, read_key
-from featcache.cache.lookup import absent, ambiguous, fits
+from featcache.cache.lookup import ambiguity_error, key_matches, missing_error
 from featcache.cache.reader import Reader
 from featcache.cache.shard import Rows, decode_ids, write_shard
 from featcache.errors import StoreError
@@ -79,13 +79,13 @@ class FeatureStore:
             If it has several kinds: says in which fields they differ.
         """
         named = [key for key in self.list_keys() if key.name == name]
-        matches = [key for key in named if fits(key, wanted)]
+        matches = [key for key in named if key_matches(key, wanted)]
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise ambiguous(name, matches)
+            raise ambiguity_error(name, matches)
         names_weights = wanted.get("weights") is not None
-        raise absent(self.root, name, named, self.list_keys(), names_weights)
+        raise missing_error(self.root, name, named, self.list_keys(), names_weights)
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key."""
@@ -164,13 +164,13 @@ class FeatureStore:
         self._indexes[key.fingerprint] = index
         return index
 
-    def claim(self, key: FeatureKey, name: str) -> AbstractContextManager[bool]:
-        """Return a context that holds the claim of a shard, see :func:`featcache.cache.locks.claim`.
+    def lock(self, key: FeatureKey, name: str) -> AbstractContextManager[bool]:
+        """Return a context that holds the claim of a shard, see :func:`featcache.cache.locks.acquire`.
 
         Yields False where the shard is there already or another process is making it.
         """
         self.prepare(key)
-        return locks.claim(self._claim(key, name), self.shard(key, name))
+        return locks.acquire(self._claim(key, name), self.shard(key, name))
 
     def has(self, key: FeatureKey, name: str) -> bool:
         """Say whether a shard has been made."""
@@ -252,7 +252,7 @@ class FeatureStore:
         return self.folder(key) / f"{name}{layout.SHARD_SUFFIX}"
 
     def _claim(self, key: FeatureKey, name: str) -> Path:
-        return self.folder(key) / f"{name}{layout.CLAIM_SUFFIX}"
+        return self.folder(key) / f"{name}{layout.LOCK_SUFFIX}"
 
     def reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:
         """Return what reads the features of these samples, block by block if need be."""

@@ -15,7 +15,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from featcache.cli._output import say
+from featcache.cli._output import print_message
 from featcache.errors import SettingsError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
     scans = []
     for root in roots_of(settings):
         scans.append(scan_into(settings.cache, root, options, keep=not dry_run))
-        say(f"{root}: {len(scans[-1].manifest):,} files")
+        print_message(f"{root}: {len(scans[-1].manifest):,} files")
     return scans
 
 
@@ -116,7 +116,7 @@ def choose(manifest: Manifest, settings: Settings) -> Manifest:
         max_per_class=settings.max_per_class,
     )
     for note in notes:
-        say(note)
+        print_message(note)
     return chosen
 
 

@@ -15,7 +15,7 @@ Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="The store. [default: features/]")
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout; talk goes to stderr.")
+    bool, typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
@@ -116,7 +116,7 @@ Classes = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class OutputOptions:
     """How a command talks."""
 
     json: Json = False
@@ -125,11 +125,11 @@ class Talk:
 
     def start(self) -> None:
         """Set how much is said."""
-        out.start(self.verbose, self.quiet)
+        out.start_logging(self.verbose, self.quiet)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StoreOptions:
     """Which images, which store, and which kind of features."""
 
     data: Data = None
@@ -143,7 +143,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class SampleOptions:
     """Which of the images are taken."""
 
     protocol: Protocol = None

@@ -1,4 +1,4 @@
-"""Standard output is data, standard error is talk.
+"""Standard output is data, standard error is output.
 
 From an exception to a message and an exit code, in one place.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def start(verbose: bool, quiet: bool) -> None:
+def start_logging(verbose: bool, quiet: bool) -> None:
     """Set how much is said on standard error, and show our warnings there in one line each."""
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logger = logging.getLogger("featcache")
@@ -31,7 +31,7 @@ def start(verbose: bool, quiet: bool) -> None:
     warnings.showwarning = _show_warning
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Say something on standard error, unless ``-q`` was given."""
     logging.getLogger("featcache").info(text)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kinds:
+class ExportOptions:
     """Which features of a store."""
 
     features: Annotated[
@@ -34,7 +34,7 @@ class Kinds:
 @grouped
 def export(
     *,
-    selection: Kinds,
+    selection: ExportOptions,
     target: Annotated[
         Path | None, typer.Option("--out", metavar="F.npz", help="Arrays of one feature.")
     ] = None,
@@ -44,7 +44,7 @@ def export(
     licence: Annotated[
         str, typer.Option("--licence", metavar="TEXT", help="Note that travels with a pack.")
     ] = "",
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Write features with their samples: arrays for notebooks, or a pack to publish."""
     from featcache.cache import FeatureStore
@@ -53,7 +53,7 @@ def export(
     from featcache.evaluate.export import export_features
     from featcache.settings import load_settings
 
-    talk.start()
+    output.start()
     if (target is None) == (pack is None):
         raise SettingsError("Say either --out F.npz (arrays of one feature) or --pack F.")
     root = load_settings(cache=selection.cache).cache
@@ -70,13 +70,13 @@ def export(
         shape = export_npz(manifest, store, keys[0], target)
         document = {"out": str(target.resolve()), "n_rows": shape[0], "n_features": shape[1]}
         text = f"{target}: {shape[0]:,} rows x {shape[1]:,} features"
-    if talk.json:
+    if output.json:
         out.print_json(document)
     else:
         out.print_rich(text)
 
 
-def _find(store: FeatureStore, selection: Kinds) -> list[FeatureKey]:
+def _find(store: FeatureStore, selection: ExportOptions) -> list[FeatureKey]:
     """Return the keys of the features that were named, in every view."""
     from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
@@ -109,7 +109,7 @@ def import_(
     from featcache.evaluate.export import import_features
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     root = load_settings(cache=cache).cache
     imported = import_features(FeatureStore(root), pack)
     if json:

@@ -28,7 +28,7 @@ Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heads:
+class HeadOptions:
     """What is fitted, and on what."""
 
     train: Annotated[
@@ -65,7 +65,7 @@ class Heads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """Where features are read from, which of them, and where results are kept."""
 
     memory: Annotated[
@@ -96,7 +96,7 @@ class Reading:
 
 
 def load(
-    features: list[str] | None, heads: Heads, samples: opt.Samples, reading: Reading
+    features: list[str] | None, heads: HeadOptions, samples: opt.SampleOptions, reading: ReadOptions
 ) -> Settings:
     """Return the settings that hold with these flags."""
     from featcache.settings import load_settings, split_all
@@ -112,7 +112,9 @@ def load(
     )
 
 
-def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> ProbeOptions:
+def options(
+    settings: Settings, heads: HeadOptions, reading: ReadOptions, **more: Any
+) -> ProbeOptions:
     """Return the options of a probe from flags and settings; ``more`` are those of one command."""
     from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
@@ -141,7 +143,9 @@ def options(settings: Settings, heads: Heads, reading: Reading, **more: Any) -> 
     )
 
 
-def keep(settings: Settings, reading: Reading, result: Result, *beside: Any) -> Path | None:
+def save_if_possible(
+    settings: Settings, reading: ReadOptions, result: Result, *beside: Any
+) -> Path | None:
     """Save a result and say where; where that cannot be, say so in one line and go on."""
     from featcache.errors import StoreError
     from featcache.evaluate import save_result
@@ -151,7 +155,7 @@ def keep(settings: Settings, reading: Reading, result: Result, *beside: Any) -> 
     except StoreError as error:
         out.warn(f"The result is not kept: {error} Another place: --results DIR.")
         return None
-    out.say(f"Result: {folder}")
+    out.print_message(f"Result: {folder}")
     return folder
 
 

@@ -45,12 +45,12 @@ class Sets:
 def ablate(
     *,
     sets: Sets,
-    heads: probing.Heads,
+    heads: probing.HeadOptions,
     fusion: probing.Fusion = "concat",
-    samples: opt.Samples,
-    reading: probing.Reading,
+    samples: opt.SampleOptions,
+    reading: probing.ReadOptions,
     csv: probing.Csv = None,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Fit every subset of features x C in one solve, and say which differ from the best single one.
 
@@ -63,7 +63,7 @@ def ablate(
     from featcache.evaluate import ablate as run
     from featcache.settings import split_names
 
-    talk.start()
+    output.start()
     settings = probing.load(sets.features, heads, samples, reading)
     options = AblateOptions(
         probe=probing.options(settings, heads, reading, fusion=fusion),
@@ -76,23 +76,23 @@ def ablate(
         kept=reading.results,
     )
     result = run(load_selection(settings), FeatureStore(settings.cache), options)
-    probing.keep(settings, reading, result)
+    probing.save_if_possible(settings, reading, result)
     if csv:
-        out.say(f"Table: {write_ablation_csv(result, csv)}")
-    if talk.json:
+        out.print_message(f"Table: {write_ablation_csv(result, csv)}")
+    if output.json:
         out.print_json(result.to_dict())
     else:
         _print(result)
 
 
 def _print(result: AblationResult) -> None:
-    from featcache.reports.tables.ablation import variant, varied
+    from featcache.reports.tables.ablation import format_variant, varied_fields
 
-    more = varied(result)
+    more = varied_fields(result)
     numbers = ["C", "mAP", "interval", "acc", "AUROC", "vs single", "p (Holm)"]
     rows = []
     for row in result.rows:
-        comparison, variant_text = row.vs_best_single, variant(row)
+        comparison, variant_text = row.vs_best_single, format_variant(row)
         rows.append(
             [
                 " + ".join(row.features),
@@ -123,4 +123,4 @@ def _print(result: AblationResult) -> None:
             right=["Shapley", "alone", "added last"],
         )
     for note in result.notes:
-        out.say(f"- {note}")
+        out.print_message(f"- {note}")

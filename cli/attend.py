@@ -44,7 +44,7 @@ def attend(
     from featcache.reports.export import json_ready
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache, backbone=split_all(backbone), preset=preset)
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache attend --backbone NAME")
@@ -60,4 +60,4 @@ def attend(
         out.print_json({**document, "files": [str(file.resolve()) for file in files]})
         return
     for file in files:
-        out.say(f"Written: {file}")
+        out.print_message(f"Written: {file}")

@@ -24,7 +24,7 @@ def ls(
     """List the backbones by name."""
     from featcache.backbones import describe_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     rows = describe_all()
     if json:
         out.print_json({"backbones": rows})
@@ -32,7 +32,9 @@ def ls(
     columns = ["name", "alias", "n_features", "weights", "summary"]
     table = [[str(row.get(name, "")) for name in columns] for row in map(_with_alias, rows)]
     out.print_table(columns, table, right={"n_features"})
-    out.say("Also any timm:NAME and open_clip:ARCH/TAG. More of one: featcache backbones show NAME")
+    out.print_message(
+        "Also any timm:NAME and open_clip:ARCH/TAG. More of one: featcache backbones show NAME"
+    )
 
 
 @app.command()
@@ -46,7 +48,7 @@ def show(
     """Say what a backbone computes, which weights file it takes, and where that comes from."""
     from featcache.backbones import describe
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     facts = describe(name)
     if json:
         out.print_json(facts)
@@ -67,7 +69,7 @@ def fetch(
     """Get the weights of a backbone where a program can, and check them by loading all of them."""
     from featcache.backbones import check_weights, resolve_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     (spec,) = resolve_all([name], weights or [])
     checked = check_weights(spec)
     if json:

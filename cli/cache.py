@@ -27,7 +27,7 @@ def ls(
     from featcache.cache import FeatureStore
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     root = load_settings(cache=cache).cache
     store = FeatureStore(root)
     summaries = [store.summary(key) for key in store.list_keys()]
@@ -44,7 +44,7 @@ def ls(
         out.print_json({"cache": str(root), "features": rows})
         return
     if not summaries:
-        out.say(f"The store {root} has no features.")
+        out.print_message(f"The store {root} has no features.")
         return
     columns = ["feature", "made with", "samples", "rejected", "D", "shards", "MB", "key"]
     table = [
@@ -81,23 +81,25 @@ def verify(
     from featcache.cache import FeatureStore, maintenance
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     store = FeatureStore(load_settings(cache=cache).cache)
     report = maintenance.verify(store, fraction=sample, seed=seed, repair=repair)
-    left = len(report.faults) - len(report.dropped)
+    left = len(report.damaged) - len(report.dropped)
     if json:
-        damaged = [{"path": str(f.path), "why": f.why} for f in report.faults]
+        damaged = [{"path": str(f.path), "why": f.why} for f in report.damaged]
         dropped = [str(path) for path in report.dropped]
         out.print_json({**vars(report), "faults": damaged, "dropped": dropped})
     else:
-        for file in report.faults:
+        for file in report.damaged:
             out.print_rich(f"BAD {file.why}")
         out.print_rich(
             f"{report.n_shards:,} shards, {report.n_bytes / 1e6:,.1f} MB are good; "
-            f"{len(report.faults):,} bad, {len(report.dropped):,} dropped"
+            f"{len(report.damaged):,} bad, {len(report.dropped):,} dropped"
         )
         if report.dropped:
-            out.say("Run the same 'featcache extract' again: it makes exactly these anew.")
+            out.print_message(
+                "Run the same 'featcache extract' again: it makes exactly these anew."
+            )
     return StoreError.exit_code if left else 0
 
 
@@ -124,11 +126,11 @@ def gc(
     from featcache.datasets import load_manifests
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     store = FeatureStore(load_settings(cache=cache).cache)
     referenced = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
     keys = [pick_key(store, text) for text in drop or ()]
-    unused = maintenance.find_waste(store, referenced=referenced, drop=keys)
+    unused = maintenance.find_unused(store, referenced=referenced, drop=keys)
     n_bytes = maintenance.remove(unused) if delete else sum(item.n_bytes for item in unused)
     if json:
         rows = [{"path": str(w.path), "n_bytes": w.n_bytes, "why": w.why} for w in unused]
@@ -151,7 +153,7 @@ def du(
     from featcache.cache import FeatureStore, maintenance
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     root = load_settings(cache=cache).cache
     usage = maintenance.disk_usage(FeatureStore(root))
     total = sum(n_bytes for _, _, n_bytes in usage)
@@ -189,11 +191,11 @@ def explain(
     """Say in which field two features differ, or why extract would not find one."""
     from featcache.backbones import names, resolve
     from featcache.cache import FeatureStore
-    from featcache.cache.lookup import explain, explain_wanted, pick_key
+    from featcache.cache.lookup import explain, explain_missing, pick_key
     from featcache.extract import ExtractOptions, make_requests
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     views = [view] if view else []
     settings = load_settings(
         cache=cache, preset=preset, precision=precision, device=device, view=views
@@ -206,10 +208,10 @@ def explain(
             device=settings.device,
             views=tuple(settings.view),
         )
-        wanted = [request.key for request in make_requests([resolve(backbone)], options)]
-        explanations = [(key, explain_wanted(key, store.list_keys())) for key in wanted]
+        requested_keys = [request.key for request in make_requests([resolve(backbone)], options)]
+        explanations = [(key, explain_missing(key, store.list_keys())) for key in requested_keys]
     elif keys and len(keys) == 2:
-        first, second = (pick_key(store, names.canonical(text)) for text in keys)
+        first, second = (pick_key(store, names.canonical_name(text)) for text in keys)
         explanations = [(first, explain(first, second))]
     else:
         raise SettingsError(

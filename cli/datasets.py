@@ -38,7 +38,7 @@ def scan(
     from featcache.datasets import count_rows, merge
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(
         cache=cache, data=roots, layout=layout, source_pattern=source_pattern, workers=workers
     )
@@ -52,22 +52,26 @@ def scan(
     }
     _show(rows, more, json)
     if dry_run:
-        out.say("Nothing was written (--dry-run).")
+        out.print_message("Nothing was written (--dry-run).")
 
 
 @app.command()
 @grouped
 def ls(
-    *, data: opt.Data = None, cache: opt.Cache = None, samples: opt.Samples, talk: opt.Talk
+    *,
+    data: opt.Data = None,
+    cache: opt.Cache = None,
+    samples: opt.SampleOptions,
+    output: opt.OutputOptions,
 ) -> None:
     """Show what the manifests in the store hold, whole or as filters and protocol take it."""
     from featcache.cli._data import load_selection
     from featcache.datasets import count_rows
     from featcache.settings import load_settings
 
-    talk.start()
+    output.start()
     settings = load_settings(cache=cache, data=data, **samples.settings())
-    _show(count_rows(load_selection(settings), settings.groups), {}, talk.json)
+    _show(count_rows(load_selection(settings), settings.groups), {}, output.json)
 
 
 @app.command()
@@ -141,8 +145,8 @@ def audit(
     from featcache.cli._data import load_selection, scan_selection
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
-    flags = opt.Samples(generators=generators, groups=groups, protocol=protocol).settings()
+    out.start_logging(verbose, quiet)
+    flags = opt.SampleOptions(generators=generators, groups=groups, protocol=protocol).settings()
     settings = load_settings(
         cache=cache, data=[*(roots or ()), *(data or ())], workers=workers, **flags
     )
@@ -160,7 +164,7 @@ def audit(
         out.print_json(result.to_dict())
     else:
         _show_audit(result)
-        out.say(f"All of it: {path}")
+        out.print_message(f"All of it: {path}")
 
 
 @app.command()
@@ -190,7 +194,7 @@ def simulate(
     from featcache.datasets.simulate import simulate as run
     from featcache.settings import split_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     chosen: dict[str, Any] = {"size": size, "per_photo": per_photo, "seed": seed}
     if artefacts:
         chosen["artefacts"] = tuple(split_all(artefacts))
@@ -223,9 +227,11 @@ def _show_audit(result: AuditResult) -> None:
     for sentence in result.sentences:
         out.print_rich(printable(sentence))
     for pair in [*result.duplicates.leaks[:3], *result.duplicates.near_leaks[:3]]:
-        out.say(printable(f"  train {pair.train} = test {pair.test} ({pair.distance} bits)"))
+        out.print_message(
+            printable(f"  train {pair.train} = test {pair.test} ({pair.distance} bits)")
+        )
     for row in result.corrupt[:5]:
-        out.say(printable(f"  {row['path']}: {row['reason']}"))
+        out.print_message(printable(f"  {row['path']}: {row['reason']}"))
 
 
 def _list(
@@ -236,7 +242,7 @@ def _list(
     quiet: bool,
     columns: Sequence[str] = ("name", "summary"),
 ) -> None:
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     if json:
         out.print_json({name: rows})
     else:
@@ -268,9 +274,9 @@ def _show(rows: list[dict[str, Any]], more: dict[str, Any], json: bool) -> None:
     ]
     out.print_table(columns, table, right={"motifs", "real", "fake", "bad"})
     for reason, count in more.get("skipped", {}).items():
-        out.say(f"Passed over: {count:,} x {reason}")
+        out.print_message(f"Passed over: {count:,} x {reason}")
     for note in more.get("notes", []):
-        out.say(f"Note: {note}")
+        out.print_message(f"Note: {note}")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -29,7 +29,7 @@ def demo(
     from featcache.demo.run import run_demo
     from featcache.reports import results_table
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     run = run_demo(target, photos=photos, cache=cache)
     if json:
         out.print_json(

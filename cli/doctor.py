@@ -17,11 +17,11 @@ def doctor(
     quiet: opt.Quiet = False,
 ) -> int:
     """Look at packages, device, weights, disk and store, and say what mends what is wrong."""
-    from featcache.doctor import examine
+    from featcache.doctor import run_checks
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
-    findings = examine(load_settings(cache=cache).cache)
+    out.start_logging(verbose, quiet)
+    findings = run_checks(load_settings(cache=cache).cache)
     failed = any(finding.state == "problem" for finding in findings)
     if json:
         out.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})

@@ -55,7 +55,7 @@ def embed(
     from featcache.reports.exhibits import map_exhibit
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache, data=data, features=split_all(features))
     options = EmbedOptions(
         features=settings.features or settings.backbone,
@@ -75,7 +75,7 @@ def embed(
         return
     _show(result)
     for file in files:
-        out.say(f"Written: {file}")
+        out.print_message(f"Written: {file}")
 
 
 def spectra(
@@ -98,7 +98,7 @@ def spectra(
     from featcache.reports.exhibits import spectra_exhibit
     from featcache.settings import load_settings
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache, data=data)
     result = run(_manifest(settings), split=split, size=size, most=most)
     files = _write(target, spectra_exhibit(result))
@@ -108,7 +108,7 @@ def spectra(
     rows = [[s.name, f"{s.n:,}"] for s in result.spectra]
     out.print_table(["generator", "images"], rows, right={"images"})
     for file in files:
-        out.say(f"Written: {file}")
+        out.print_message(f"Written: {file}")
 
 
 def _manifest(settings: Settings) -> Manifest:
@@ -142,7 +142,7 @@ def _maps(target: Path, result: EmbeddingResult, pictures: int) -> list[Path]:
 
 
 def _show(result: EmbeddingResult) -> None:
-    from featcache.reports.formatting import fraction
+    from featcache.reports.formatting import format_fraction
 
     columns = ["fakes", "n real", "n fake", "linear AUROC", "kNN purity", "silhouette"]
     rows = [
@@ -150,7 +150,7 @@ def _show(result: EmbeddingResult) -> None:
             "all but controls" if s.kind == "all" else s.name,
             f"{s.n_real:,}",
             f"{s.n_fake:,}",
-            *(fraction(value) for value in (s.auroc, s.purity, s.silhouette)),
+            *(format_fraction(value) for value in (s.auroc, s.purity, s.silhouette)),
         ]
         for s in result.separations
     ]

@@ -65,7 +65,7 @@ def extract(
     *,
     roots: opt.Roots = None,
     backbone: Backbones = None,
-    place: opt.Place,
+    place: opt.StoreOptions,
     view: Annotated[
         list[str] | None,
         typer.Option("--view", metavar="A[,B...]", help="Views of each image. [default: clean]"),
@@ -82,21 +82,21 @@ def extract(
     random_init: opt.RandomInit = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
-    samples: opt.Samples,
+    samples: opt.SampleOptions,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Scan, time a few images, say what it would take.")
     ] = False,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
     from featcache.backbones import resolve_all
     from featcache.extract.options import parse_part
     from featcache.settings import load_settings, split_all
 
-    talk.start()
+    output.start()
     settings = load_settings(
         **place.settings(roots),
         **samples.settings(),
@@ -108,7 +108,9 @@ def extract(
     )
     specs = resolve_all(settings.backbone, weights or [], random_init)
     flags: dict[str, Any] = {"strict": strict, "compiled": compiled}
-    return _run(settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, talk.json)
+    return _run(
+        settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, output.json
+    )
 
 
 def _run(
@@ -169,9 +171,11 @@ def _show(summaries: list[ExtractSummary], rejects_file: Path, json: bool) -> No
     for summary in summaries:
         out.print_rich(_sentence(summary))
         for reject in summary.rejects[:SHOWN_REJECTS]:
-            out.say(printable(f"  rejected {reject.path}: {reject.reason}"))
+            out.print_message(printable(f"  rejected {reject.path}: {reject.reason}"))
         if summary.rejects:
-            out.say(f"{len(summary.rejects):,} files gave no feature; all of them: {rejects_file}")
+            out.print_message(
+                f"{len(summary.rejects):,} files gave no feature; all of them: {rejects_file}"
+            )
     if run.n_images:
         out.print_rich(run.sentence())
 

@@ -77,25 +77,25 @@ def finetune(
         Path | None,
         typer.Option("--out", metavar="F.safetensors", help="[default: NAME-ft.safetensors]"),
     ] = None,
-    place: opt.Place,
+    place: opt.StoreOptions,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
     ] = None,
     workers: opt.Workers = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
-    samples: opt.Samples,
+    samples: opt.SampleOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the steps, time one, and train nothing.")
     ] = False,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Train a backbone's last blocks, or a LoRA, with a head; compare it with the frozen backbone."""
     from featcache.backbones.weights import parse_weights
     from featcache.finetune import FinetuneOptions
     from featcache.settings import load_settings, split_all
 
-    talk.start()
+    output.start()
     settings = load_settings(
         **place.settings(roots),
         **samples.settings(),
@@ -115,7 +115,7 @@ def finetune(
         **vars(recipe),
         **{setting: getattr(settings, setting) for setting in SETTINGS},
     )
-    _run(settings, options, file, dry_run, talk.json)
+    _run(settings, options, file, dry_run, output.json)
 
 
 def _run(
@@ -141,19 +141,19 @@ def _run(
 
 
 def _show_forecast(plan: Forecast, json: bool) -> None:
-    from featcache.finetune.tables import forecast_sentences
+    from featcache.finetune.tables import format_forecast
 
     if json:
         out.print_json({"dry_run": True, **plan.to_dict()})
     else:
-        out.print_rich(*forecast_sentences(plan))
+        out.print_rich(*format_forecast(plan))
 
 
 def _show(result: FinetuneResult) -> None:
-    from featcache.finetune.tables import COLUMNS, sentences, table_rows
+    from featcache.finetune.tables import COLUMNS, format_summary, table_rows
 
     out.print_table(COLUMNS, table_rows(result), right=COLUMNS[1:])
-    out.print_rich("", *sentences(result))
+    out.print_rich("", *format_summary(result))
 
 
 def _one(backbones: list[str]) -> str:

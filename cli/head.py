@@ -43,7 +43,7 @@ def import_(path: File, target: Out, json: opt.Json = False) -> None:
 
     head = import_fc_weights(path)
     saved = head.save(target)
-    out.say(f"Head: {saved}")
+    out.print_message(f"Head: {saved}")
     if json:
         out.print_json({"head": str(saved), "n_features": head.n_features})
 
@@ -55,6 +55,6 @@ def export(path: File, target: Out, json: opt.Json = False) -> None:
     from featcache.probes import load_head
 
     saved = export_fc_weights(load_head(path), target)
-    out.say(f"Weights: {saved}")
+    out.print_message(f"Weights: {saved}")
     if json:
         out.print_json({"weights": str(saved)})

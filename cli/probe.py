@@ -41,7 +41,7 @@ class Files:
 def probe(
     *,
     features: probing.Features = None,
-    heads: probing.Heads,
+    heads: probing.HeadOptions,
     fusion: probing.Fusion = "concat",
     prior: Annotated[
         str,
@@ -49,17 +49,17 @@ def probe(
             "--prior", metavar="P[,...]", help="State the AP also for these shares of fakes."
         ),
     ] = "",
-    samples: opt.Samples,
-    reading: probing.Reading,
+    samples: opt.SampleOptions,
+    reading: probing.ReadOptions,
     files: Files,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Fit a linear head on cached features and report AP and accuracy per generator."""
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection
-    from featcache.evaluate import ready_for_field, run_probe
+    from featcache.evaluate import calibrate_head, run_probe
 
-    talk.start()
+    output.start()
     settings = probing.load(features, heads, samples, reading)
     priors = probing.parse_priors(prior)
     options = probing.options(
@@ -68,11 +68,11 @@ def probe(
     manifest, store = load_selection(settings), FeatureStore(settings.cache)
     probed = run_probe(manifest, store, options)
     if files.save:
-        head = ready_for_field(probed.saveable_head(), manifest, store, options)
-        out.say(f"Head: {head.save(files.save)}")
-    probing.keep(settings, reading, probed.result, probed.scores, probed.head)
+        head = calibrate_head(probed.saveable_head(), manifest, store, options)
+        out.print_message(f"Head: {head.save(files.save)}")
+    probing.save_if_possible(settings, reading, probed.result, probed.scores, probed.head)
     _write(probed, files)
-    if talk.json:
+    if output.json:
         out.print_json(probed.result.to_dict())
     else:
         _show(probed.result)
@@ -84,14 +84,14 @@ def _write(probed: Probed, files: Files) -> None:
     from featcache.reports.export import write_scores
 
     if files.scores:
-        out.say(f"Scores: {write_scores(probed.scores, files.scores)}")
+        out.print_message(f"Scores: {write_scores(probed.scores, files.scores)}")
     if files.report:
         command = " ".join(["featcache", *sys.argv[1:]])
         title = f"Probe on {' + '.join(probed.result.features)}"
         page = write_report(
             probed.result, probed.scores, files.report, title=title, command=command
         )
-        out.say(f"Report: {page}")
+        out.print_message(f"Report: {page}")
 
 
 def _show(result: EvalResult) -> None:

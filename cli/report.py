@@ -44,7 +44,7 @@ def report(
     from featcache.reports.saved import build_report, find_results, write_all
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache)
     folders = find_results(settings.cache, results or [])
     audit = settings.cache / AUDIT_FILE
@@ -63,4 +63,4 @@ def report(
     for part in built.parts:
         out.print_rich(part.finding)
     for file in files:
-        out.say(f"Written: {file}")
+        out.print_message(f"Written: {file}")

@@ -11,7 +11,7 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 
 if TYPE_CHECKING:
-    from featcache.detect import Detector, Verdict
+    from featcache.detect import Detector, Prediction
 
 
 def score(
@@ -48,11 +48,11 @@ def score(
     """Say of each image whether a trained head takes it for fake, and whether it knows such images."""
     from featcache.cli._output import REJECTS
     from featcache.detect import Detector
-    from featcache.detect.prediction import write_verdicts
+    from featcache.detect.prediction import write_predictions
     from featcache.errors import SettingsError
     from featcache.settings import load_settings, split_all
 
-    out.start(verbose, quiet)
+    out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache, device=device, workers=workers)
     if not head:
         raise SettingsError("No head was named. Make one with 'featcache probe --save HEAD'.")
@@ -70,7 +70,7 @@ def score(
         _export(detector, onnx)
     verdicts = detector.score(images or [])
     if target:
-        out.say(f"Table: {write_verdicts(verdicts, target)}")
+        out.print_message(f"Table: {write_predictions(verdicts, target)}")
     _show(verdicts, json)
     return REJECTS if any(prediction.problem for prediction in verdicts) else 0
 
@@ -83,13 +83,13 @@ def _export(detector: Detector, path: Path) -> None:
         raise SettingsError("--onnx writes one head: name one --head.")
     (head,) = detector.heads.values()
     made = export_onnx(head, path, weights=detector.weights)
-    out.say(
+    out.print_message(
         f"ONNX: {path.resolve()}, input pixels (N, 3, {made['size']}, {made['size']}) in [0, 1]; "
         f"largest difference of logits {made['difference']:.1g}"
     )
 
 
-def _show(verdicts: list[Verdict], json: bool) -> None:
+def _show(verdicts: list[Prediction], json: bool) -> None:
     if json:
         out.print_json({"images": [prediction.to_dict() for prediction in verdicts]})
         return
@@ -102,18 +102,22 @@ def _show(verdicts: list[Verdict], json: bool) -> None:
     out.print_lines("", *_footnotes(verdicts))
 
 
-def _row(prediction: Verdict, several: bool) -> list[str]:
+def _row(prediction: Prediction, several: bool) -> list[str]:
     """Return the cells; the image stands last, where a long path or a reason may wrap."""
-    from featcache.reports.formatting import fraction
+    from featcache.reports.formatting import format_fraction
 
     head = [prediction.head] if several else []
     if prediction.problem:
         return ["-", "-", "-", "-", *head, f"{prediction.path}: {prediction.problem}"]
-    numbers = [fraction(prediction.score), fraction(prediction.probability), prediction.known]
+    numbers = [
+        format_fraction(prediction.score),
+        format_fraction(prediction.probability),
+        prediction.known,
+    ]
     return [prediction.verdict, *numbers, *head, prediction.path]
 
 
-def _footnotes(verdicts: list[Verdict]) -> list[str]:
+def _footnotes(verdicts: list[Prediction]) -> list[str]:
     scored = [prediction for prediction in verdicts if not prediction.problem]
     if not scored:
         return []

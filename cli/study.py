@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featcache.settings import Settings
     from featcache.studies.prepare import StudyOptions
     from featcache.studies.run import StudyRun
-    from featcache.studies.schema import Study
+    from featcache.studies.schema import StudyPlan
 
 SHOWN_PLANS = 12
 
@@ -73,14 +73,14 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and run nothing.")
     ] = False,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> int:
     """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
     from featcache.studies.plan import with_backbones, with_train
 
-    talk.start()
+    output.start()
     plan = load_study(study)
     if backbone:
         plan = with_backbones(plan, split_all(backbone))
@@ -94,11 +94,11 @@ def run(
         layout=material.layout,
         source_pattern=material.source_pattern,
     )
-    return _run(plan, _options(plan, settings, material, target), dry_run, talk.json)
+    return _run(plan, _options(plan, settings, material, target), dry_run, output.json)
 
 
 def _options(
-    plan: Study, settings: Settings, material: Material, target: Path | None
+    plan: StudyPlan, settings: Settings, material: Material, target: Path | None
 ) -> StudyOptions:
     from featcache.backbones.weights import parse_weights
     from featcache.cli._data import DEFAULT_ROOT
@@ -127,7 +127,7 @@ def _options(
     )
 
 
-def _run(plan: Study, options: StudyOptions, dry_run: bool, json: bool) -> int:
+def _run(plan: StudyPlan, options: StudyOptions, dry_run: bool, json: bool) -> int:
     """Run a study, or forecast it, and print."""
     from featcache.cli._output import REJECTS
     from featcache.studies.run import forecast_study, run_study
@@ -167,7 +167,7 @@ def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
     for plan in forecast["finetune"]:
         out.print_rich(_training(plan))
     for note in forecast["notes"]:
-        out.say(f"Note: {note}")
+        out.print_message(f"Note: {note}")
 
 
 def _training(plan: dict[str, Any]) -> str:
@@ -188,5 +188,5 @@ def _show(done: StudyRun, json: bool) -> None:
         return
     out.print_rich(done.result.answer, *map(terminal_table, study_part(done.result).tables))
     for note in done.result.notes:
-        out.say(f"Note: {note}")
+        out.print_message(f"Note: {note}")
     out.print_rich(f"Report   {done.report}", f"Lock     {done.lock}")

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def transfer(
     *,
     features: probing.Features = None,
-    heads: probing.Heads,
-    samples: opt.Samples,
-    reading: probing.Reading,
+    heads: probing.HeadOptions,
+    samples: opt.SampleOptions,
+    reading: probing.ReadOptions,
     csv: probing.Csv = None,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Train on each generator alone and on all but it; test every head on every generator."""
     from featcache.cache import FeatureStore
@@ -32,15 +32,15 @@ def transfer(
     from featcache.evaluate import write_transfer_csv
     from featcache.reports.report import transfer_part
 
-    talk.start()
+    output.start()
     settings = probing.load(features, heads, samples, reading)
     options = probing.options(settings, heads, reading)
     store = FeatureStore(settings.cache)
     result = run(load_selection(settings), store, options, reading.results)
-    probing.keep(settings, reading, result)
+    probing.save_if_possible(settings, reading, result)
     if csv:
-        out.say(f"Table: {write_transfer_csv(result, csv)}")
-    if talk.json:
+        out.print_message(f"Table: {write_transfer_csv(result, csv)}")
+    if output.json:
         out.print_json(result.to_dict())
     else:
         _show(transfer_part(result))
@@ -61,11 +61,11 @@ def efficiency(
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Draws of each number of samples.")
     ] = 5,
-    heads: probing.Heads,
-    samples: opt.Samples,
-    reading: probing.Reading,
+    heads: probing.HeadOptions,
+    samples: opt.SampleOptions,
+    reading: probing.ReadOptions,
     csv: probing.Csv = None,
-    talk: opt.Talk,
+    output: opt.OutputOptions,
 ) -> None:
     """Train on few samples, drawn several times, and on all: how much data a head needs."""
     from featcache.cache import FeatureStore
@@ -74,7 +74,7 @@ def efficiency(
     from featcache.evaluate import write_efficiency_csv
     from featcache.reports.report import efficiency_part
 
-    talk.start()
+    output.start()
     settings = probing.load(features, heads, samples, reading)
     result = run(
         load_selection(settings),
@@ -84,10 +84,10 @@ def efficiency(
         n_seeds=seeds,
         kept=reading.results,
     )
-    probing.keep(settings, reading, result)
+    probing.save_if_possible(settings, reading, result)
     if csv:
-        out.say(f"Table: {write_efficiency_csv(result, csv)}")
-    if talk.json:
+        out.print_message(f"Table: {write_efficiency_csv(result, csv)}")
+    if output.json:
         out.print_json(result.to_dict())
     else:
         _show(efficiency_part(result))
@@ -100,4 +100,4 @@ def _show(part: Part) -> None:
         out.print_rich(terminal_table(table, most=6), "")
     out.print_rich(part.finding)
     for note in part.notes:
-        out.say(f"- {note}")
+        out.print_message(f"- {note}")

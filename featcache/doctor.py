@@ -29,7 +29,7 @@ LOW_DISK = 2 * 1024**3
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at.
 
     Parameters
@@ -48,7 +48,7 @@ class Finding:
     fix: str = ""
 
 
-def examine(cache: Path) -> list[Finding]:
+def run_checks(cache: Path) -> list[CheckResult]:
     """Look at devices, packages, weights, disk and store.
 
     Parameters
@@ -60,7 +60,7 @@ def examine(cache: Path) -> list[Finding]:
     -------
     list of Finding
     """
-    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+    looks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         _packages,
         _extras,
         _device,
@@ -71,22 +71,22 @@ def examine(cache: Path) -> list[Finding]:
     return [finding for look in looks for finding in look()]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[CheckResult]:
     for name in PACKAGES:
         try:
-            yield Finding("package", "ok", f"{name} {version(name)}")
+            yield CheckResult("package", "ok", f"{name} {version(name)}")
         except PackageNotFoundError:
-            yield Finding("package", "problem", f"{name} is missing", f"pip install {name}")
+            yield CheckResult("package", "problem", f"{name} is missing", f"pip install {name}")
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[CheckResult]:
     for extra, names in EXTRAS.items():
         missing = [name for name in names if not _installed(name)]
         if missing:
             fix = f"pip install 'featcache[{extra}]'"
-            yield Finding("extra", "warning", f"{extra}: lacks {', '.join(missing)}", fix)
+            yield CheckResult("extra", "warning", f"{extra}: lacks {', '.join(missing)}", fix)
         else:
-            yield Finding("extra", "ok", extra)
+            yield CheckResult("extra", "ok", extra)
 
 
 def _installed(name: str) -> bool:
@@ -97,13 +97,13 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[CheckResult]:
     import torch
 
     if torch.cuda.is_available():
-        yield Finding("device", "ok", f"GPU {torch.cuda.get_device_name(0)}")
+        yield CheckResult("device", "ok", f"GPU {torch.cuda.get_device_name(0)}")
     elif torch.version.cuda:
-        yield Finding(
+        yield CheckResult(
             "device",
             "warning",
             f"CPU, {os.cpu_count()} cores: this torch is built for CUDA {torch.version.cuda} "
@@ -111,37 +111,37 @@ def _device() -> Iterator[Finding]:
             "run nvidia-smi; without a GPU this is as it should be, only slow",
         )
     else:
-        yield Finding("device", "ok", f"CPU, {os.cpu_count()} cores")
+        yield CheckResult("device", "ok", f"CPU, {os.cpu_count()} cores")
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[CheckResult]:
     """Say which backbones could run now, in two lines and without asking the network."""
     states = {row["name"]: row["weights"] for row in describe_all()}
     available = [name for name, state in states.items() if state == "found"]
     missing = [name for name, state in states.items() if state != "found"]
-    yield Finding(
+    yield CheckResult(
         "weights", "ok" if available else "warning", f"found: {', '.join(available) or 'none'}"
     )
     if missing:
         fix = f"featcache backbones show {missing[0]} (says where each comes from)"
-        yield Finding("weights", "ok", f"not on this machine: {', '.join(missing)}", fix)
+        yield CheckResult("weights", "ok", f"not on this machine: {', '.join(missing)}", fix)
 
 
-def _disk(cache: Path) -> Iterator[Finding]:
+def _disk(cache: Path) -> Iterator[CheckResult]:
     folder = next(path for path in (cache.absolute(), *cache.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     detail = f"{free / 1024**3:.1f} GiB free for {cache}"
     if free < LOW_DISK:
-        yield Finding("disk", "warning", detail, "free some space or choose another --cache")
+        yield CheckResult("disk", "warning", detail, "free some space or choose another --cache")
     else:
-        yield Finding("disk", "ok", detail)
+        yield CheckResult("disk", "ok", detail)
     if not os.access(folder, os.W_OK):
-        yield Finding("disk", "problem", f"{folder} is read-only", "choose another --cache")
+        yield CheckResult("disk", "problem", f"{folder} is read-only", "choose another --cache")
 
 
-def _store(cache: Path) -> Iterator[Finding]:
+def _store(cache: Path) -> Iterator[CheckResult]:
     try:
         keys = FeatureStore(cache).list_keys()
-        yield Finding("store", "ok", f"{cache}: {len(keys)} kinds of features")
+        yield CheckResult("store", "ok", f"{cache}: {len(keys)} kinds of features")
     except FeatcacheError as error:
-        yield Finding("store", "problem", str(error), "featcache cache ls")
+        yield CheckResult("store", "problem", str(error), "featcache cache ls")

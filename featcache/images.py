@@ -70,7 +70,7 @@ _DECODE_ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageMetadata:
     """What a file's header says: the facts that shortcuts are made of.
 
     Parameters
@@ -134,7 +134,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             raise ImageError(f"the {image.format} data are damaged: {_words(error)}") from error
 
 
-def read_facts(data: bytes) -> ImageFacts:
+def read_metadata(data: bytes) -> ImageMetadata:
     """Return what the header of an image file says, without decoding its pixels.
 
     Parameters
@@ -152,10 +152,10 @@ def read_facts(data: bytes) -> ImageFacts:
         try:
             image = _open(data)
         except ImageError:
-            return ImageFacts()
+            return ImageMetadata()
     quality, tables = _name_tables(getattr(image, "quantization", None))
     has_exif = int("exif" in image.info)
-    return ImageFacts(
+    return ImageMetadata(
         image.format or "", image.mode, image.width, image.height, quality, tables, has_exif
     )
 
@@ -175,7 +175,7 @@ def _name_frozen(tables: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[int, 
 
 def is_image(head: bytes) -> bool:
     """Say whether a file that begins with ``head`` looks like an image that Pillow can open."""
-    return read_facts(head).format != ""
+    return read_metadata(head).format != ""
 
 
 def estimate_jpeg_quality(tables: dict[int, list[int]]) -> int:

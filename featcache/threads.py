@@ -21,8 +21,8 @@ _pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("featcache_pool", defa
 
 
 @contextmanager
-def pool() -> Iterator[None]:
-    """Let :func:`each` use as many threads as BLAS was allowed, and BLAS one."""
+def thread_pool() -> Iterator[None]:
+    """Let :func:`parallel_map` use as many threads as BLAS was allowed, and BLAS one."""
     if _pool.get() is not None:
         yield
         return
@@ -38,7 +38,7 @@ def pool() -> Iterator[None]:
             _pool.reset(token)
 
 
-def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Return the function's values on independent items, in their order."""
     threads = _pool.get()
     if threads is None or threads._max_workers == 1:
@@ -49,10 +49,10 @@ def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 def parts(n: int, least: int = 256) -> list[slice]:
     """Cut n rows into a piece per thread, of at least ``least`` rows."""
     threads = _pool.get()
-    return cut(n, 1 if threads is None else max(min(threads._max_workers, n // least), 1))
+    return split_evenly(n, 1 if threads is None else max(min(threads._max_workers, n // least), 1))
 
 
-def cut(n: int, k: int) -> list[slice]:
+def split_evenly(n: int, k: int) -> list[slice]:
     """Cut n things into k pieces of nearly equal size.
 
     Examples

@@ -15,7 +15,7 @@ from torchvision import transforms
 from featcache.backbones.efficientnet_lite import EFFICIENTNET_LITE0
 from featcache.backbones.preprocess import choose_preset
 from featcache.errors import ImageError, UnknownNameError
-from featcache.images import center_crop, decode, read_facts, resize_shorter_side
+from featcache.images import center_crop, decode, read_metadata, resize_shorter_side
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -61,7 +61,7 @@ def test_damaged_bytes_give_an_image_or_a_reason(seed: int) -> None:
 
 @pytest.mark.parametrize("quality", [5, 30, 49, 50, 75, 90, 95, 100])
 def test_jpeg_quality_is_read_from_the_tables(quality: int) -> None:
-    facts = read_facts(encoded(noise(40, 30), "JPEG", quality=quality))
+    facts = read_metadata(encoded(noise(40, 30), "JPEG", quality=quality))
     assert (facts.format, facts.mode, facts.width, facts.height) == ("JPEG", "RGB", 40, 30)
     assert facts.jpeg_quality == quality
 

@@ -11,7 +11,12 @@ from joblib import Parallel, delayed
 
 from featcache.audit.duplicates import find_duplicates, perceptual_hash
 from featcache.audit.result import VERDICTS, AuditResult, Balance, Duplicates, GeneratorAudit
-from featcache.audit.shortcut import FileFacts, facts_of, facts_under, look
+from featcache.audit.shortcut import (
+    AuditedMetadata,
+    measure_shortcut,
+    metadata_of,
+    metadata_under_view,
+)
 from featcache.datasets import Manifest, Sample, read_bytes
 from featcache.datasets.families import CONTROL
 from featcache.datasets.filters import limit
@@ -168,14 +173,16 @@ def _generators(
         facts = [_facts(sample, looked, view) for sample in samples]
         labels = np.array([sample.label for sample in samples], dtype=np.int64)
         sources = [f"{sample.dataset}/{sample.source}" for sample in samples]
-        audits[name] = look(facts, labels, np.unique(sources, return_inverse=True)[1], remedy)
+        audits[name] = measure_shortcut(
+            facts, labels, np.unique(sources, return_inverse=True)[1], remedy
+        )
     return audits
 
 
-def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> FileFacts:
+def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> AuditedMetadata:
     if view == CLEAN:
-        return facts_of(sample)
-    return facts_under(view, sample, looked[sample.sample_id].size)
+        return metadata_of(sample)
+    return metadata_under_view(view, sample, looked[sample.sample_id].size)
 
 
 def _balance(manifest: Manifest) -> list[Balance]:

@@ -22,7 +22,7 @@ from featcache.views import View
 MAX_VALUES = 20
 """Values of a kind (formats, tables) that are told apart; the others count as one."""
 
-WORDS = {
+COLUMN_NAMES = {
     "format": "file format",
     "tables": "JPEG quantisation table",
     "mode": "colour mode",
@@ -35,7 +35,7 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class AuditedMetadata:
     """Facts of one file, as stored or as a view leaves it."""
 
     format: str
@@ -47,10 +47,10 @@ class FileFacts:
     bytes_per_pixel: float
 
 
-def facts_of(sample: Sample) -> FileFacts:
+def metadata_of(sample: Sample) -> AuditedMetadata:
     """Return the facts of a file as it is stored."""
     pixels = max(sample.width * sample.height, 1)
-    return FileFacts(
+    return AuditedMetadata(
         sample.format,
         sample.tables,
         sample.mode,
@@ -61,7 +61,7 @@ def facts_of(sample: Sample) -> FileFacts:
     )
 
 
-def facts_under(view: View, sample: Sample, size: tuple[int, int]) -> FileFacts:
+def metadata_under_view(view: View, sample: Sample, size: tuple[int, int]) -> AuditedMetadata:
     """Return the facts of a file as a view leaves them.
 
     A view that encodes gives every image one format and table; its bytes per pixel then measure the
@@ -75,9 +75,9 @@ def facts_under(view: View, sample: Sample, size: tuple[int, int]) -> FileFacts:
     size : (int, int), pixels
         Width and height after the view.
     """
-    stored = facts_of(sample)
+    stored = metadata_of(sample)
     if view.codec is None:
-        return FileFacts(
+        return AuditedMetadata(
             stored.format,
             stored.tables,
             stored.mode,
@@ -86,10 +86,10 @@ def facts_under(view: View, sample: Sample, size: tuple[int, int]) -> FileFacts:
             stored.bytes_per_pixel,
         )
     file_format, quality = view.codec
-    return FileFacts(file_format, f"{file_format}-{quality}", "RGB", 0, *size, 0.0)
+    return AuditedMetadata(file_format, f"{file_format}-{quality}", "RGB", 0, *size, 0.0)
 
 
-def table(facts: list[FileFacts]) -> dict[str, NDArray[np.float64]]:
+def table(facts: list[AuditedMetadata]) -> dict[str, NDArray[np.float64]]:
     """Return for each fact its columns, shape (n, k): numbers as they are, kinds as indicators."""
     ratio = [fact.width / max(fact.height, 1) for fact in facts]
     return {
@@ -103,7 +103,7 @@ def table(facts: list[FileFacts]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def most_common(name: str, facts: list[FileFacts]) -> str:
+def most_common(name: str, facts: list[AuditedMetadata]) -> str:
     """Return the most common value of a fact with its share, or the median of a number."""
     if name == "bytes_per_pixel":
         return f"median {np.median([fact.bytes_per_pixel for fact in facts]):.2f}"
@@ -139,8 +139,8 @@ NEARLY = 0.02
 """A single fact explains the whole where it comes so near."""
 
 
-def look(
-    facts: list[FileFacts], labels: NDArray[np.int64], sources: NDArray[np.int64], remedy: str
+def measure_shortcut(
+    facts: list[AuditedMetadata], labels: NDArray[np.int64], sources: NDArray[np.int64], remedy: str
 ) -> GeneratorAudit:
     """Return what the facts of one generator's files give away.
 
@@ -161,7 +161,7 @@ def look(
         return GeneratorAudit(n_real=n_real, n_fake=n_fake, sentence=sentence)
     alone = {name: _auroc(values, labels, sources) or 0.5 for name, values in columns.items()}
     best = max(alone.values())
-    feature = next(name for name in WORDS if alone[name] >= best - NEARLY)
+    feature = next(name for name in COLUMN_NAMES if alone[name] >= best - NEARLY)
     auroc = max(auroc_all, best)
     interval = _interval(auroc, n_real, n_fake)
     verdict = _verdict(auroc, interval)
@@ -173,9 +173,9 @@ def look(
         n_fake=n_fake,
         auroc=auroc,
         auroc_ci=interval,
-        feature="" if verdict == "clean" else WORDS[feature],
+        feature="" if verdict == "clean" else COLUMN_NAMES[feature],
         feature_auroc=alone[feature],
-        features={WORDS[name]: value for name, value in alone.items()},
+        features={COLUMN_NAMES[name]: value for name, value in alone.items()},
         real=real,
         fake=fake,
         verdict=verdict,
@@ -225,9 +225,9 @@ def _sentence(
     if verdict == "clean":
         return f"Not to be told from its files: AUROC {auroc:.2f}."
     by_one = alone >= auroc - NEARLY
-    what = f"{WORDS[feature]} alone" if by_one else "the facts of its files together"
+    what = f"{COLUMN_NAMES[feature]} alone" if by_one else "the facts of its files together"
     how = "Solvable from" if verdict == "solvable" else "Helped by"
-    detail = f"most by the {WORDS[feature]}: " if not by_one else ""
+    detail = f"most by the {COLUMN_NAMES[feature]}: " if not by_one else ""
     doubt = ""
     if feature == "bytes_per_pixel":
         doubt = (

@@ -2,7 +2,7 @@
 
 from featcache.backbones.base import BackboneSpec, Taps, choose_precision, precision_of
 from featcache.backbones.describe import check_weights, describe, describe_all
-from featcache.backbones.names import canonical
+from featcache.backbones.names import canonical_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.resolve import (
     BACKBONES,
@@ -22,7 +22,7 @@ __all__ = [
     "Preprocessing",
     "Taps",
     "build_network",
-    "canonical",
+    "canonical_name",
     "check_weights",
     "choose_precision",
     "choose_preset",

@@ -115,7 +115,7 @@ class BackboneSpec:
             object.__setattr__(self, "network", self.name)
 
 
-def tapped(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
+def with_tap(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
     """Return ``spec`` with its feature taken at ``tap``.
 
     Raises

@@ -154,7 +154,7 @@ _COUNTER = "num_batches_tracked"
 """Counts training steps; no network in evaluation mode reads it, so it may be missing."""
 
 
-def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> None:
+def load_state(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> None:
     """Load ``tensors`` into ``model``.
 
     Parameters
@@ -188,7 +188,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) 
 def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
     """Return what ``make`` makes with memory for its weights but no values, which takes no time.
 
-    Only :func:`fit` may follow, which fills all of it. A network that computes some tensors when it is made,
+    Only :func:`load_state` may follow, which fills all of it. A network that computes some tensors when it is made,
     and does not keep them in its state, is made as usual.
     """
     with torch.device("meta"):
@@ -202,7 +202,7 @@ def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
-def take(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
+def select_prefix(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
     """Return the tensors under the first prefix that occurs, without it; all of them where none does.
 
     Parameters

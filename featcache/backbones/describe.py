@@ -69,7 +69,7 @@ def describe(name: str) -> dict[str, Any]:
         "architecture": spec.architecture,
         "n_features": spec.n_features,
         "tap": spec.tap,
-        "taps": taps_in_words(spec),
+        "taps": format_taps(spec),
         "native": spec.native.to_key(),
         "weights": "missing" if location is None else "found",
         "file": str(location[0]) if location else None,
@@ -87,7 +87,7 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def taps_in_words(spec: BackboneSpec) -> str:
+def format_taps(spec: BackboneSpec) -> str:
     """Return the taps of a backbone in a few words."""
     taps = spec.taps
     if taps is None:

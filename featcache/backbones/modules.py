@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.names import Tap
-from featcache.backbones.own_checkpoints import load_tuned, read_about
+from featcache.backbones.own_checkpoints import load_checkpoint, read_metadata
 from featcache.errors import SettingsError
 
 _HOOKING = Lock()
@@ -268,8 +268,8 @@ def load_model(spec: BackboneSpec) -> nn.Module:
     """
     if spec.random_init is None:
         path = spec.find_weights()
-        if read_about(path) is not None:
-            return load_tuned(path, spec)
+        if read_metadata(path) is not None:
+            return load_checkpoint(path, spec)
         return spec.build(path).eval()
     if spec.create is None:
         raise SettingsError(f"{spec.network} cannot be made with random weights.")

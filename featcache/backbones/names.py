@@ -120,7 +120,7 @@ def parse_tap(text: str) -> Tap:
     return Tap(place, int(match["layer"] or 0), match["pooling"] or "cls")
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return the one spelling of a feature name, which its key has.
 
     Raises

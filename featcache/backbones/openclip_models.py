@@ -56,10 +56,15 @@ class ClipFamily:
         WeightsError
             If the file is damaged or does not fit.
         """
-        from featcache.backbones.checkpoints import fit, make_empty, read_tensors, take
+        from featcache.backbones.checkpoints import (
+            load_state,
+            make_empty,
+            read_tensors,
+            select_prefix,
+        )
 
         tower = make_empty(self.make_tower)
-        fit(tower, take(read_tensors(path), PREFIXES), path, self.name)
+        load_state(tower, select_prefix(read_tensors(path), PREFIXES), path, self.name)
         return wrap(tower).eval()
 
     def make_tower(self) -> nn.Module:
@@ -131,11 +136,11 @@ def tag_config(model: str, tag: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg
 
     config = tower_config(model)
-    found: dict[str, Any] = get_pretrained_cfg(model, tag)
-    if not found:
+    pretrained_config: dict[str, Any] = get_pretrained_cfg(model, tag)
+    if not pretrained_config:
         tags = open_clip.list_pretrained_tags_by_model(model)
         raise unknown_name(f"pretrained tag of open_clip's {model}", tag, tags)
-    trained, built = bool(found.get("quick_gelu")), bool(config.get("quick_gelu"))
+    trained, built = bool(pretrained_config.get("quick_gelu")), bool(config.get("quick_gelu"))
     if trained != built:
         other_model = model.removesuffix("-quickgelu") if built else f"{model}-quickgelu"
         kinds = {True: "QuickGELU", False: "plain GELU"}
@@ -143,7 +148,7 @@ def tag_config(model: str, tag: str) -> dict[str, Any]:
             f"The weights {tag!r} were trained with {kinds[trained]} and {model} computes {kinds[built]}: "
             f"the features would be wrong. Use open_clip:{other_model}/{tag}."
         )
-    return found
+    return pretrained_config
 
 
 def any_clip(base: str) -> BackboneSpec:

@@ -27,7 +27,7 @@ MAX_HEADER_BYTES = 100_000_000
 """What the safetensors format allows."""
 
 
-def write_tuned(path: Path, network: str, model: nn.Module, about: Mapping[str, Any]) -> Path:
+def write_checkpoint(path: Path, network: str, model: nn.Module, about: Mapping[str, Any]) -> Path:
     """Write every tensor of a network, whole or not at all.
 
     Parameters
@@ -54,13 +54,13 @@ def write_tuned(path: Path, network: str, model: nn.Module, about: Mapping[str, 
     return path.resolve()
 
 
-def read_about(path: Path) -> dict[str, Any] | None:
+def read_metadata(path: Path) -> dict[str, Any] | None:
     """Return what a weights file of ours says about itself; None where it is another file.
 
     Returns
     -------
     dict or None
-        ``format``, ``network``, and what :func:`write_tuned` was told.
+        ``format``, ``network``, and what :func:`write_checkpoint` was told.
     """
     try:
         with path.open("rb") as file:
@@ -73,8 +73,8 @@ def read_about(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def load_tuned(path: Path, spec: BackboneSpec) -> nn.Module:
-    """Return the network of ``spec`` with the weights in a file that :func:`write_tuned` wrote.
+def load_checkpoint(path: Path, spec: BackboneSpec) -> nn.Module:
+    """Return the network of ``spec`` with the weights in a file that :func:`write_checkpoint` wrote.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def load_tuned(path: Path, spec: BackboneSpec) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    network = (read_about(path) or {}).get("network")
+    network = (read_metadata(path) or {}).get("network")
     if network != spec.network:
         raise WeightsError(
             f"{path} holds weights of {network}, not of {spec.network}. "

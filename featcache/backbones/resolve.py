@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featcache.backbones.base import BackboneSpec, tapped
+from featcache.backbones.base import BackboneSpec, with_tap
 from featcache.backbones.hub import remembered_digest
-from featcache.backbones.names import ALIASES, canonical, parse_name
+from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.weights import given, parse_weights
 from featcache.errors import SettingsError, unknown_name
@@ -55,8 +55,8 @@ def resolve(
     parsed = parse_name(name)
     if random_init is not None:
         parsed = replace(parsed, seed=random_init)
-    spec = tapped(_find(parsed.base), parsed.tap)
-    files = {canonical(key): path for key, path in (weights or {}).items()}
+    spec = with_tap(_find(parsed.base), parsed.tap)
+    files = {canonical_name(key): path for key, path in (weights or {}).items()}
     return replace(
         spec,
         name=str(parsed),
@@ -152,7 +152,7 @@ def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str,
         If there is no such preset.
     """
     return {
-        "backbone": canonical(spec.name),
+        "backbone": canonical_name(spec.name),
         "architecture": spec.architecture,
         "weights": weights_id(spec),
         "tap": spec.tap,

@@ -64,11 +64,11 @@ class TimmFamily:
         WeightsError
             If the file is damaged or does not fit.
         """
-        from featcache.backbones.checkpoints import fit, make_empty, read_tensors
+        from featcache.backbones.checkpoints import load_state, make_empty, read_tensors
         from featcache.backbones.modules import TimmNet
 
         trunk = make_empty(self.make_trunk)
-        fit(trunk, self.translate(read_tensors(path), trunk), path, self.name)
+        load_state(trunk, self.translate(read_tensors(path), trunk), path, self.name)
         return TimmNet(trunk).eval()
 
     def make_trunk(self) -> nn.Module:
@@ -90,9 +90,9 @@ def synclr_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
 
     Heads, text towers and optimisers beside the tower are left away; nothing inside it is.
     """
-    from featcache.backbones.checkpoints import take
+    from featcache.backbones.checkpoints import select_prefix
 
-    return take(tensors, ("module.visual.", "visual.", "module."))
+    return select_prefix(tensors, ("module.visual.", "visual.", "module."))
 
 
 def dinov2_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
@@ -159,10 +159,10 @@ def timm_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
     """
     import sys
 
-    from featcache.backbones.checkpoints import take
+    from featcache.backbones.checkpoints import select_prefix
 
     filter_ = getattr(sys.modules[type(trunk).__module__], "checkpoint_filter_fn", None)
-    state = take(tensors, ("module.",))
+    state = select_prefix(tensors, ("module.",))
     state = filter_(state, trunk) if filter_ else state
     cfg = getattr(trunk, "pretrained_cfg", {})
     named = cfg.get("classifier") or ()

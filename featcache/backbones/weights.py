@@ -10,7 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from featcache.backbones.names import ALIASES, canonical, parse_name
+from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.errors import SettingsError, WeightsError
 from featcache.settings import load_settings
 
@@ -180,9 +180,9 @@ def _split(value: str) -> tuple[str, Path]:
 def _named(flags: Mapping[str, Path]) -> Iterator[tuple[str, Mapping[str, Path]]]:
     settings = load_settings()
     yield "--weights", flags
-    yield "[weights] in featcache.toml", {canonical(k): p for k, p in settings.weights.items()}
+    yield "[weights] in featcache.toml", {canonical_name(k): p for k, p in settings.weights.items()}
     split = [_split(value) for value in settings.weights_variable]
-    yield "FEATCACHE_WEIGHTS", {canonical(name): path for name, path in split if name}
+    yield "FEATCACHE_WEIGHTS", {canonical_name(name): path for name, path in split if name}
 
 
 def _places(name: str, source: WeightsSource) -> Iterator[tuple[str, list[Path]]]:

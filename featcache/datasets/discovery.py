@@ -25,7 +25,7 @@ NO_SAMPLE = "no sample of the data set (reconstructions)"
 
 
 @dataclass
-class Found:
+class Discovered:
     """What was found below a root.
 
     Parameters
@@ -46,7 +46,7 @@ class Found:
     strays: list[str] = field(default_factory=list)
 
 
-def find(root: Path, layout: str = "") -> Found:
+def find(root: Path, layout: str = "") -> Discovered:
     """Find the samples of a root.
 
     Parameters
@@ -67,7 +67,7 @@ def find(root: Path, layout: str = "") -> Found:
     if not root.exists():
         raise DataError(f"{root} is no folder and no file. {_expected(chosen or LAYOUTS)}")
     if root.is_file() and is_list(root):
-        result = Found(samples=share_reals(list(in_list(root))))
+        result = Discovered(samples=share_reals(list(in_list(root))))
     elif root.is_file() and not is_container(root.name):
         raise DataError(
             f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images, "
@@ -104,11 +104,11 @@ def _chosen(name: str) -> tuple[Layout, ...]:
     return chosen
 
 
-def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ...]) -> Found:
+def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ...]) -> Discovered:
     root_name = root.stem if root.is_file() else root.name
     names = {part.lower() for folder in folders for part in (root_name, *folder.parts)}
     layouts = chosen or tuple(layout for layout in LAYOUTS if layout.fits(names))
-    result = Found()
+    result = Discovered()
     rows: list[tuple[File, Place]] = []
     for folder in folders:
         path = "/".join((root_name, *folder.parts))
@@ -129,7 +129,9 @@ def _has_named_folder(folders: list[Folder], root_name: str, layouts: Sequence[L
     return any(read_place(path, layouts) for path in paths)
 
 
-def _add_folder(result: Found, folder: Folder, path: str, read: tuple[Rule, Place] | None) -> None:
+def _add_folder(
+    result: Discovered, folder: Folder, path: str, read: tuple[Rule, Place] | None
+) -> None:
     """Add the files of one folder, or count why they are none."""
     images = []
     for file in folder.files:

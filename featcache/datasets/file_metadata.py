@@ -13,7 +13,7 @@ from featcache.datasets.containers import SEPARATOR, read_bytes
 from featcache.datasets.manifest import Manifest, Sample
 from featcache.datasets.walk import File
 from featcache.files import digest_bytes
-from featcache.images import read_facts
+from featcache.images import read_metadata
 from featcache.progress import progress
 
 CHUNK = 256
@@ -23,7 +23,7 @@ MANY_FILES = 10_000
 """From here on processes pay for their start; below, threads do."""
 
 
-class Facts(NamedTuple):
+class FileMetadata(NamedTuple):
     """What a file's bytes say; all empty but ``problem`` where they could not be read."""
 
     sample_id: str = ""
@@ -39,7 +39,9 @@ class Facts(NamedTuple):
     problem: str = ""
 
 
-def facts_of(files: list[File], known: Manifest | None, workers: int) -> list[Facts | Sample]:
+def metadata_of(
+    files: list[File], known: Manifest | None, workers: int
+) -> list[FileMetadata | Sample]:
     """Return the facts of each file; one of unchanged size and time is not read again.
 
     Parameters
@@ -56,12 +58,14 @@ def facts_of(files: list[File], known: Manifest | None, workers: int) -> list[Fa
         The earlier sample itself where the file is unchanged: a copy of 200,000 would cost seconds.
     """
     old = {s.path: s for s in known or () if not s.problem and s.sample_id}
-    facts: list[Facts | Sample | None] = [None] * len(files)
+    facts: list[FileMetadata | Sample | None] = [None] * len(files)
     to_read = []
     for i, file in enumerate(files):
         sample = old.get(file.path)
         if file.problem:
-            facts[i] = Facts(n_bytes=file.n_bytes, mtime_ns=file.mtime_ns, problem=file.problem)
+            facts[i] = FileMetadata(
+                n_bytes=file.n_bytes, mtime_ns=file.mtime_ns, problem=file.problem
+            )
         elif sample and sample.mtime_ns == file.mtime_ns and file.n_bytes in (0, sample.n_bytes):
             facts[i] = sample
         else:
@@ -71,7 +75,7 @@ def facts_of(files: list[File], known: Manifest | None, workers: int) -> list[Fa
     return [fact for fact in facts if fact is not None]
 
 
-def _read_all(files: list[File], workers: int) -> Iterator[Facts]:
+def _read_all(files: list[File], workers: int) -> Iterator[FileMetadata]:
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     # Threads share what containers keep open; plain files by the thousand are worth processes.
     plain = not any(SEPARATOR in file.path for file in files)
@@ -83,18 +87,18 @@ def _read_all(files: list[File], workers: int) -> Iterator[Facts]:
             advance(len(facts))
 
 
-def _read_chunk(files: list[File]) -> list[Facts]:
+def _read_chunk(files: list[File]) -> list[FileMetadata]:
     return [read_one(file) for file in files]
 
 
-def read_one(file: File) -> Facts:
+def read_one(file: File) -> FileMetadata:
     """Read a file and return its facts."""
     try:
         data = read_bytes(file.path)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
-        return Facts(n_bytes=file.n_bytes, mtime_ns=file.mtime_ns, problem=reason)
+        return FileMetadata(n_bytes=file.n_bytes, mtime_ns=file.mtime_ns, problem=reason)
     if not data:
-        return Facts(mtime_ns=file.mtime_ns, problem="the file is empty")
-    header = asdict(read_facts(data))
-    return Facts(digest_bytes(data), **header, n_bytes=len(data), mtime_ns=file.mtime_ns)
+        return FileMetadata(mtime_ns=file.mtime_ns, problem="the file is empty")
+    header = asdict(read_metadata(data))
+    return FileMetadata(digest_bytes(data), **header, n_bytes=len(data), mtime_ns=file.mtime_ns)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from featcache.datasets.discovery import NOT_NAMED, Found, find
+from featcache.datasets.discovery import NOT_NAMED, Discovered, find
 from featcache.datasets.families import group_of
-from featcache.datasets.file_metadata import Facts, facts_of
+from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, SERVES_SEPARATOR, Place
 from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
 from featcache.datasets.template import SPLITS
@@ -98,7 +98,7 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
         raise DataError(
             f"{root} holds no images. Passed over: {dict(discovered.skipped) or 'nothing'}."
         )
-    facts = facts_of([file for file, _ in discovered.samples], known, options.workers)
+    facts = metadata_of([file for file, _ in discovered.samples], known, options.workers)
     name = dataset_name(root)
     samples = [
         _sample(file.path, place, fact, (name, str(root)), source_of, options)
@@ -155,7 +155,7 @@ def split_of(source: str, test_fraction: float) -> str:
 def _sample(
     path: str,
     place: Place,
-    facts: Facts | Sample,
+    facts: FileMetadata | Sample,
     dataset: tuple[str, str],
     source_of: Callable[[str], str],
     options: ScanOptions,
@@ -179,7 +179,7 @@ def _sample(
         source,
         place.layout,
     )
-    if isinstance(facts, Facts):
+    if isinstance(facts, FileMetadata):
         return Sample(**dict(zip(_SAID, said, strict=True)), **facts._asdict())  # type: ignore[arg-type]
     same = _said(facts) == said
     return facts if same else replace(facts, **dict(zip(_SAID, said, strict=True)))  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ _SAID = (
 _said = attrgetter(*_SAID)
 
 
-def _notes(discovered: Found, samples: list[Sample], options: ScanOptions) -> list[str]:
+def _notes(discovered: Discovered, samples: list[Sample], options: ScanOptions) -> list[str]:
     notes = []
     if set(discovered.layouts) - {"tree"}:
         read = ", ".join(f"{name} ({n:,} files)" for name, n in discovered.layouts.most_common())

@@ -24,7 +24,7 @@ MAX_ROWS = 5_000_000
 _Spec = tuple[str, str, str, str, str]
 
 
-class Serving:
+class PairedGenerators:
     """Who serves whom in a manifest.
 
     Parameters
@@ -85,13 +85,13 @@ def expand(
     DataError
         If there would be more than :data:`MAX_ROWS`.
     """
-    serving = Serving(manifest)
-    wanted = {name.casefold() for name in generators}
+    serving = PairedGenerators(manifest)
+    folded_names = {name.casefold() for name in generators}
     rows: list[Sample] = []
     for sample in manifest:
         names = serving.names(sample)
-        if wanted and len(names) > 1:
-            names = tuple(name for name in names if name.casefold() in wanted)
+        if folded_names and len(names) > 1:
+            names = tuple(name for name in names if name.casefold() in folded_names)
         if names == (sample.serves,) and group_of(sample.serves, groups) == sample.group:
             rows.append(sample)
         else:
@@ -126,7 +126,7 @@ def count_rows(
         ``formats`` (format to count) and ``sizes`` (the five most common ``"WxH"`` to count).
     """
     cells: dict[_Cell, list[Sample]] = defaultdict(list)
-    serving = Serving(manifest)
+    serving = PairedGenerators(manifest)
     for sample in manifest:
         for name in serving.names(sample):
             group = sample.group if name == sample.serves else group_of(name, groups)

@@ -17,7 +17,7 @@ from featcache.demo.photographs import (
     SIZE,
     Crop,
     Photo,
-    cut,
+    crop_image,
     held_out_photos,
     load_folder,
     load_packaged,
@@ -159,7 +159,7 @@ def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> 
     with progress("fakes", len(crops) * len(GENERATORS)) as advance:
         for split in ("train", "test"):
             split_crops = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
-            reals = [cut(photos[crop.photo], crop) for crop in split_crops]
+            reals = [crop_image(photos[crop.photo], crop) for crop in split_crops]
             styles = [reals[i] for i in style_of(split_crops)]
             _write_reals(folder / split, split_crops, reals)
             for name in GENERATORS:

@@ -189,7 +189,7 @@ def held_out_photos(names: list[str]) -> set[str]:
     return set(ranked[: len(ranked) // 2])
 
 
-def cut(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
+def crop_image(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
     """Return a crop's pixels, (SIZE, SIZE, 3) uint8, scaled down with antialiasing."""
     box = (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side)
     square = photo.image.crop(box).resize((SIZE, SIZE), Image.Resampling.LANCZOS)

@@ -25,7 +25,7 @@ from featcache.evaluate import (
     run_probe,
     save_result,
 )
-from featcache.evaluate.task import prepare
+from featcache.evaluate.task import prepare_task
 from featcache.extract import ExtractOptions, ExtractSummary, extract
 from featcache.files import write_atomic
 from featcache.reports import write_report
@@ -45,7 +45,7 @@ VIEWS = ["jpeg:75", "blur:1"]
 """How the test images are seen besides as they are; a forward pass for each."""
 
 TRAIN = "cyclegan"
-WANTED: dict[str, str | None] = {"preset": "univfd"}
+PRESET: dict[str, str | None] = {"preset": "univfd"}
 
 SOURCE_PATTERN = r"([^/\\]+)__[^/\\]+$"
 """The photograph is what stands before the double underscore of a file name."""
@@ -138,7 +138,7 @@ def _ablate(manifest: Manifest, store: FeatureStore) -> AblationResult:
 def _probe(manifest: Manifest, store: FeatureStore) -> tuple[EvalResult, Scores]:
     """Choose C, fit and judge, and keep the result; read it where it is of these very files."""
     options = replace(_options([BACKBONE]), test_views=["clean", *VIEWS])
-    folder = result_folder(store.root, prepare(manifest, store, options).digest())
+    folder = result_folder(store.root, prepare_task(manifest, store, options).digest())
     if (saved := _saved(folder, manifest)) is not None:
         return saved
     probed = run_probe(manifest, store, options)
@@ -159,12 +159,12 @@ def _saved(folder: Path, manifest: Manifest) -> tuple[EvalResult, Scores] | None
 
 
 def _options(features: list[str]) -> ProbeOptions:
-    return ProbeOptions(features=features, train=[TRAIN], grid=list(GRID), wanted=WANTED)
+    return ProbeOptions(features=features, train=[TRAIN], grid=list(GRID), wanted=PRESET)
 
 
 def _exhibits(manifest: Manifest, store: FeatureStore) -> list[Exhibit]:
     """Draw the feature space and the spectra; UMAP, which takes longer, is for ``featcache embed``."""
-    options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=WANTED)
+    options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=PRESET)
     return [map_exhibit(embed(manifest, store, options)), spectra_exhibit(spectra(manifest))]
 
 

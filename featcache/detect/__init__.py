@@ -2,6 +2,6 @@
 
 from featcache.detect.detector import Detector
 from featcache.detect.export import export_onnx
-from featcache.detect.prediction import Verdict
+from featcache.detect.prediction import Prediction
 
-__all__ = ["Detector", "Verdict", "export_onnx"]
+__all__ = ["Detector", "Prediction", "export_onnx"]

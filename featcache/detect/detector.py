@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from featcache.backbones.weights import parse_weights
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.detect.features import FeatureMaker, Found, Item, Picture, find_items
-from featcache.detect.prediction import Verdict, judge
+from featcache.detect.features import FeatureMaker, ImageFeatures, Item, Picture, find_items
+from featcache.detect.prediction import Prediction, predict
 from featcache.errors import DataError
 from featcache.probes import SavedHead
 from featcache.probes.saved_head import load_head
@@ -78,11 +78,11 @@ class Detector:
             workers=workers,
         )
 
-    def __call__(self, *pictures: str | Picture) -> list[Verdict]:
+    def __call__(self, *pictures: str | Picture) -> list[Prediction]:
         """Return one verdict per image and head; see :meth:`score`."""
         return self.score(pictures)
 
-    def score(self, pictures: Iterable[str | Picture]) -> list[Verdict]:
+    def score(self, pictures: Iterable[str | Picture]) -> list[Prediction]:
         """Score images.
 
         Parameters
@@ -108,11 +108,11 @@ class Detector:
         verdicts = {name: self._judge(name, items, features) for name in self.heads}
         return [verdicts[name][i] for i in range(len(items)) for name in self.heads]
 
-    def _judge(self, name: str, items: Sequence[Item], features: Found) -> list[Verdict]:
+    def _judge(self, name: str, items: Sequence[Item], features: ImageFeatures) -> list[Prediction]:
         good = [item for item in items if not _problem(item, features)]
         ids = [item.sample_id for item in good]
         head, sets = self.heads[name], self._keys[name]
-        said = iter(judge(head, *_features(head, sets, ids, features)) if ids else ())
+        said = iter(predict(head, *_features(head, sets, ids, features)) if ids else ())
         needed = {key.fingerprint for keys in sets for key in keys}
         verdicts = []
         for item in items:
@@ -122,20 +122,20 @@ class Detector:
                 "sample_id": item.sample_id,
             }
             if problem := _problem(item, features):
-                verdicts.append(Verdict(**common, problem=problem))
+                verdicts.append(Prediction(**common, problem=problem))
             else:
                 cached = all((key, item.sample_id) in features.cached for key in needed)
-                verdicts.append(Verdict(**common, **next(said), cached=cached))
+                verdicts.append(Prediction(**common, **next(said), cached=cached))
         return verdicts
 
 
 def _features(
-    head: SavedHead, sets: list[list[FeatureKey]], ids: list[str], found: Found
+    head: SavedHead, sets: list[list[FeatureKey]], ids: list[str], extracted: ImageFeatures
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return features and logits of images, each the mean over the views."""
     features, logits = [], []
     for keys in sets:
-        parts = [np.stack([found.rows[key.fingerprint][i] for i in ids]) for key in keys]
+        parts = [np.stack([extracted.rows[key.fingerprint][i] for i in ids]) for key in keys]
         joined = np.concatenate(parts, axis=1)
         features.append(joined.astype(np.float64))
         logits.append(head.logits(joined))
@@ -158,5 +158,5 @@ def _keys(name: str, head: SavedHead, views: Sequence[str]) -> list[list[Feature
     ]
 
 
-def _problem(item: Item, features: Found) -> str:
+def _problem(item: Item, features: ImageFeatures) -> str:
     return item.problem or features.problems.get(item.sample_id, "")

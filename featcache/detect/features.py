@@ -102,7 +102,7 @@ Rows = dict[str, NDArray[np.float32]]
 
 
 @dataclass
-class Found:
+class ImageFeatures:
     """The features that were found or made.
 
     Parameters
@@ -151,9 +151,9 @@ class FeatureMaker:
         self._requests: dict[str, Request] = {}
         self._networks: dict[str, Forward] = {}
 
-    def __call__(self, items: Sequence[Item], advance: Advance) -> Found:
+    def __call__(self, items: Sequence[Item], advance: Advance) -> ImageFeatures:
         """Return the features of all images under all keys."""
-        result = Found({name: {} for name in self.keys})
+        result = ImageFeatures({name: {} for name in self.keys})
         unique = list({item.sample_id: item for item in items if item.sample_id}.values())
         for key in self.keys.values():
             self._look_up(key, unique, result)
@@ -170,7 +170,7 @@ class FeatureMaker:
                 advance(len(batch))
         return result
 
-    def _look_up(self, key: FeatureKey, items: Sequence[Item], result: Found) -> None:
+    def _look_up(self, key: FeatureKey, items: Sequence[Item], result: ImageFeatures) -> None:
         if self._store is None:
             return
         have = self._store.samples(key)
@@ -180,7 +180,7 @@ class FeatureMaker:
             result.rows[key.fingerprint] |= dict(zip(ids, rows, strict=True))
             result.cached |= {(key.fingerprint, name) for name in ids}
 
-    def _make(self, batch: list[Item], result: Found, pool: ThreadPoolExecutor) -> None:
+    def _make(self, batch: list[Item], result: ImageFeatures, pool: ThreadPoolExecutor) -> None:
         """Run every network on the images that it lacks; each file is decoded once."""
         todo = {
             name: [item for item in batch if item.sample_id not in rows]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from featcache.files import write_atomic
 from featcache.probes import SavedHead
-from featcache.probes.novelty import OUTSIDE
+from featcache.probes.novelty import OUTSIDE_SHARE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Prediction:
     """What one head says about one image.
 
     Parameters
@@ -82,11 +82,11 @@ class Verdict:
         return asdict(self)
 
 
-COLUMNS = tuple(item.name for item in fields(Verdict))
+COLUMNS = tuple(item.name for item in fields(Prediction))
 """Columns of the CSV, in order."""
 
 
-def write_verdicts(verdicts: Sequence[Verdict], path: Path) -> Path:
+def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
     """Write verdicts as CSV with every digit; file names keep their bytes.
 
     Returns
@@ -102,7 +102,7 @@ def write_verdicts(verdicts: Sequence[Verdict], path: Path) -> Path:
     return path.resolve()
 
 
-def judge(
+def predict(
     head: SavedHead, features: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
     """Return what a head says about each image, as the fields of a verdict.
@@ -125,7 +125,7 @@ def judge(
         "probability": probabilities.tolist(),
         "distance": distances.tolist(),
         "typicality": typical.tolist(),
-        "outside": (typical < OUTSIDE).tolist(),
+        "outside": (typical < OUTSIDE_SHARE).tolist(),
         "verdict": np.where(scores > head.threshold, "fake", "real").tolist(),
         "logit": logits.tolist(),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.embed.separation import held_out_scores
+from featcache.embed.separation import cross_val_scores
 from featcache.errors import MissingExtraError, SettingsError
 
 Floats = NDArray[np.float32]
@@ -110,7 +110,7 @@ def _tsne(features: Floats, seed: int) -> tuple[Points, dict[str, Any]]:
 def _probe(features: Floats, labels: NDArray[np.int64], sources: NDArray[np.object_]) -> Points:
     from sklearn.decomposition import PCA
 
-    scores = np.nan_to_num(held_out_scores(features, labels, sources)).astype(np.float64)
+    scores = np.nan_to_num(cross_val_scores(features, labels, sources)).astype(np.float64)
     centred = features - features.mean(axis=0)
     axis = scores - scores.mean()
     slope = centred.T @ axis / max(float(axis @ axis), 1e-12)

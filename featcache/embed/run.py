@@ -69,10 +69,10 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
         features=options.features, wanted=options.wanted, intersection=True
     )
     keys = data.find_keys(store, probe_options)
-    samples, _ = data.joinable(manifest, store, keys, probe_options)
+    samples, _ = data.select_samples(manifest, store, keys, probe_options)
     chosen = choose(samples, options.split, options.most)
-    features = data.join(store, keys, chosen)
-    labels, sources = data.labels(chosen), _texts([data.unit(sample) for sample in chosen])
+    features = data.load_features(store, keys, chosen)
+    labels, sources = data.labels(chosen), _texts([data.source_of(sample) for sample in chosen])
     maps, settings = {}, {}
     with progress("maps", len(options.methods) + 1, "steps") as advance:
         for method in options.methods:

@@ -17,7 +17,7 @@ MOST_QUERIES = 2000
 """Neighbours and silhouettes are measured for at most so many samples, drawn with a fixed seed."""
 
 
-def held_out_scores(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> Floats:
+def cross_val_scores(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> Floats:
     """Return for each sample a linear score that was fitted without its photograph.
 
     Parameters
@@ -57,7 +57,7 @@ def linear_auroc(features: Floats, labels: Labels, sources: NDArray[np.object_])
     """Return the AUROC of held-out linear scores, the mean over folds being one ranking."""
     from sklearn.metrics import roc_auc_score
 
-    scores = held_out_scores(features, labels, sources)
+    scores = cross_val_scores(features, labels, sources)
     known = np.isfinite(scores)
     if len(set(labels[known].tolist())) < 2:
         return float("nan")

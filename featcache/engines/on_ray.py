@@ -34,7 +34,7 @@ class Host:
         return function(self._object)
 
 
-class StandIn:
+class SerialisedError:
     """Stands for an object that is elsewhere: its attributes can be read."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
@@ -61,7 +61,7 @@ class RayHosts:
         self._ray = ray
         actor = ray.remote(Host).options(num_cpus=cores, max_restarts=0)
         self.actors = [actor.remote(max(int(cores), 1), make) for make in makes]
-        self.parts = [StandIn(ray, actor) for actor in self.actors]
+        self.parts = [SerialisedError(ray, actor) for actor in self.actors]
 
     def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
         """Return ``function`` of each object, all at the same time, in the order of the parts.
@@ -125,7 +125,7 @@ class Actor:
 
 
 @dataclass(eq=False)
-class Lane:
+class RayWorker:
     """An actor, the numbers of the items that it has, and what it is awaited for.
 
     ``awaited`` is the news that it has started, then the stream of its results; None where it is idle.
@@ -208,7 +208,7 @@ class _Dispatch:
             for worker in self.lanes:
                 self.ray.kill(worker.actor)
 
-    def _hear(self, worker: Lane) -> Iterator[tuple[Any, Any]]:
+    def _hear(self, worker: RayWorker) -> Iterator[tuple[Any, Any]]:
         """Hear from an actor: that it has started, a result, or that it is gone."""
         try:
             if not worker.given:
@@ -224,7 +224,7 @@ class _Dispatch:
         if not worker.given:
             self._give(worker)
 
-    def _give(self, worker: Lane) -> None:
+    def _give(self, worker: RayWorker) -> None:
         """Give a started actor its next items: fewer towards the end, so that all finish together."""
         n = min(max(len(self.todo) // (4 * len(self.lanes)), 1), MOST_ITEMS, len(self.todo))
         worker.given, worker.awaited = deque(self.todo.popleft() for _ in range(n)), None
@@ -232,7 +232,7 @@ class _Dispatch:
             work = worker.actor.work.options(num_returns="streaming")
             worker.awaited = work.remote([self.items[i] for i in worker.given])
 
-    def _replace(self, worker: Lane, error: Exception) -> None:
+    def _replace(self, worker: RayWorker, error: Exception) -> None:
         """Give back what a lost actor had not finished, and ask for another one."""
         first = worker.given[0] if worker.given else NOT_STARTED
         self.losses[first] += 1
@@ -248,11 +248,11 @@ class _Dispatch:
         for idle in (candidate for candidate in self.lanes if candidate.awaited is None):
             self._give(idle)
 
-    def _lane(self) -> Lane:
+    def _lane(self) -> RayWorker:
         """Ask for an actor; it gets items only when it has started, which may be never."""
         options = {"num_cpus": self.shape.cores, "num_gpus": self.shape.gpus, "max_restarts": 0}
         actor = self.ray.remote(Actor).options(**options).remote(self.shape.cores)
-        return Lane(actor, actor.start.remote(self.make))
+        return RayWorker(actor, actor.start.remote(self.make))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it
 
 from featcache.evaluate.ablation import ablate
 from featcache.evaluate.comparison import compare
-from featcache.evaluate.deployment import ready_for_field
+from featcache.evaluate.deployment import calibrate_head
 from featcache.evaluate.export import (
     export_npz,
     write_ablation_csv,
@@ -32,13 +32,13 @@ __all__ = [
     "TrainResult",
     "ablate",
     "ap_at_priors",
+    "calibrate_head",
     "compare",
     "efficiency",
     "evaluate",
     "export_npz",
     "load_result",
     "load_scores",
-    "ready_for_field",
     "result_folder",
     "run_probe",
     "save_result",

@@ -17,25 +17,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache._version import __version__
-from featcache.backbones.names import canonical
+from featcache.backbones.names import canonical_name
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.errors import SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.contributions import contributions, similarity
 from featcache.evaluate.diagnosis import redundant
-from featcache.evaluate.fitting import Cell, Fit, FittedSet, Set, fit_sets, judge_set, logits_of
+from featcache.evaluate.fitting import (
+    FittedHead,
+    HeadFit,
+    HeadSpec,
+    Set,
+    fit_feature_sets,
+    logits_of,
+    score_head,
+)
 from featcache.evaluate.options import AblateOptions, ProbeOptions
 from featcache.evaluate.results_store import find_saved
-from featcache.evaluate.scoring import Judged
-from featcache.evaluate.task import Study, prepare
+from featcache.evaluate.scoring import Evaluation
+from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.files import digest_json
-from featcache.metrics import METRICS, compute_metrics, holm, interval, two_sided_p
+from featcache.metrics import METRICS, compute_metrics, holm, percentile_ci, two_sided_p
 from featcache.results import AblationResult, AblationRow, Comparison, Scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class AblationVariant:
     """A fitted set and how it was judged on one view of the test samples.
 
     Parameters
@@ -50,10 +58,10 @@ class Row:
         Means over generators at each C.
     """
 
-    study: Study
+    study: ProbeTask
     view: int
-    fitted: FittedSet
-    judged: Judged
+    fitted: FittedHead
+    judged: Evaluation
     by_C: dict[str, dict[str, float]]
 
     @property
@@ -74,7 +82,7 @@ class Row:
         )
 
 
-def names_of(study: Study, blocks: Set) -> list[str]:
+def names_of(study: ProbeTask, blocks: Set) -> list[str]:
     """Return the names of features by their positions."""
     return [study.options.features[b] for b in blocks]
 
@@ -92,25 +100,31 @@ def variants(options: AblateOptions) -> list[ProbeOptions]:
     ]
 
 
-def fit_rows(study: Study, sets: Sequence[Set]) -> list[Row]:
+def fit_rows(study: ProbeTask, sets: Sequence[Set]) -> list[AblationVariant]:
     """Fit the sets in one joint solve, and judge them on every test view."""
-    fitted = fit_sets(study, sets)
+    fitted = fit_feature_sets(study, sets)
     flat = [(i, C) for i, fitted_set in enumerate(fitted) for C in fitted_set.by_C]
-    cells = [Cell(fitted[i].blocks, C, 0) for i, C in flat]
-    fits = [Fit(fitted[i].by_C[C], None) for i, C in flat]
+    cells = [HeadSpec(fitted[i].blocks, C, 0) for i, C in flat]
+    fits = [HeadFit(fitted[i].by_C[C], None) for i, C in flat]
     out = []
     for view in range(len(study.test_views)):
         logits = logits_of(study.test_rows(view), cells, fits)
         for i, fitted_set in enumerate(fitted):
             scores = {C: study.scores(logits[j]) for j, (k, C) in enumerate(flat) if k == i}
-            evaluation = judge_set(study, fitted_set, scores[fitted_set.C])
+            evaluation = score_head(study, fitted_set, scores[fitted_set.C])
             names = list(evaluation.generators)
-            by_C = {f"{C:g}": _points(found, names, study) for C, found in scores.items()}
-            out.append(Row(study=study, view=view, fitted=fitted_set, judged=evaluation, by_C=by_C))
+            by_C = {
+                f"{C:g}": _points(logits_of_C, names, study) for C, logits_of_C in scores.items()
+            }
+            out.append(
+                AblationVariant(
+                    study=study, view=view, fitted=fitted_set, judged=evaluation, by_C=by_C
+                )
+            )
     return out
 
 
-def _points(scores: Scores, names: Sequence[str], study: Study) -> dict[str, float]:
+def _points(scores: Scores, names: Sequence[str], study: ProbeTask) -> dict[str, float]:
     """Return the means over generators at one C, without intervals."""
     points = []
     for name in names:
@@ -124,7 +138,9 @@ def _points(scores: Scores, names: Sequence[str], study: Study) -> dict[str, flo
     }
 
 
-def describe_row(row: Row, best: Comparison | None, base: Comparison | None) -> AblationRow:
+def describe_row(
+    row: AblationVariant, best: Comparison | None, base: Comparison | None
+) -> AblationRow:
     """Return a row as plain data."""
     study, fitted, means = row.study, row.fitted, row.judged.means()
     every = {**row.judged.generators, **row.judged.controls}
@@ -174,7 +190,7 @@ def sortable(value: float, metric: str) -> float:
     return -value if metric in ("eer", "brier", "ece") else value
 
 
-def best_singles(rows: Sequence[Row], notes: list[str]) -> dict[int, Row]:
+def best_singles(rows: Sequence[AblationVariant], notes: list[str]) -> dict[int, AblationVariant]:
     """Return for each row, by its position, the best single feature of the same study and view.
 
     Chosen on validation data; on test data only with a note.
@@ -182,14 +198,14 @@ def best_singles(rows: Sequence[Row], notes: list[str]) -> dict[int, Row]:
     groups: dict[tuple[int, int], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((id(row.study), row.view), []).append(i)
-    found: dict[int, Row] = {}
+    best_of_view: dict[int, AblationVariant] = {}
     for places in groups.values():
         if best := _best_single([rows[i] for i in places], notes):
-            found |= dict.fromkeys(places, best)
-    return found
+            best_of_view |= dict.fromkeys(places, best)
+    return best_of_view
 
 
-def _best_single(rows: Sequence[Row], notes: list[str]) -> Row | None:
+def _best_single(rows: Sequence[AblationVariant], notes: list[str]) -> AblationVariant | None:
     singles = [row for row in rows if len(row.blocks) == 1]
     if not singles:
         return None
@@ -200,14 +216,16 @@ def _best_single(rows: Sequence[Row], notes: list[str]) -> Row | None:
     return singles[int(np.argmax([row.judged.mean("ap").value for row in singles]))]
 
 
-def _validated(row: Row) -> float:
+def _validated(row: AblationVariant) -> float:
     selection = row.fitted.selection
     if selection is None:
         return math.nan
     return next(point.score for point in selection.path if point.C == row.fitted.C)
 
 
-def baselines(rows: Sequence[Row], blocks: Set, notes: list[str]) -> dict[int, Row]:
+def baselines(
+    rows: Sequence[AblationVariant], blocks: Set, notes: list[str]
+) -> dict[int, AblationVariant]:
     """Return for each row, by its position, the baseline on the same view: of the first study."""
     first = {row.view: row for row in reversed(rows) if row.blocks == blocks}
     first |= {row.view: row for row in rows if row.blocks == blocks and row.study is rows[0].study}
@@ -218,14 +236,14 @@ def baselines(rows: Sequence[Row], blocks: Set, notes: list[str]) -> dict[int, R
     return fair
 
 
-def _same_tests(a: Study, b: Study) -> bool:
+def _same_tests(a: ProbeTask, b: ProbeTask) -> bool:
     return a is b or {n: [s.sample_id for s in rows] for n, rows in a.tests.items()} == {
         n: [s.sample_id for s in rows] for n, rows in b.tests.items()
     }
 
 
 def compare_rows(
-    rows: Sequence[Row], partners: Mapping[int, Row], metric: str
+    rows: Sequence[AblationVariant], partners: Mapping[int, AblationVariant], metric: str
 ) -> dict[int, Comparison]:
     """Compare rows with their partners on the same resamples, corrected for the number of all."""
     comparisons = {}
@@ -239,7 +257,7 @@ def compare_rows(
             other=partner.names,
             metric=metric,
             difference=difference,
-            ci=interval(difference_replicates),
+            ci=percentile_ci(difference_replicates),
             p=two_sided_p(difference, difference_replicates),
             p_holm=math.nan,
         )
@@ -278,7 +296,7 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     sets = _sets(options)
     baseline = _baseline(options, sets)
     _check_sort(options.sort)
-    studies = [prepare(manifest, store, probe) for probe in variants(options)]
+    studies = [prepare_task(manifest, store, probe) for probe in variants(options)]
     question = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
     digests = [study.digest(ablation=question) for study in studies]
     digest = digests[0] if len(digests) == 1 else digest_json(digests)
@@ -307,11 +325,11 @@ def _sets(options: AblateOptions) -> list[Set]:
 
 
 def _positions(options: AblateOptions, names: Sequence[str]) -> Set:
-    known = [canonical(name) for name in options.probe.features]
+    known = [canonical_name(name) for name in options.probe.features]
     for name in names:
-        if canonical(name) not in known:
+        if canonical_name(name) not in known:
             raise unknown_name("feature of this ablation", name, options.probe.features)
-    return tuple(sorted({known.index(canonical(name)) for name in names}))
+    return tuple(sorted({known.index(canonical_name(name)) for name in names}))
 
 
 def _baseline(options: AblateOptions, sets: list[Set]) -> Set:
@@ -325,7 +343,7 @@ def _baseline(options: AblateOptions, sets: list[Set]) -> Set:
     return next((s for s in sets if len(s) == 1), sets[0])
 
 
-def _result(rows: list[Row], baseline: Set, sort: str) -> AblationResult:
+def _result(rows: list[AblationVariant], baseline: Set, sort: str) -> AblationResult:
     study, metric = rows[0].study, metric_of(sort)
     notes = [note for row in rows for note in row.study.notes]
     best, base = best_singles(rows, notes), baselines(rows, baseline, notes)
@@ -359,7 +377,7 @@ def _result(rows: list[Row], baseline: Set, sort: str) -> AblationResult:
     )
 
 
-def _of_first(row: Row) -> str:
+def _of_first(row: AblationVariant) -> str:
     """Say which variant the numbers are of that stand once in a table of several."""
     study = row.study
     trained = data.describe_training(study.train, study.train_views)

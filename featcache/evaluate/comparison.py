@@ -14,11 +14,11 @@ from featcache.errors import DataError, unknown_name
 from featcache.evaluate.scoring import resamples_of, units_of
 from featcache.metrics import (
     METRICS,
-    Sorted,
+    SortedScores,
     bootstrap,
     delong,
     holm,
-    interval,
+    percentile_ci,
     point_metrics,
     two_sided_p,
 )
@@ -45,7 +45,7 @@ class _Differences:
             other=self.other,
             metric=self.metric,
             difference=point,
-            ci=interval(replicates),
+            ci=percentile_ci(replicates),
             p=p,
             p_holm=p,
         )
@@ -118,9 +118,9 @@ def _ranked(
     rows: Mapping[str, NDArray[np.intp]],
     thresholds: tuple[float, float],
     val_thresholds: tuple[float, float],
-) -> dict[tuple[int, str], Sorted]:
+) -> dict[tuple[int, str], SortedScores]:
     return {
-        (run, name): Sorted.of(
+        (run, name): SortedScores.of(
             one.label[generator_rows],
             one.score[generator_rows],
             thresholds[run],
@@ -132,7 +132,7 @@ def _ranked(
 
 
 def _differences(
-    ranked: Mapping[tuple[int, str], Sorted],
+    ranked: Mapping[tuple[int, str], SortedScores],
     replicates: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
     metric: str,
     prior: float,
@@ -161,18 +161,31 @@ def _gather(
     members: dict[str, list[str]] = defaultdict(list)
     for name in names:
         members[groups[name]].append(name)
-    fresh = {group: [n for n in some if n not in trained] for group, some in members.items()}
-    mixed = {group: some for group, some in fresh.items() if 0 < len(some) < len(members[group])}
+    fresh = {
+        group: [n for n in members_of_group if n not in trained]
+        for group, members_of_group in members.items()
+    }
+    mixed = {
+        group: members_of_group
+        for group, members_of_group in fresh.items()
+        if 0 < len(members_of_group) < len(members[group])
+    }
     unseen = [name for name in names if name not in trained]
     return RunComparison(
         metric=differences.metric,
         other=differences.other,
         generators=_corrected({name: comparisons[name] for name in names}),
         groups=_corrected(
-            {group: differences.mean(some) for group, some in sorted(members.items())}
+            {
+                group: differences.mean(members_of_group)
+                for group, members_of_group in sorted(members.items())
+            }
         ),
         groups_unseen=_corrected(
-            {group: differences.mean(some) for group, some in sorted(mixed.items())}
+            {
+                group: differences.mean(members_of_group)
+                for group, members_of_group in sorted(mixed.items())
+            }
         ),
         overall=differences.mean(names),
         unseen=differences.mean(unseen) if unseen else None,

@@ -11,15 +11,17 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.evaluate.scoring import Judged
-from featcache.evaluate.task import Study
-from featcache.metrics import interval
+from featcache.evaluate.scoring import Evaluation
+from featcache.evaluate.task import ProbeTask
+from featcache.metrics import percentile_ci
 from featcache.results import Contribution
 
 Set = tuple[int, ...]
 
 
-def contributions(features: Sequence[str], evaluations: Mapping[Set, Judged]) -> list[Contribution]:
+def contributions(
+    features: Sequence[str], evaluations: Mapping[Set, Evaluation]
+) -> list[Contribution]:
     """Return the contribution of each feature; none where a subset is missing.
 
     Parameters
@@ -46,7 +48,7 @@ def contributions(features: Sequence[str], evaluations: Mapping[Set, Judged]) ->
             Contribution(
                 feature=name,
                 shapley=float(replicates[0]),
-                ci=interval(replicates[1:]),
+                ci=percentile_ci(replicates[1:]),
                 alone=float(values[frozenset({i})][0]),
                 last=float(values[everything][0] - values[everything - {i}][0]),
             )
@@ -54,13 +56,13 @@ def contributions(features: Sequence[str], evaluations: Mapping[Set, Judged]) ->
     return out
 
 
-def _values(evaluation: Judged) -> NDArray[np.float64]:
+def _values(evaluation: Evaluation) -> NDArray[np.float64]:
     """Return the mAP, and behind it the mAP of every resample."""
     replicates = np.mean([evaluation.values[name]["ap"] for name in evaluation.generators], axis=0)
     return np.append(evaluation.mean("ap").value, replicates)
 
 
-def _chance(evaluations: Mapping[Set, Judged]) -> float:
+def _chance(evaluations: Mapping[Set, Evaluation]) -> float:
     generators = next(iter(evaluations.values())).generators.values()
     return float(
         np.mean(
@@ -85,7 +87,7 @@ MAX_SAMPLES = 1000
 """CKA compares kernels of samples; so many, evenly spread, are enough for two digits."""
 
 
-def similarity(study: Study) -> dict[str, dict[str, float]]:
+def similarity(study: ProbeTask) -> dict[str, dict[str, float]]:
     """Return the linear CKA between every two features, in [0, 1]."""
     names = study.options.features
     ids = [sample.sample_id for sample in study.train]

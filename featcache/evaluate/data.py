@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones.names import canonical, parse_name
+from featcache.backbones.names import canonical_name, parse_name
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.families import CONTROL
@@ -29,7 +29,7 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
     """Return the one key of each feature that was named, seen through a view."""
     if not options.features:
         raise SettingsError("No feature was named. Say which: featcache probe --features NAME")
-    names = [canonical(name) for name in options.features]
+    names = [canonical_name(name) for name in options.features]
     if len(set(names)) < len(names):
         raise SettingsError(f"A feature is named twice: {', '.join(options.features)}.")
     return [
@@ -64,7 +64,7 @@ def usable(
     return samples
 
 
-def joinable(
+def select_samples(
     manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
 ) -> tuple[list[Sample], list[str]]:
     """Return the samples that have every feature, and notes about those that were left out."""
@@ -73,7 +73,7 @@ def joinable(
     return complete(samples, store, keys, notes, options.intersection), notes
 
 
-def join(
+def load_features(
     store: FeatureStore, keys: list[FeatureKey], samples: Sequence[Sample]
 ) -> NDArray[np.float32]:
     """Return the features of samples side by side, joined by sample id."""
@@ -120,15 +120,15 @@ def training_set(
     samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
     """Return the training samples of the wanted generators, each content once; see :func:`training_rows`."""
-    return each_once(training_rows(samples, generators, classes))
+    return unique_samples(training_rows(samples, generators, classes))
 
 
-def each_once(samples: list[Sample]) -> list[Sample]:
+def unique_samples(samples: list[Sample]) -> list[Sample]:
     """Return the samples, the first of each content."""
     return list({sample.sample_id: sample for sample in reversed(samples)}.values())[::-1]
 
 
-def serving(rows: list[Sample]) -> dict[str, list[str]]:
+def paired_generators(rows: list[Sample]) -> dict[str, list[str]]:
     """Return for each content the generators that it serves: reals may serve several."""
     paired: dict[str, set[str]] = defaultdict(set)
     for sample in rows:
@@ -187,7 +187,7 @@ def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
-def unit(sample: Sample) -> str:
+def source_of(sample: Sample) -> str:
     """Return the unit of independence; names captured from paths hold within their dataset only."""
     if sample.source == sample.sample_id:
         return sample.source
@@ -199,7 +199,7 @@ def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
     contents = {sample.sample_id for sample in train} & {sample.sample_id for sample in test}
     if contents:
         return [f"Leak: {len(contents):,} test images are also in the training set."]
-    shared = {unit(sample) for sample in train} & {unit(sample) for sample in test}
+    shared = {source_of(sample) for sample in train} & {source_of(sample) for sample in test}
     return (
         [f"Leak: {len(shared):,} photographs are in the training and the test set."]
         if shared
@@ -215,7 +215,7 @@ def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) ->
         datasets=sorted({sample.dataset for sample in train}),
         n_real=int((label == 0).sum()),
         n_fake=int((label == 1).sum()),
-        n_sources=len({unit(sample) for sample in train}),
+        n_sources=len({source_of(sample) for sample in train}),
         views=list(views),
     )
 

@@ -14,7 +14,7 @@ from featcache.evaluate import data
 from featcache.evaluate.options import ProbeOptions
 from featcache.probes import fit_logistic
 from featcache.probes.calibration import fit_platt
-from featcache.probes.novelty import Spread
+from featcache.probes.novelty import NoveltyModel
 from featcache.probes.saved_head import SavedHead
 
 Features = NDArray[np.float32]
@@ -26,7 +26,7 @@ FEWEST_UNITS = 12
 """Fewer independent training images than this bear out no probability and no distance."""
 
 
-def ready_for_field(
+def calibrate_head(
     head: SavedHead, manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> SavedHead:
     """Return a head with its calibration and the spread of its training features.
@@ -46,13 +46,13 @@ def ready_for_field(
         not the logistic one, which alone is fitted again for it.
     """
     keys = [FeatureKey(fields) for fields in head.feature_keys]
-    samples, _ = data.joinable(manifest, store, keys, options)
+    samples, _ = data.select_samples(manifest, store, keys, options)
     train = data.training_set(samples, options.train)
-    sources = np.array([data.unit(sample) for sample in train], dtype=object)
+    sources = np.array([data.source_of(sample) for sample in train], dtype=object)
     if len(set(sources.tolist())) < FEWEST_UNITS:
         return head
-    features, labels = data.join(store, keys, train), data.labels(train)
-    novelty = Spread.fit(features, sources)
+    features, labels = data.load_features(store, keys, train), data.labels(train)
+    novelty = NoveltyModel.fit(features, sources)
     if head.meta.get("head") != "logistic":
         return replace(head, spread=novelty)
     C = float(head.meta["C"])

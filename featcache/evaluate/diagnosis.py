@@ -54,9 +54,9 @@ def _leaks(result: EvalResult) -> list[Diagnosis]:
 def _threshold(result: EvalResult) -> list[Diagnosis]:
     """High AP and one class wrong: the order is right, the threshold is not."""
     bad = {
-        name: "reals" if found.r_acc < found.f_acc else "fakes"
-        for name, found in result.generators.items()
-        if found.ap >= GOOD_AP and min(found.r_acc, found.f_acc) < ONE_CLASS_WRONG
+        name: "reals" if metrics.r_acc < metrics.f_acc else "fakes"
+        for name, metrics in result.generators.items()
+        if metrics.ap >= GOOD_AP and min(metrics.r_acc, metrics.f_acc) < ONE_CLASS_WRONG
     }
     if not bad:
         return []
@@ -76,7 +76,7 @@ def _threshold(result: EvalResult) -> list[Diagnosis]:
 
 
 def _no_signal(result: EvalResult) -> list[Diagnosis]:
-    blind = [name for name, found in result.generators.items() if found.auroc < CHANCE_AUROC]
+    blind = [name for name, metrics in result.generators.items() if metrics.auroc < CHANCE_AUROC]
     if not blind:
         return []
     if len(blind) == len(result.generators):
@@ -104,7 +104,7 @@ def _no_generalisation(result: EvalResult) -> list[Diagnosis]:
 
 
 def _controls(result: EvalResult) -> list[Diagnosis]:
-    seen = [name for name, found in result.controls.items() if found.auroc_ci[0] > CHANCE_AUROC]
+    seen = [name for name, metrics in result.controls.items() if metrics.auroc_ci[0] > CHANCE_AUROC]
     if not seen:
         return []
     sentence = (

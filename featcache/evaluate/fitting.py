@@ -16,15 +16,23 @@ from featcache.engines import Engine
 from featcache.errors import DataError
 from featcache.evaluate.data import chunked
 from featcache.evaluate.model_selection import choose
-from featcache.evaluate.scoring import Judged, judge
-from featcache.evaluate.task import Study
-from featcache.probes import Linear, LogisticProbe, Scorer, Training, fit_heads, fit_kind, kinds
-from featcache.probes.solver import Heads, Source
+from featcache.evaluate.scoring import Evaluation, evaluate_scores
+from featcache.evaluate.task import ProbeTask
+from featcache.probes import (
+    Linear,
+    LogisticProbe,
+    Scorer,
+    Training,
+    fit_head,
+    fit_heads,
+    head_kinds,
+)
+from featcache.probes.solver import HeadBatch, Source
 from featcache.results import Certificate, Scores, Selection
 
 
 @dataclass(frozen=True)
-class Cell:
+class HeadSpec:
     """One head to fit: which features (positions), which C, which training set (a row of weights)."""
 
     blocks: tuple[int, ...]
@@ -33,18 +41,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Fit:
+class HeadFit:
     """A fitted cell; ``certificate`` is None for heads that are no optimisation."""
 
     scorer: Scorer
     certificate: Certificate | None
 
 
-def fit_cells(
+def fit_head_specs(
     source: Source,
     labels: NDArray[np.int64],
     tasks: NDArray[np.float64],
-    cells: Sequence[Cell],
+    cells: Sequence[HeadSpec],
     *,
     head: str,
     scaling: str,
@@ -53,7 +61,7 @@ def fit_cells(
     sources: NDArray[np.str_] | None = None,
     k: int = 1,
     seed: int = 0,
-) -> list[Fit]:
+) -> list[HeadFit]:
     """Fit every cell.
 
     Parameters
@@ -78,8 +86,8 @@ def fit_cells(
     x = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
     for rows, part in chunked(source):
         x[rows] = part
-    known: dict[tuple[tuple[int, ...], int, float], Fit] = {}
-    takes_C = "C" in kinds()[head].takes
+    known: dict[tuple[tuple[int, ...], int, float], HeadFit] = {}
+    takes_C = "C" in head_kinds()[head].takes
     for cell in cells:
         name = (cell.blocks, cell.task, cell.C if takes_C else 0.0)
         if name in known:
@@ -91,7 +99,7 @@ def fit_cells(
             units=None if sources is None else sources[keep],
             widths=[source.widths[b] for b in sorted(cell.blocks)],
         )
-        known[name] = Fit(fit_kind(head, training, C=cell.C, k=k, seed=seed), None)
+        known[name] = HeadFit(fit_head(head, training, C=cell.C, k=k, seed=seed), None)
     return [known[cell.blocks, cell.task, cell.C if takes_C else 0.0] for cell in cells]
 
 
@@ -99,13 +107,13 @@ def _fit_logistic(
     source: Source,
     labels: NDArray[np.int64],
     tasks: NDArray[np.float64],
-    cells: Sequence[Cell],
+    cells: Sequence[HeadSpec],
     scaling: str,
     memory: int | None,
     engine: Engine | None,
-) -> list[Fit]:
+) -> list[HeadFit]:
     n = len(source.widths)
-    heads = Heads(
+    heads = HeadBatch(
         uses=np.array([[b in cell.blocks for b in range(n)] for cell in cells]),
         C=np.array([cell.C for cell in cells]),
         task=np.array([cell.task for cell in cells], dtype=np.intp),
@@ -121,7 +129,7 @@ def _fit_logistic(
         linear = Linear(
             weight=fitted.weight[i][seen], bias=float(fitted.bias[i]), widths=widths, l2=fitted.l2
         )
-        fits.append(Fit(linear, fitted.certificates[i]))
+        fits.append(HeadFit(linear, fitted.certificates[i]))
     return fits
 
 
@@ -131,7 +139,9 @@ def seen_columns(widths: list[int], blocks: Sequence[int]) -> NDArray[np.intp]:
     return np.concatenate([np.arange(stops[b] - widths[b], stops[b]) for b in sorted(blocks)])
 
 
-def logits_of(source: Source, cells: Sequence[Cell], fits: Sequence[Fit]) -> NDArray[np.float64]:
+def logits_of(
+    source: Source, cells: Sequence[HeadSpec], fits: Sequence[HeadFit]
+) -> NDArray[np.float64]:
     """Return the logit of every row from every cell's head, shape (n_cells, n_rows), in one pass."""
     out = np.empty((len(cells), source.n_rows))
     columns = [seen_columns(source.widths, cell.blocks) for cell in cells]
@@ -157,7 +167,7 @@ Set = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedSet:
+class FittedHead:
     """The head of one feature set.
 
     Parameters
@@ -186,7 +196,7 @@ class FittedSet:
         return self.selection.threshold if self.selection else math.nan
 
 
-def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
+def fit_feature_sets(study: ProbeTask, sets: Sequence[Set]) -> list[FittedHead]:
     """Fit feature sets: all x all values of C x all training sets of the validation, in one solve.
 
     Parameters
@@ -199,7 +209,7 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
     grid = options.grid or [options.C]
     fused = options.fusion != "concat"
     unit_sets: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
-    cells = [Cell(u, C, t) for u in unit_sets for C in grid for t in range(len(tasks))]
+    cells = [HeadSpec(u, C, t) for u in unit_sets for C in grid for t in range(len(tasks))]
     source = study.train_rows()
     fits = fit_tasks(study, source, tasks, cells)
     shape = (len(unit_sets), len(grid), len(tasks))
@@ -214,8 +224,8 @@ def fit_sets(study: Study, sets: Sequence[Set]) -> list[FittedSet]:
 
 
 def fit_tasks(
-    study: Study, source: Source, tasks: NDArray[np.float64], cells: Sequence[Cell]
-) -> list[Fit]:
+    study: ProbeTask, source: Source, tasks: NDArray[np.float64], cells: Sequence[HeadSpec]
+) -> list[HeadFit]:
     """Fit cells on training sets of a study as its options say.
 
     Parameters
@@ -228,7 +238,7 @@ def fit_tasks(
     cells : sequence of Cell
     """
     options = study.options
-    return fit_cells(
+    return fit_head_specs(
         source,
         study.labels,
         tasks,
@@ -243,10 +253,10 @@ def fit_tasks(
     )
 
 
-def judge_set(study: Study, fitted: FittedSet, scores: Scores) -> Judged:
+def score_head(study: ProbeTask, fitted: FittedHead, scores: Scores) -> Evaluation:
     """Judge the scores of a fitted set as the study's options say."""
     options = study.options
-    return judge(
+    return evaluate_scores(
         scores,
         study.groups,
         threshold=options.threshold,
@@ -262,7 +272,11 @@ def _at(shape: tuple[int, int, int], set_index: int, c: int, task: int) -> int:
 
 
 def _validation(
-    study: Study, source: Source, cells: list[Cell], fits: list[Fit], shape: tuple[int, int, int]
+    study: ProbeTask,
+    source: Source,
+    cells: list[HeadSpec],
+    fits: list[HeadFit],
+    shape: tuple[int, int, int],
 ) -> NDArray[np.float64] | None:
     """Return held-out logits (n_units, n_grid, n_samples), NaN for samples in no fold."""
     folds = study.folds
@@ -280,12 +294,12 @@ def _validation(
 
 
 def _finish(
-    study: Study,
+    study: ProbeTask,
     blocks: Set,
     grid: Sequence[float],
-    heads: list[list[Fit]],
+    heads: list[list[HeadFit]],
     logits: NDArray[np.float64] | None,
-) -> FittedSet:
+) -> FittedHead:
     """Fuse, choose, and put together one set; ``logits`` is (n_parts, n_grid, n_samples)."""
     scorers, joint, certificates = [], [], []
     widths = [study.widths[b] for b in blocks]
@@ -299,7 +313,7 @@ def _finish(
     if study.folds is not None and joint:
         selection = choose(study.folds, grid, np.array(joint), certificates)
     best = 0 if selection is None else list(grid).index(selection.C)
-    return FittedSet(
+    return FittedHead(
         blocks=blocks,
         C=float(grid[best]),
         scorer=scorers[best],
@@ -310,7 +324,7 @@ def _finish(
 
 
 def _shares(
-    study: Study, n: int, logits: NDArray[np.float64] | None
+    study: ProbeTask, n: int, logits: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], float]:
     """Return how the logits of the parts are added up: equally, or as stacked on held-out logits."""
     if study.options.fusion != "stacking" or n == 1:

@@ -17,9 +17,9 @@ from featcache.errors import SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
-from featcache.evaluate.task import Study, prepare
-from featcache.evaluate.transfer import Bench, Verdicts, check_plain, fit_members
-from featcache.metrics import interval
+from featcache.evaluate.task import ProbeTask, prepare_task
+from featcache.evaluate.transfer import MatrixScorer, MatrixScores, check_plain, fit_members
+from featcache.metrics import percentile_ci
 from featcache.probes.base import classes_needed
 from featcache.results.transfer import EfficiencyPoint, EfficiencyResult
 
@@ -60,7 +60,7 @@ def efficiency(
     if min(sizes, default=1) < 1 or n_seeds < 1:
         raise SettingsError("Sizes and the number of seeds must be positive.")
     check_plain(options)
-    study = prepare(manifest, store, replace(options, validate=False))
+    study = prepare_task(manifest, store, replace(options, validate=False))
     question = {"question": "efficiency", "sizes": sorted(set(sizes)), "n_seeds": n_seeds}
     digest = study.digest(**question)
     if saved := find_saved(kept or store.root, digest, EfficiencyResult):
@@ -69,15 +69,15 @@ def efficiency(
     return replace(result, digest=digest, seconds=time.perf_counter() - start)
 
 
-def _curve(study: Study, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyPoint]:
+def _curve(study: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyPoint]:
     labels = study.labels[: len(study.train)]
     needed = sorted(classes_needed(study.options.head))
     most = min(int((labels == label).sum()) for label in needed)
     draws_of_size = [(n, seed) for n in sizes if n < most for seed in range(n_seeds)]
     members = [_draw(labels, needed, n, study.options.seed + seed) for n, seed in draws_of_size]
     logits = fit_members(study, [*members, np.ones(len(labels), bool)])
-    scorer = Bench.of(study)
-    scores_of_size: dict[int, list[Verdicts]] = {}
+    scorer = MatrixScorer.of(study)
+    scores_of_size: dict[int, list[MatrixScores]] = {}
     for (n, _), row in zip([*draws_of_size, (most, 0)], logits, strict=True):
         scores_of_size.setdefault(n, []).append(scorer.judge(row, ("ap",)))
     return [_point(n, verdicts, all_samples=n == most) for n, verdicts in scores_of_size.items()]
@@ -93,7 +93,7 @@ def _draw(
     return chosen
 
 
-def _point(n: int, scores: Sequence[Verdicts], all_samples: bool) -> EfficiencyPoint:
+def _point(n: int, scores: Sequence[MatrixScores], all_samples: bool) -> EfficiencyPoint:
     values = [one.mean("ap").value for one in scores]
     replicates = np.mean([one.mean_draws("ap") for one in scores], axis=0)
     return EfficiencyPoint(
@@ -101,12 +101,12 @@ def _point(n: int, scores: Sequence[Verdicts], all_samples: bool) -> EfficiencyP
         mAP=values,
         mean=float(np.mean(values)),
         deviation=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-        ci=interval(replicates),
+        ci=percentile_ci(replicates),
         whole=all_samples,
     )
 
 
-def _describe(study: Study, points: list[EfficiencyPoint]) -> EfficiencyResult:
+def _describe(study: ProbeTask, points: list[EfficiencyPoint]) -> EfficiencyResult:
     options = study.options
     return EfficiencyResult(
         features=options.features,

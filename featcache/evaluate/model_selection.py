@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from featcache.datasets import Sample
 from featcache.errors import DataError
-from featcache.evaluate.data import unit
-from featcache.metrics import Sorted, best_threshold, compute_metrics
+from featcache.evaluate.data import source_of
+from featcache.metrics import SortedScores, best_threshold, compute_metrics
 from featcache.results import Certificate, CPoint, Selection
 
 METRIC = "auroc"
@@ -90,16 +90,16 @@ def _by_generator(train: Sequence[Sample], names: Sequence[Sequence[str]]) -> ND
 
 def _turns(train: Sequence[Sample]) -> list[int]:
     """Return a number for each photograph, in an order that is the same at every call."""
-    sources = sorted({unit(sample) for sample in train})
+    sources = sorted({source_of(sample) for sample in train})
     turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(sources))}
-    return [turn[unit(sample)] for sample in train]
+    return [turn[source_of(sample)] for sample in train]
 
 
 def _folds(
     split_by: SplitBy, train: Sequence[Sample], groups: NDArray[np.intp], n_views: int
 ) -> Folds | None:
     labels, generators = _describe(train)
-    sources = np.array([unit(sample) for sample in train])
+    sources = np.array([source_of(sample) for sample in train])
     tasks, held_out = [np.ones(len(train))], []
     for group in np.unique(groups):
         out = groups == group
@@ -158,7 +158,7 @@ def choose(
         metric=METRIC,
         path=path,
         C=float(grid[best]),
-        threshold=best_threshold(Sorted.of(folds.labels[finite], scores[best][finite], 0.5)),
+        threshold=best_threshold(SortedScores.of(folds.labels[finite], scores[best][finite], 0.5)),
     )
 
 

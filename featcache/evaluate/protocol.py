@@ -15,11 +15,18 @@ from featcache.datasets import Manifest
 from featcache.errors import SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.diagnosis import diagnose
-from featcache.evaluate.fitting import Cell, Fit, FittedSet, fit_sets, judge_set, logits_of
+from featcache.evaluate.fitting import (
+    FittedHead,
+    HeadFit,
+    HeadSpec,
+    fit_feature_sets,
+    logits_of,
+    score_head,
+)
 from featcache.evaluate.options import ProbeOptions
-from featcache.evaluate.scoring import Judged, ap_at_priors, group_results, unseen_result
-from featcache.evaluate.task import Study, prepare
-from featcache.probes import Linear, SavedHead, Scorer, kinds
+from featcache.evaluate.scoring import Evaluation, ap_at_priors, group_results, unseen_result
+from featcache.evaluate.task import ProbeTask, prepare_task
+from featcache.probes import Linear, SavedHead, Scorer, head_kinds
 from featcache.results import EvalResult, Mean, Scores, ViewResult
 
 
@@ -45,7 +52,7 @@ class Probed:
         if self.head is None:
             raise SettingsError(
                 f"A {self.result.head!r} head cannot be saved: it is not linear in the features. "
-                f"Heads that can be: logistic, {', '.join(n for n, k in kinds().items() if k.linear)}."
+                f"Heads that can be: logistic, {', '.join(n for n, k in head_kinds().items() if k.linear)}."
             )
         return self.head
 
@@ -86,11 +93,11 @@ def run_probe(
     DataError
         If the training set, or every test set, lacks a class.
     """
-    study = prepare(manifest, store, options, _keys_of(head))
-    fitted = _given(head, study) if head else fit_sets(study, [_all(study.options)])[0]
+    study = prepare_task(manifest, store, options, _keys_of(head))
+    fitted = _given(head, study) if head else fit_feature_sets(study, [_all(study.options)])[0]
     logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
     scores = [study.scores(row) for row in logits]
-    evaluations = [judge_set(study, fitted, each) for each in scores]
+    evaluations = [score_head(study, fitted, view_logits) for view_logits in scores]
     digest = study.digest(head=_fingerprint(head)) if head else study.digest()
     result = _describe(study, fitted, evaluations[0], digest)
     if head:
@@ -101,8 +108,8 @@ def run_probe(
             scaling=str(head.meta.get("scaling", "")),
         )
     views = {
-        name: _view(name, each)
-        for name, each in zip(study.test_views[1:], evaluations[1:], strict=True)
+        name: _view(name, view_logits)
+        for name, view_logits in zip(study.test_views[1:], evaluations[1:], strict=True)
     }
     result = replace(result, views=views, at_priors=_at_priors(study, scores[0]))
     result = replace(result, diagnosis=diagnose(result))
@@ -117,8 +124,8 @@ def _keys_of(head: SavedHead | None) -> list[FeatureKey] | None:
     return [FeatureKey(fields) for fields in head.feature_keys]
 
 
-def _given(head: SavedHead, study: Study) -> FittedSet:
-    return FittedSet(
+def _given(head: SavedHead, study: ProbeTask) -> FittedHead:
+    return FittedHead(
         blocks=_all(study.options),
         C=math.nan,
         scorer=head,
@@ -136,12 +143,14 @@ def _all(options: ProbeOptions) -> tuple[int, ...]:
     return tuple(range(len(options.features)))
 
 
-def _test_logits(study: Study, scorer: Scorer, view: int) -> NDArray[np.float64]:
-    cell = Cell(_all(study.options), study.options.C, 0)
-    return np.asarray(logits_of(study.test_rows(view), [cell], [Fit(scorer, None)])[0])
+def _test_logits(study: ProbeTask, scorer: Scorer, view: int) -> NDArray[np.float64]:
+    cell = HeadSpec(_all(study.options), study.options.C, 0)
+    return np.asarray(logits_of(study.test_rows(view), [cell], [HeadFit(scorer, None)])[0])
 
 
-def _describe(study: Study, fitted: FittedSet, evaluation: Judged, digest: str) -> EvalResult:
+def _describe(
+    study: ProbeTask, fitted: FittedHead, evaluation: Evaluation, digest: str
+) -> EvalResult:
     options = study.options
     training = data.describe_training(study.train, study.train_views)
     means = evaluation.means()
@@ -173,7 +182,7 @@ def _describe(study: Study, fitted: FittedSet, evaluation: Judged, digest: str) 
     )
 
 
-def _at_priors(study: Study, scores: Scores) -> dict[str, dict[str, Mean]]:
+def _at_priors(study: ProbeTask, scores: Scores) -> dict[str, dict[str, Mean]]:
     options = study.options
     if not options.priors:
         return {}
@@ -187,7 +196,7 @@ def _at_priors(study: Study, scores: Scores) -> dict[str, dict[str, Mean]]:
     return {f"{prior:g}": table for prior, table in values.items()}
 
 
-def _view(name: str, evaluation: Judged) -> ViewResult:
+def _view(name: str, evaluation: Evaluation) -> ViewResult:
     means = evaluation.means()
     return ViewResult(
         view=name,
@@ -200,7 +209,7 @@ def _view(name: str, evaluation: Judged) -> ViewResult:
     )
 
 
-def _saved(fitted: FittedSet, result: EvalResult, study: Study) -> SavedHead | None:
+def _saved(fitted: FittedHead, result: EvalResult, study: ProbeTask) -> SavedHead | None:
     scorer = fitted.scorer
     if not isinstance(scorer, Linear):
         return None

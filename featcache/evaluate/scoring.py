@@ -21,10 +21,10 @@ from featcache.errors import DataError
 from featcache.metrics import (
     METRICS,
     Resamples,
-    Sorted,
+    SortedScores,
     best_threshold,
     bootstrap,
-    interval,
+    percentile_ci,
     point_metrics,
 )
 from featcache.results import GeneratorResult, GroupResult, Mean, Scores
@@ -72,7 +72,7 @@ Values = dict[str, dict[str, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Evaluation:
     """Results by generator, and the bootstrap values behind their intervals.
 
     Parameters
@@ -90,14 +90,14 @@ class Judged:
         chosen = list(self.generators) if names is None else list(names)
         points = [getattr(self.generators[name], metric) for name in chosen]
         replicates = np.mean([self.values[name][metric] for name in chosen], axis=0)
-        return Mean(value=float(np.mean(points)), ci=interval(replicates))
+        return Mean(value=float(np.mean(points)), ci=percentile_ci(replicates))
 
     def means(self, names: Sequence[str] | None = None) -> dict[str, Mean]:
         """Return the mean of every metric."""
         return {metric: self.mean(metric, names) for metric in METRICS}
 
 
-def judge(
+def evaluate_scores(
     scores: Scores,
     groups: Mapping[str, str],
     *,
@@ -106,7 +106,7 @@ def judge(
     seed: int,
     val_threshold: float = math.nan,
     prior: float = 0.5,
-) -> Judged:
+) -> Evaluation:
     """Return the result of every generator in ``scores``.
 
     Parameters
@@ -131,7 +131,7 @@ def judge(
     unit_of = units_of(scores)
     rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
     ranked = {
-        name: Sorted.of(
+        name: SortedScores.of(
             scores.label[generator_rows], scores.score[generator_rows], threshold, val_threshold
         )
         for name, generator_rows in rows.items()
@@ -155,18 +155,18 @@ def judge(
         for name, sorted_scores in results.items()
         if sorted_scores.group == CONTROL
     }
-    return Judged(generators=generators, controls=controls, values=values)
+    return Evaluation(generators=generators, controls=controls, values=values)
 
 
 def _result(
     group: str,
-    ranked: Sorted,
+    ranked: SortedScores,
     sources: NDArray[np.intp],
     values: dict[str, NDArray[np.float64]],
     prior: float,
 ) -> GeneratorResult:
     points: dict[str, Any] = point_metrics(ranked, prior=prior)
-    intervals: dict[str, Any] = {f"{name}_ci": interval(values[name]) for name in METRICS}
+    intervals: dict[str, Any] = {f"{name}_ci": percentile_ci(values[name]) for name in METRICS}
     return GeneratorResult(
         group=group,
         n_real=len(ranked.reals),
@@ -178,7 +178,7 @@ def _result(
     )
 
 
-def group_results(evaluation: Judged, trained: Sequence[str]) -> dict[str, GroupResult]:
+def group_results(evaluation: Evaluation, trained: Sequence[str]) -> dict[str, GroupResult]:
     """Return the means by group; where training generators are among others, also without them."""
     members: dict[str, list[str]] = defaultdict(list)
     for name, result in evaluation.generators.items():
@@ -186,20 +186,20 @@ def group_results(evaluation: Judged, trained: Sequence[str]) -> dict[str, Group
     return {group: _group(evaluation, names, trained) for group, names in sorted(members.items())}
 
 
-def unseen_result(evaluation: Judged, trained: Sequence[str]) -> GroupResult | None:
+def unseen_result(evaluation: Evaluation, trained: Sequence[str]) -> GroupResult | None:
     """Return the means over the generators that were not trained on; None where there are none."""
     names = [name for name in evaluation.generators if name not in trained]
     return _plain_group(evaluation, names) if names else None
 
 
-def _group(evaluation: Judged, names: list[str], trained: Sequence[str]) -> GroupResult:
+def _group(evaluation: Evaluation, names: list[str], trained: Sequence[str]) -> GroupResult:
     unseen = [name for name in names if name not in trained]
     mixed = 0 < len(unseen) < len(names)
     return _plain_group(evaluation, names, _plain_group(evaluation, unseen) if mixed else None)
 
 
 def _plain_group(
-    evaluation: Judged, names: list[str], unseen: GroupResult | None = None
+    evaluation: Evaluation, names: list[str], unseen: GroupResult | None = None
 ) -> GroupResult:
     means = evaluation.means(names)
     return GroupResult(
@@ -255,7 +255,7 @@ def ap_at_priors(
         raise DataError("There is no generator whose average precision could be stated.")
     unit_of = units_of(scores)
     ranked = {
-        name: Sorted.of(scores.label[generator_rows], scores.score[generator_rows])
+        name: SortedScores.of(scores.label[generator_rows], scores.score[generator_rows])
         for name, generator_rows in rows.items()
     }
     sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}
@@ -266,12 +266,12 @@ def ap_at_priors(
         points = {name: point_metrics(one, ("ap_prior",), prior) for name, one in ranked.items()}
         replicates = {name: values[name]["ap_prior"] for name in ranked}
         estimates = {
-            name: Mean(value=points[name]["ap_prior"], ci=interval(replicates[name]))
+            name: Mean(value=points[name]["ap_prior"], ci=percentile_ci(replicates[name]))
             for name in ranked
         }
         mean = float(np.mean([one.value for one in estimates.values()]))
         table[prior] = {
             **estimates,
-            "mean": Mean(value=mean, ci=interval(np.mean(list(replicates.values()), axis=0))),
+            "mean": Mean(value=mean, ci=percentile_ci(np.mean(list(replicates.values()), axis=0))),
         }
     return table

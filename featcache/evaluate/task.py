@@ -19,7 +19,7 @@ from featcache.evaluate.data import open_rows
 from featcache.evaluate.model_selection import Folds, cannot_choose, plan_folds
 from featcache.evaluate.options import ProbeOptions
 from featcache.files import digest_json
-from featcache.probes import kinds
+from featcache.probes import head_kinds
 from featcache.probes.base import classes_needed
 from featcache.probes.scaling import check_scaling
 from featcache.probes.solver import Source
@@ -33,7 +33,7 @@ SGD_ROWS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class ProbeTask:
     """The samples and keys of a question.
 
     Parameters
@@ -74,7 +74,7 @@ class Study:
     @property
     def units(self) -> NDArray[np.str_]:
         """Photograph of each training row."""
-        return np.tile([data.unit(sample) for sample in self.train], len(self.train_views))
+        return np.tile([data.source_of(sample) for sample in self.train], len(self.train_views))
 
     @property
     def tasks(self) -> NDArray[np.float64]:
@@ -131,7 +131,7 @@ class Study:
             split=_texts([sample.split for sample in samples]),
             path=_texts([sample.path for sample in samples]),
             sample_id=_texts([sample.sample_id for sample in samples]),
-            source=_texts([data.unit(sample) for sample in samples]),
+            source=_texts([data.source_of(sample) for sample in samples]),
             label=data.labels(samples),
             score=np.asarray(0.5 * (1.0 + np.tanh(0.5 * logit))),
             logit=logit,
@@ -145,11 +145,11 @@ class Study:
         names = {s.sample_id: s.serves for s in self.val}
         names |= {sample_id: "+".join(paired) for sample_id, paired in self.serving.items()}
         rows = [
-            (s.sample_id, s.label, names[s.sample_id], data.unit(s))
+            (s.sample_id, s.label, names[s.sample_id], data.source_of(s))
             for s in (*self.train, *self.val)
         ]
         question = [
-            (name, s.sample_id, s.label, data.unit(s))
+            (name, s.sample_id, s.label, data.source_of(s))
             for name, ss in self.tests.items()
             for s in ss
         ]
@@ -160,12 +160,12 @@ class Study:
         )
 
 
-def prepare(
+def prepare_task(
     manifest: Manifest,
     store: FeatureStore,
     options: ProbeOptions,
     given: list[FeatureKey] | None = None,
-) -> Study:
+) -> ProbeTask:
     """Find the keys and samples of a question.
 
     ``given`` are the keys of a head that is judged, not fitted: training samples need no features then.
@@ -194,7 +194,7 @@ def prepare(
         both = [key for view in test_keys for key in view if key.fingerprint in trained]
         samples = data.complete(samples, store, both, notes, options.intersection)
     rows = data.training_rows(samples, options.train, classes_needed(options.head))
-    train, paired = data.each_once(rows), data.serving(rows)
+    train, paired = data.unique_samples(rows), data.paired_generators(rows)
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     notes += _head_notes(options.head, len(train) * len(train_views))
@@ -213,7 +213,7 @@ def prepare(
         folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
     if folds is None and options.validate and len(options.grid) > 1:
         raise cannot_choose()
-    return Study(
+    return ProbeTask(
         store=store,
         options=options,
         train_keys=train_keys,
@@ -252,7 +252,7 @@ def _head_notes(head: str, n_rows: int) -> list[str]:
 
 
 def _check(options: ProbeOptions) -> None:
-    if options.head not in (known := {"logistic", *kinds()}):
+    if options.head not in (known := {"logistic", *head_kinds()}):
         raise unknown_name("head", options.head, known)
     check_scaling(options.scaling)
     if options.engine != "local" and options.head != "logistic":

@@ -21,12 +21,12 @@ from featcache.datasets import Manifest
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
-from featcache.evaluate.fitting import Cell, fit_tasks, logits_of
+from featcache.evaluate.fitting import HeadSpec, fit_tasks, logits_of
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
 from featcache.evaluate.scoring import resamples_of, units_of
-from featcache.evaluate.task import Study, prepare
-from featcache.metrics import Resamples, Sorted, bootstrap, interval, point_metrics
+from featcache.evaluate.task import ProbeTask, prepare_task
+from featcache.metrics import Resamples, SortedScores, bootstrap, percentile_ci, point_metrics
 from featcache.probes.base import classes_needed
 from featcache.results import Mean
 from featcache.results.transfer import TransferCell, TransferResult
@@ -36,7 +36,7 @@ MOST_HEADS = 64
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class MatrixScores:
     """Metrics of one head by generator: on the test samples, and on every resample of them."""
 
     points: dict[str, dict[str, float]]
@@ -48,7 +48,7 @@ class Verdicts:
         if not chosen:
             return Mean(value=float("nan"))
         value = float(np.mean([self.points[name][metric] for name in chosen]))
-        return Mean(value=value, ci=interval(self.mean_draws(metric, chosen)))
+        return Mean(value=value, ci=percentile_ci(self.mean_draws(metric, chosen)))
 
     def mean_draws(self, metric: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Return that mean in every resample, shape (n_resamples,)."""
@@ -57,7 +57,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Bench:
+class MatrixScorer:
     """The test samples of a study, ready to judge heads; controls are left out.
 
     Parameters
@@ -69,13 +69,13 @@ class Bench:
     resamples : Resamples
     """
 
-    study: Study
+    study: ProbeTask
     rows: Mapping[str, NDArray[np.intp]]
     sources: Mapping[str, NDArray[np.intp]]
     resamples: Resamples
 
     @classmethod
-    def of(cls, study: Study) -> Bench:
+    def of(cls, study: ProbeTask) -> MatrixScorer:
         """Draw the resamples, once for all heads."""
         scores = study.scores(np.zeros(len(study.test_ids())))
         names = [name for name, group in study.groups.items() if group != CONTROL]
@@ -88,14 +88,16 @@ class Bench:
             resamples=resamples_of(scores, unit_of, options.n_resamples, options.seed),
         )
 
-    def judge(self, logits: NDArray[np.float64], metrics: Sequence[str]) -> Verdicts:
+    def judge(self, logits: NDArray[np.float64], metrics: Sequence[str]) -> MatrixScores:
         """Judge one head by its logits of :meth:`Study.test_ids`."""
         scores, threshold = self.study.scores(logits), self.study.options.threshold
         ranked = {
-            name: Sorted.of(scores.label[generator_rows], scores.score[generator_rows], threshold)
+            name: SortedScores.of(
+                scores.label[generator_rows], scores.score[generator_rows], threshold
+            )
             for name, generator_rows in self.rows.items()
         }
-        return Verdicts(
+        return MatrixScores(
             points={
                 name: point_metrics(sorted_scores, metrics)
                 for name, sorted_scores in ranked.items()
@@ -104,7 +106,7 @@ class Bench:
         )
 
 
-def fit_members(study: Study, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+def fit_members(study: ProbeTask, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
     """Fit one head for each training set; return the logits of the test samples.
 
     Parameters
@@ -121,10 +123,10 @@ def fit_members(study: Study, members: Sequence[NDArray[np.bool_]]) -> NDArray[n
     return np.concatenate([_fit(study, part) for part in parts])
 
 
-def _fit(study: Study, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+def _fit(study: ProbeTask, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
     options = study.options
     everything = tuple(range(len(options.features)))
-    cells = [Cell(everything, options.C, task) for task in range(len(members))]
+    cells = [HeadSpec(everything, options.C, task) for task in range(len(members))]
     tasks = np.tile(np.array(members, dtype=float), (1, len(study.train_views)))
     fits = fit_tasks(study, study.train_rows(), tasks, cells)
     return logits_of(study.test_rows(), cells, fits)
@@ -174,7 +176,7 @@ def transfer(
     """
     start = time.perf_counter()
     check_plain(options)
-    study = prepare(manifest, store, replace(options, validate=False))
+    study = prepare_task(manifest, store, replace(options, validate=False))
     digest = study.digest(question="transfer")
     if saved := find_saved(kept or store.root, digest, TransferResult):
         return saved
@@ -183,20 +185,20 @@ def transfer(
     return replace(result, digest=digest, seconds=time.perf_counter() - start)
 
 
-def _judged(study: Study) -> dict[str, dict[str, Verdicts]]:
+def _judged(study: ProbeTask) -> dict[str, dict[str, MatrixScores]]:
     """Return what the head of each set shows, by kind of set and generator."""
     sets = training_sets(study)
     if not sets:
         raise DataError("No training generator has both reals and fakes of its own.")
-    scorer = Bench.of(study)
+    scorer = MatrixScorer.of(study)
     logits = fit_members(study, list(sets.values()))
-    scores: dict[str, dict[str, Verdicts]] = {kind: {} for kind in SETS}
+    scores: dict[str, dict[str, MatrixScores]] = {kind: {} for kind in SETS}
     for (kind, name), row in zip(sets, logits, strict=True):
         scores[kind][name] = scorer.judge(row, METRICS)
     return scores
 
 
-def training_sets(study: Study) -> dict[tuple[str, str], NDArray[np.bool_]]:
+def training_sets(study: ProbeTask) -> dict[tuple[str, str], NDArray[np.bool_]]:
     """Return the members of each training set that has every class that the head needs."""
     paired = [set(study.serving[sample.sample_id]) for sample in study.train]
     labels = study.labels[: len(paired)]
@@ -208,7 +210,7 @@ def training_sets(study: Study) -> dict[tuple[str, str], NDArray[np.bool_]]:
     return {key: rows for key, rows in sets.items() if needed <= set(labels[rows].tolist())}
 
 
-def _describe(study: Study, scores: dict[str, dict[str, Verdicts]]) -> TransferResult:
+def _describe(study: ProbeTask, scores: dict[str, dict[str, MatrixScores]]) -> TransferResult:
     options = study.options
     training = data.describe_training(study.train, study.train_views)
     return TransferResult(
@@ -231,21 +233,21 @@ def _describe(study: Study, scores: dict[str, dict[str, Verdicts]]) -> TransferR
     )
 
 
-def _unseen(kind: str, name: str, scores: Verdicts, trained: list[str]) -> Mean:
+def _unseen(kind: str, name: str, scores: MatrixScores, trained: list[str]) -> Mean:
     """Return the mean AP over the test generators that are not in the training set."""
     seen = {name} if kind == "each" else set(trained) - {name}
     return scores.mean("ap", [tested for tested in scores.points if tested not in seen])
 
 
-def _cells(scores: Verdicts) -> dict[str, TransferCell]:
+def _cells(scores: MatrixScores) -> dict[str, TransferCell]:
     return {
         name: TransferCell(
             ap=point["ap"],
             auroc=point["auroc"],
             acc=point["acc"],
-            ap_ci=interval(scores.draws[name]["ap"]),
-            auroc_ci=interval(scores.draws[name]["auroc"]),
-            acc_ci=interval(scores.draws[name]["acc"]),
+            ap_ci=percentile_ci(scores.draws[name]["ap"]),
+            auroc_ci=percentile_ci(scores.draws[name]["auroc"]),
+            acc_ci=percentile_ci(scores.draws[name]["acc"]),
         )
         for name, point in scores.points.items()
     }

@@ -54,11 +54,11 @@ def map_ahead(
             future.cancel()
 
 
-class Over(Exception):
+class Stopped(Exception):
     """There will be no turn."""
 
 
-class Turns:
+class CommitOrder:
     """Items that are done, counted; threads wait here for those before theirs."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Turns:
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._done >= number)
             if self._stopped:
-                raise Over
+                raise Stopped
 
     def done(self) -> None:
         """Say that the next item is in the store."""
@@ -92,12 +92,12 @@ class Turns:
             self._changed.notify_all()
 
 
-def without(item: WorkItem, done: Container[str]) -> WorkItem:
+def without_items(item: WorkItem, done: Container[str]) -> WorkItem:
     """Return an item with only those requests that this process has not done."""
     return replace(item, requests=tuple(name for name in item.requests if name not in done))
 
 
-def await_others(
+def wait_for_others(
     passed: Iterable[WorkItem], keys: Mapping[str, FeatureKey], store: FeatureStore
 ) -> list[WorkItem]:
     """Wait for the shards that other processes are making; return what they left undone.

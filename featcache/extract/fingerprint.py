@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.cache import FeatureStore
-from featcache.cache.fingerprint import Behaviour, check_behaviour
+from featcache.cache.fingerprint import NetworkFingerprint, check_fingerprint
 from featcache.errors import ImageError
 from featcache.extract.forward import Networks
 from featcache.extract.loading import Loaded
@@ -35,7 +35,7 @@ def built_in_images() -> list[Image.Image]:
     return [Image.fromarray((picture & 255).astype(np.uint8)) for picture in pictures]
 
 
-def check_networks(
+def check_network_fingerprints(
     networks: Networks,
     requests: Sequence[Request],
     store: FeatureStore,
@@ -56,9 +56,9 @@ def check_networks(
             features.setdefault(name, []).append(block)
     for request in requests:
         if request.id in features:  # a view may take no built-in image
-            current = Behaviour(np.concatenate(features[request.id]), versions)
+            current = NetworkFingerprint(np.concatenate(features[request.id]), versions)
             folder = store.folder(request.key)
-            check_behaviour(folder, request.key.name, request.precision, current)
+            check_fingerprint(folder, request.key.name, request.precision, current)
 
 
 def _load(image: Image.Image, number: int, requests: Sequence[Request]) -> Loaded:

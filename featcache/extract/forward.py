@@ -41,13 +41,13 @@ class Pending:
 
     parts: list[torch.Tensor]
     ready: Callable[[], float]
-    mend: Callable[[list[NDArray[np.float32]]], None]
+    recompute: Callable[[list[NDArray[np.float32]]], None]
 
     def result(self) -> tuple[list[NDArray[np.float32]], float]:
         """Return the features, one (N, D_i) array for each spec, and the seconds they took."""
         seconds = self.ready()
         features = [part.numpy() for part in self.parts]
-        self.mend(features)
+        self.recompute(features)
         return features, seconds
 
 

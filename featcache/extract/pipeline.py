@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureStore
 from featcache.errors import ResourceError
 from featcache.extract import device as dev
-from featcache.extract.concurrency import Turns, map_ahead
-from featcache.extract.fingerprint import check_networks
+from featcache.extract.concurrency import CommitOrder, map_ahead
+from featcache.extract.fingerprint import check_network_fingerprints
 from featcache.extract.forward import Networks, PendingBatch, group_by
 from featcache.extract.loading import Loaded, load
 from featcache.extract.options import ExtractOptions
@@ -86,7 +86,7 @@ class Pipeline:
         self.times = StageTimes()
         self._requests = {request.id: request for request in requests}
         self.networks = Networks(requests, self.device, options.compiled)
-        self._turns = Turns()
+        self._turns = CommitOrder()
         self.batch_size = options.batch_size or self._fit()
         self._checked = False
 
@@ -114,7 +114,9 @@ class Pipeline:
         if not self._checked:
             start = time.perf_counter()
             record = writer_record(self.device.type, self.batch_size)
-            check_networks(self.networks, list(self._requests.values()), self.store, record)
+            check_network_fingerprints(
+                self.networks, list(self._requests.values()), self.store, record
+            )
             self._checked = True
             self.started(time.perf_counter() - start)
 
@@ -139,7 +141,7 @@ class Pipeline:
     def _flow(
         self, batches: Iterable[Batch]
     ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
-        self._turns = Turns()
+        self._turns = CommitOrder()
         return self._through_lanes(batches) if self.on_cpu else self._through_device(batches)
 
     def _fit(self) -> int:
@@ -188,7 +190,7 @@ class Pipeline:
 
     def _claim(self, shard: ShardRows, item: WorkItem, locks: ExitStack) -> bool:
         """Say whether this process is to make a shard; if so, hold its claim until it is written."""
-        return locks.enter_context(self.store.claim(shard.request.key, item.job.name))
+        return locks.enter_context(self.store.lock(shard.request.key, item.job.name))
 
     def _through_lanes(
         self, batches: Iterable[Batch]
@@ -250,8 +252,8 @@ class Pipeline:
         results = map_ahead(pool, work, tasks, AHEAD * self.batch_size)
         for _, group in groupby(results, lambda result: result[0].number):
             with self.times("wait"):
-                found = list(group)
-            yield found[0][0], [loaded for _, loaded in found if loaded is not None]
+                loaded_group = list(group)
+            yield loaded_group[0][0], [loaded for _, loaded in loaded_group if loaded is not None]
 
     def _write(self, batch: Batch) -> ItemReport:
         """Put the shards of a finished item into the store."""

@@ -102,7 +102,7 @@ def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, wo
     return max(stages, key=lambda stage: stages[stage])
 
 
-def words(seconds: Mapping[str, float], at_least: float = 0.01) -> str:
+def format_stages(seconds: Mapping[str, float], at_least: float = 0.01) -> str:
     """Return the shares in a few words for a person.
 
     Examples

@@ -26,7 +26,7 @@ from featcache.errors import DataError
 from featcache.extract.forward import finite_rows
 from featcache.extract.loading import Loaded
 from featcache.extract.plan import Request, WorkItem
-from featcache.extract.profiling import binding_stage, words
+from featcache.extract.profiling import binding_stage, format_stages
 from featcache.files import write_atomic
 
 FILE_NAME = "rejects.csv"
@@ -275,7 +275,7 @@ class RunReport:
         """Return where the finished shards were made and what took the time; empty before the first."""
         stages = without_write(self.stages)
         stages = {stage: s for stage, s in stages.items() if stage not in ("start", "wait")}
-        return f"{self.device}: {words(stages, at_least=0.05)}" if stages else ""
+        return f"{self.device}: {format_stages(stages, at_least=0.05)}" if stages else ""
 
     def sentence(self) -> str:
         """Return the run in one line for a person."""
@@ -283,7 +283,7 @@ class RunReport:
         return (
             f"{self.n_images:,} images in {self.seconds:.1f} s, {self.images_per_s:.1f} images/s on "
             f"{self.device} ({several}{self.threads} threads, batch {self.batch_size}); "
-            f"{words(without_write(self.stages))}; {self.binds} binds"
+            f"{format_stages(without_write(self.stages))}; {self.binds} binds"
         )
 
 

@@ -12,7 +12,7 @@ from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.engines import open_engine
-from featcache.extract.concurrency import await_others, without
+from featcache.extract.concurrency import wait_for_others, without_items
 from featcache.extract.options import ExtractOptions
 from featcache.extract.plan import Plan, Request, group, make_requests, plan
 from featcache.extract.results import ExtractSummary, ItemReport, Reject, RunReport, refusal
@@ -122,9 +122,9 @@ def _reports(
                 on_cpu = report.on_cpu
                 if not local:
                     advance(report.n_images)
-                passed.append(without(item, report.forwarded))
+                passed.append(without_items(item, report.forwarded))
                 yield report
-            items = await_others(passed, {r.id: r.key for r in needed}, store)
+            items = wait_for_others(passed, {r.id: r.key for r in needed}, store)
     run.workers = engine.n_workers
     run.finish(time.perf_counter() - start, on_cpu)
 

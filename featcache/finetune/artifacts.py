@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache._version import __version__
 from featcache.backbones import BackboneSpec, resolve
 from featcache.backbones.names import parse_name
-from featcache.backbones.own_checkpoints import read_about, write_tuned
+from featcache.backbones.own_checkpoints import read_metadata, write_checkpoint
 from featcache.errors import DataError, SettingsError
 from featcache.extract import Request
 from featcache.files import digest_bytes
@@ -30,7 +30,7 @@ SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Product:
+class Artifact:
     """What training gave.
 
     Parameters
@@ -87,28 +87,28 @@ def check_out(out: Path, run: str) -> None:
     SettingsError
         If another file is there.
     """
-    if out.exists() and (read_about(out) or {}).get("run") != run:
+    if out.exists() and (read_metadata(out) or {}).get("run") != run:
         raise SettingsError(
             f"{out} exists and is not the result of this very run (other images, backbone or "
             "settings). Choose another --out, or delete it."
         )
 
 
-def find_product(out: Path, run: str) -> Product | None:
+def find_product(out: Path, run: str) -> Artifact | None:
     """Return what an earlier run of the same digest left; None where a file of it is missing."""
-    about, head_file = read_about(out), head_path(out)
+    about, head_file = read_metadata(out), head_path(out)
     if about is None or about.get("run") != run or not head_file.exists():
         return None
     try:
         head = load_head(head_file)
     except DataError:
         return None
-    return Product(out, head.weight, head.bias, about) if head.meta.get("run") == run else None
+    return Artifact(out, head.weight, head.bias, about) if head.meta.get("run") == run else None
 
 
 def write_weights(
     out: Path, run: str, tuner: Tuner, graph: TuningGraph, state: State, about: Mapping[str, Any]
-) -> Product:
+) -> Artifact:
     """Merge what was trained into the network and write it; ends the training.
 
     Nothing that differs between two equal runs (times, paths) is written: the file's digest is part of
@@ -124,8 +124,8 @@ def write_weights(
         "n_parameters": tuner.n_parameters,
     }
     network = str(about["network"])
-    write_tuned(out, network, tuner.plain().to("cpu"), metadata)
-    return Product(out, weight, bias, metadata)
+    write_checkpoint(out, network, tuner.plain().to("cpu"), metadata)
+    return Artifact(out, weight, bias, metadata)
 
 
 def tuned_spec(spec: BackboneSpec, out: Path) -> BackboneSpec:
@@ -135,7 +135,7 @@ def tuned_spec(spec: BackboneSpec, out: Path) -> BackboneSpec:
 
 
 def save_head(
-    product: Product, request: Request, options: FinetuneOptions, train: TrainResult, run: str
+    product: Artifact, request: Request, options: FinetuneOptions, train: TrainResult, run: str
 ) -> SavedHead:
     """Write the head beside the weights, bound to the key of their feature."""
     head = SavedHead(

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from featcache.backbones import Preprocessing
 from featcache.datasets import Manifest, Sample, read_bytes
 from featcache.errors import DataError, ImageError
-from featcache.evaluate.data import training_set, unit
+from featcache.evaluate.data import source_of, training_set
 from featcache.files import digest_bytes, digest_json
 from featcache.images import decode
 from featcache.views import View, parse_views
 
 
 @dataclass(frozen=True)
-class Parts:
+class Splits:
     """The samples of one run.
 
     Parameters
@@ -46,11 +46,13 @@ class Parts:
     @property
     def digest(self) -> str:
         """Digest of the training and validation samples with their labels and photographs."""
-        rows = [[(s.sample_id, s.label, unit(s)) for s in part] for part in (self.train, self.val)]
+        rows = [
+            [(s.sample_id, s.label, source_of(s)) for s in part] for part in (self.train, self.val)
+        ]
         return digest_json(rows)
 
 
-def divide(manifest: Manifest, generators: list[str], fraction: float, seed: int) -> Parts:
+def split_manifest(manifest: Manifest, generators: list[str], fraction: float, seed: int) -> Splits:
     """Return the parts of a manifest.
 
     Parameters
@@ -71,23 +73,23 @@ def divide(manifest: Manifest, generators: list[str], fraction: float, seed: int
     samples = list(manifest)
     rows = sorted(training_set(samples, generators), key=lambda sample: sample.sample_id)
     held_out = _held_out(rows, fraction, seed)
-    train = tuple(sample for sample in rows if unit(sample) not in held_out)
-    val = tuple(sample for sample in rows if unit(sample) in held_out)
+    train = tuple(sample for sample in rows if source_of(sample) not in held_out)
+    val = tuple(sample for sample in rows if source_of(sample) in held_out)
     for part, name in ((train, "train on"), (val, "choose the epoch by")):
         if len({sample.label for sample in part}) < 2:
             raise DataError(
                 f"After holding out photographs there are not both reals and fakes to {name}: "
-                f"the training split has {len(rows)} images of {len({*map(unit, rows)})} "
+                f"the training split has {len(rows)} images of {len({*map(source_of, rows)})} "
                 "photographs. Add training images."
             )
-    return Parts(train, val, tuple(sample for sample in samples if sample.split == "test"))
+    return Splits(train, val, tuple(sample for sample in samples if sample.split == "test"))
 
 
 def _held_out(rows: Sequence[Sample], fraction: float, seed: int) -> set[str]:
     """Return the photographs to hold out: in each role, those whose digests come first."""
     roles: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for sample in rows:
-        roles[unit(sample)].add((sample.serves, sample.label))
+        roles[source_of(sample)].add((sample.serves, sample.label))
     strata: dict[tuple[tuple[str, int], ...], list[str]] = defaultdict(list)
     for name, played in roles.items():
         strata[tuple(sorted(played))].append(name)
@@ -104,7 +106,7 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Batch:
+class TuningBatch:
     """Some images with their labels.
 
     Parameters
@@ -136,7 +138,7 @@ def load_batches(
     preprocessing: Preprocessing,
     size: int,
     pool: ThreadPoolExecutor,
-) -> Iterator[Batch]:
+) -> Iterator[TuningBatch]:
     """Yield the samples in order, ``size`` at a time, a few batches decoded ahead.
 
     Raises
@@ -173,9 +175,9 @@ def load(sample: Sample, view: View, preprocessing: Preprocessing) -> NDArray[np
         raise _refusal(sample, str(error)) from error
 
 
-def _wait(rows: Sequence[Sample], futures: list[Future[NDArray[np.uint8]]]) -> Batch:
+def _wait(rows: Sequence[Sample], futures: list[Future[NDArray[np.uint8]]]) -> TuningBatch:
     labels = np.array([row.label for row in rows], np.float32)
-    return Batch(np.stack([future.result() for future in futures]), labels)
+    return TuningBatch(np.stack([future.result() for future in futures]), labels)
 
 
 def _refusal(sample: Sample, why: str) -> DataError:

@@ -13,7 +13,7 @@ import torch
 from featcache.backbones import precision_of, preprocessing_of, resolve
 from featcache.datasets import Manifest
 from featcache.extract.device import choose_device
-from featcache.finetune.data import divide
+from featcache.finetune.data import split_manifest
 from featcache.finetune.model import make_graph, prepare
 from featcache.finetune.options import FinetuneOptions
 
@@ -63,7 +63,7 @@ def forecast_finetune(manifest: Manifest, options: FinetuneOptions) -> Forecast:
     FeatcacheError
         What :func:`~featcache.finetune.finetune` would raise before it trains.
     """
-    parts = divide(manifest.usable(), options.train, options.val_fraction, options.seed)
+    parts = split_manifest(manifest.usable(), options.train, options.val_fraction, options.seed)
     spec = resolve(options.backbone, weights=options.weights)
     precision = precision_of(spec, options.precision, options.device)
     device = choose_device(options.device)

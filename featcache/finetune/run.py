@@ -19,7 +19,7 @@ from featcache.extract import ExtractOptions, Request, extract, make_requests
 from featcache.extract.device import choose_device
 from featcache.files import digest_json
 from featcache.finetune.artifacts import (
-    Product,
+    Artifact,
     check_name,
     check_out,
     find_product,
@@ -28,11 +28,11 @@ from featcache.finetune.artifacts import (
     tuned_spec,
     write_weights,
 )
-from featcache.finetune.data import Parts, divide
+from featcache.finetune.data import Splits, split_manifest
 from featcache.finetune.model import make_graph, prepare
 from featcache.finetune.options import FinetuneOptions
 from featcache.finetune.result import Epoch, FinetuneResult
-from featcache.finetune.train import Task, train
+from featcache.finetune.train import TuningTask, train
 from featcache.results import RunComparison
 
 log = logging.getLogger("featcache")
@@ -52,7 +52,7 @@ class _Run:
     out: Path
     spec: BackboneSpec
     request: Request
-    parts: Parts
+    parts: Splits
 
     @property
     def digest(self) -> str:
@@ -109,7 +109,7 @@ def finetune(
     request = _extract(samples, spec, store, options, precision)
     rejected = store.rejects(request.key)
     good = Manifest(samples).where(lambda sample: sample.sample_id not in rejected)
-    parts = divide(good, options.train, options.val_fraction, options.seed)
+    parts = split_manifest(good, options.train, options.val_fraction, options.seed)
     run = _Run(store, options, out, spec, request, parts)
     check_out(out, run.digest)
     frozen = run_probe(parts.manifest, store, _probe_options(run.request, options))
@@ -128,7 +128,7 @@ def _check_early(usable: Manifest, spec: BackboneSpec, options: FinetuneOptions,
             f"{spec.network} cannot be trained further: its plug-in does not say how it is made "
             "without weights (BackboneSpec.create)."
         )
-    divide(usable, options.train, options.val_fraction, options.seed)
+    split_manifest(usable, options.train, options.val_fraction, options.seed)
     if not out.exists():  # else nothing may be left to train
         prepare(spec, preprocessing_of(spec, options.preset).size, options)
 
@@ -179,7 +179,7 @@ def _probe_options(request: Request, options: FinetuneOptions) -> ProbeOptions:
     )
 
 
-def _train(run: _Run, frozen: Probed) -> tuple[Product, list[Epoch]]:
+def _train(run: _Run, frozen: Probed) -> tuple[Artifact, list[Epoch]]:
     """Train, write the weights and drop the checkpoint; return them and the epochs with their times."""
     options, request = run.options, run.request
     device = choose_device(options.device)
@@ -194,7 +194,7 @@ def _train(run: _Run, frozen: Probed) -> tuple[Product, list[Epoch]]:
         *(run.spec.name, options.method, f"{tuner.n_trained:,}", f"{tuner.n_parameters:,}"),
         *(f"{len(run.parts.train):,}", f"{len(run.parts.val):,}"),
     )
-    task = Task(
+    task = TuningTask(
         run.parts,
         request.preprocessing,
         options,
@@ -224,7 +224,7 @@ def _frozen_features(run: _Run) -> NDArray[np.float32]:
 
 
 def _judge(
-    run: _Run, frozen: Probed, product: Product, epochs: list[Epoch], reused: bool
+    run: _Run, frozen: Probed, product: Artifact, epochs: list[Epoch], reused: bool
 ) -> FinetuneResult:
     """Extract the tuned features of what is judged, judge both heads and keep the results."""
     options, parts = run.options, run.parts

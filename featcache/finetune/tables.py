@@ -28,7 +28,7 @@ def table_rows(result: FinetuneResult) -> list[list[str]]:
     return rows + [_row(result, name, comparison) for name, comparison in ap.controls.items()]
 
 
-def sentences(result: FinetuneResult) -> list[str]:
+def format_summary(result: FinetuneResult) -> list[str]:
     """Return the answer first, then what was trained, where it is and what to do with it."""
     lines = [
         _answer(result),
@@ -53,7 +53,7 @@ def sentences(result: FinetuneResult) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def forecast_sentences(plan: Forecast) -> list[str]:
+def format_forecast(plan: Forecast) -> list[str]:
     """Return what a run would do, in two lines."""
     return [
         (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from featcache.backbones import Preprocessing
 from featcache.errors import DataError
 from featcache.finetune.checkpoint import State, load_state, save_state
-from featcache.finetune.data import Batch, Parts, load_batches, shuffled, view_of
+from featcache.finetune.data import Splits, TuningBatch, load_batches, shuffled, view_of
 from featcache.finetune.model import TuningGraph
 from featcache.finetune.options import FinetuneOptions
 from featcache.finetune.result import Epoch
@@ -35,7 +35,7 @@ MAX_NORM = 1.0
 
 
 @dataclass(frozen=True)
-class Task:
+class TuningTask:
     """All that the loop needs besides the graph.
 
     Parameters
@@ -51,7 +51,7 @@ class Task:
         Puts frozen tensors back to the bit; called where an epoch starts and ends.
     """
 
-    parts: Parts
+    parts: Splits
     preprocessing: Preprocessing
     options: FinetuneOptions
     device: torch.device
@@ -65,7 +65,7 @@ class Task:
         return math.ceil(len(self.parts.train) / self.options.batch_size)
 
 
-def train(graph: TuningGraph, task: Task) -> State:
+def train(graph: TuningGraph, task: TuningTask) -> State:
     """Train until the epochs are over or none gets better; leave the best tensors in the graph.
 
     A run that was killed goes on after its last finished epoch and ends in the same tensors.
@@ -93,7 +93,7 @@ def train(graph: TuningGraph, task: Task) -> State:
             epoch = _epoch(len(state.epochs), graph, task, optimizer, pool)
             state.add(epoch, graph.snapshot)
             save_state(task.checkpoint, task.run, state, graph, optimizer)
-            log.info("%s", sentence(epoch, options.epochs, state.best_epoch == epoch.epoch))
+            log.info("%s", format_epoch(epoch, options.epochs, state.best_epoch == epoch.epoch))
     graph.put_back(state.best)
     return state
 
@@ -123,7 +123,7 @@ def repeatable() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=only_warns)
 
 
-def sentence(epoch: Epoch, n_epochs: int, is_best: bool) -> str:
+def format_epoch(epoch: Epoch, n_epochs: int, is_best: bool) -> str:
     """Return an epoch in one line for a person."""
     what = (
         f"epoch {epoch.epoch}/{n_epochs}: loss {epoch.loss:.4f}" if epoch.epoch else "at the start"
@@ -145,7 +145,7 @@ def _finished(state: State, options: FinetuneOptions) -> bool:
 def _epoch(
     number: int,
     graph: TuningGraph,
-    task: Task,
+    task: TuningTask,
     optimizer: torch.optim.Optimizer,
     pool: ThreadPoolExecutor,
 ) -> Epoch:
@@ -162,7 +162,7 @@ def _epoch(
 def _pass(
     number: int,
     graph: TuningGraph,
-    task: Task,
+    task: TuningTask,
     optimizer: torch.optim.Optimizer,
     pool: ThreadPoolExecutor,
 ) -> float:
@@ -188,7 +188,7 @@ def _pass(
 
 def _step(
     graph: TuningGraph,
-    batch: Batch,
+    batch: TuningBatch,
     optimizer: torch.optim.Optimizer,
     factor: float,
     device: torch.device,
@@ -205,7 +205,7 @@ def _step(
     return float(loss.item())
 
 
-def validate(graph: TuningGraph, task: Task, pool: ThreadPoolExecutor) -> dict[str, float]:
+def validate(graph: TuningGraph, task: TuningTask, pool: ThreadPoolExecutor) -> dict[str, float]:
     """Return loss, AP and accuracy on the photographs held out, without augmentation."""
     logits, rows = [], task.parts.val
     clean = view_of("clean", 0, 0)

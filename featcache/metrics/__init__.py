@@ -18,22 +18,22 @@ from featcache.metrics.definitions import (
     point_metrics,
     weighted_metrics,
 )
-from featcache.metrics.resampling import Resamples, bootstrap, interval
+from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
 from featcache.metrics.significance import delong, holm, two_sided_p
-from featcache.metrics.sorted_scores import Counted, Sorted
+from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
 
 __all__ = [
     "METRICS",
-    "Counted",
+    "ResampledCounts",
     "Resamples",
-    "Sorted",
+    "SortedScores",
     "ap_at_prior",
     "best_threshold",
     "bootstrap",
     "compute_metrics",
     "delong",
     "holm",
-    "interval",
+    "percentile_ci",
     "point_metrics",
     "two_sided_p",
     "weighted_metrics",

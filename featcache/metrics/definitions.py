@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import SettingsError, unknown_name
-from featcache.metrics.sorted_scores import Counted, Float, Sorted
+from featcache.metrics.sorted_scores import Float, ResampledCounts, SortedScores
 
 TINY = float(np.finfo(np.float64).tiny)
 
 
-def average_precision(counted: Counted) -> Float:
+def average_precision(counted: ResampledCounts) -> Float:
     """Sum precision over the steps of recall, ties in one step, no interpolation."""
-    total = np.maximum(counted.hits + counted.alarms, TINY)  # an empty step adds 0, not 0/0
-    return _weighted_sum(counted.gains, counted.hits / total) / counted.n_fake
+    total = np.maximum(counted.tp + counted.fp, TINY)  # an empty step adds 0, not 0/0
+    return _weighted_sum(counted.delta_tp, counted.tp / total) / counted.n_fake
 
 
-def ap_at_prior(counted: Counted, prior: float) -> Float:
+def ap_at_prior(counted: ResampledCounts, prior: float) -> Float:
     """Return the average precision if the share ``prior`` of the images were fakes.
 
     Parameters
@@ -49,16 +49,16 @@ def ap_at_prior(counted: Counted, prior: float) -> Float:
     if not 0 < prior < 1:
         raise SettingsError(f"A prior is a share of fakes between 0 and 1, not {prior}.")
     odds = ((1 - prior) / prior * counted.n_fake / counted.n_real)[:, None]
-    total = np.maximum(counted.hits + odds * counted.alarms, TINY)
-    return _weighted_sum(counted.gains, counted.hits / total) / counted.n_fake
+    total = np.maximum(counted.tp + odds * counted.fp, TINY)
+    return _weighted_sum(counted.delta_tp, counted.tp / total) / counted.n_fake
 
 
-def auroc(counted: Counted) -> Float:
+def auroc(counted: ResampledCounts) -> Float:
     """Return the chance that a fake scores above a real, ties half."""
-    passed = counted.alarms
-    if counted.alarms_before is not counted.alarms:
-        passed = 0.5 * (passed + counted.alarms_before)
-    return 1.0 - _weighted_sum(counted.gains, passed) / (counted.n_fake * counted.n_real)
+    passed = counted.fp
+    if counted.fp_before is not counted.fp:
+        passed = 0.5 * (passed + counted.fp_before)
+    return 1.0 - _weighted_sum(counted.delta_tp, passed) / (counted.n_fake * counted.n_real)
 
 
 def _weighted_sum(weights: Float, values: Float) -> Float:
@@ -66,32 +66,32 @@ def _weighted_sum(weights: Float, values: Float) -> Float:
     return total
 
 
-def fake_accuracy(counted: Counted) -> Float:
+def fake_accuracy(counted: ResampledCounts) -> Float:
     """Return the share of the fakes above the threshold."""
     return _rates(counted, counted.ranked.called)[0]
 
 
-def real_accuracy(counted: Counted) -> Float:
+def real_accuracy(counted: ResampledCounts) -> Float:
     """Return the share of the reals at or below the threshold."""
     return 1.0 - _rates(counted, counted.ranked.called)[1]
 
 
-def balanced_accuracy(counted: Counted) -> Float:
+def balanced_accuracy(counted: ResampledCounts) -> Float:
     """Return the mean of the accuracies on reals and fakes."""
     return _balanced(counted, counted.ranked.called)
 
 
-def validated_accuracy(counted: Counted) -> Float:
+def validated_accuracy(counted: ResampledCounts) -> Float:
     """Return the balanced accuracy at the validation threshold."""
     return _balanced(counted, counted.ranked.called_val)
 
 
-def _balanced(counted: Counted, called: tuple[int, int] | None) -> Float:
+def _balanced(counted: ResampledCounts, called: tuple[int, int] | None) -> Float:
     tpr, fpr = _rates(counted, called)
     return 0.5 * (tpr + 1.0 - fpr)
 
 
-def _rates(counted: Counted, called: tuple[int, int] | None) -> tuple[Float, Float]:
+def _rates(counted: ResampledCounts, called: tuple[int, int] | None) -> tuple[Float, Float]:
     """Return the shares of fakes and of reals that are called fake."""
     if called is None:
         return np.full_like(counted.n_fake, np.nan), np.full_like(counted.n_real, np.nan)
@@ -102,7 +102,7 @@ def _rates(counted: Counted, called: tuple[int, int] | None) -> tuple[Float, Flo
     )
 
 
-def accuracy(counted: Counted) -> Float:
+def accuracy(counted: ResampledCounts) -> Float:
     """Return the share of all samples on the right side of the threshold."""
     if counted.ranked.called is None:
         return np.full_like(counted.n_fake, np.nan)
@@ -111,12 +111,12 @@ def accuracy(counted: Counted) -> Float:
     return np.asarray(right / (counted.n_fake + counted.n_real))
 
 
-def oracle_accuracy(counted: Counted) -> Float:
+def oracle_accuracy(counted: ResampledCounts) -> Float:
     """Return the best balanced accuracy over all thresholds, chosen with the answers at hand."""
     return np.asarray(0.5 + 0.5 * _youden(counted).max(axis=1, initial=0.0))
 
 
-def oracle_threshold(counted: Counted) -> Float:
+def oracle_threshold(counted: ResampledCounts) -> Float:
     """Return the highest threshold of the best balanced accuracy, halfway to the next lower score."""
     youden, ranked = _youden(counted), counted.ranked
     best = youden.argmax(axis=1)
@@ -127,11 +127,11 @@ def oracle_threshold(counted: Counted) -> Float:
     return np.asarray(np.where(youden.max(axis=1) > 0, middle, ranked.top))
 
 
-def _youden(counted: Counted) -> Float:
+def _youden(counted: ResampledCounts) -> Float:
     return np.asarray(counted.tpr - counted.fpr)
 
 
-def hit_rate_at(counted: Counted, percent: int) -> Float:
+def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
     """Return the largest share of fakes caught with at most ``percent`` % of the reals accused.
 
     A threshold cannot part tied scores, so there is no interpolation between steps.
@@ -139,20 +139,20 @@ def hit_rate_at(counted: Counted, percent: int) -> Float:
     allowed = percent * counted.n_real / 100
     rows = zip(counted.reals_up_to, allowed, strict=True)
     reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
-    steps = counted.ranked.alarms.searchsorted(reals, side="right")
-    positions = np.append(0, counted.ranked.hits)[steps]
+    steps = counted.ranked.fp.searchsorted(reals, side="right")
+    positions = np.append(0, counted.ranked.tp)[steps]
     caught = counted.fakes_up_to[np.arange(len(positions)), positions]
     return np.asarray(caught / counted.n_fake)
 
 
-def equal_error_rate(counted: Counted) -> Float:
+def equal_error_rate(counted: ResampledCounts) -> Float:
     """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR."""
     tpr, fpr = counted.tpr, counted.fpr
     rows = np.arange(len(tpr))
     step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
     tpr_after, fpr_after = tpr[rows, step], fpr[rows, step]
-    tpr_before = tpr_after - counted.gains[rows, step] / counted.n_fake
-    fpr_before = counted.alarms_before[rows, step] / counted.n_real
+    tpr_before = tpr_after - counted.delta_tp[rows, step] / counted.n_fake
+    fpr_before = counted.fp_before[rows, step] / counted.n_real
     missing = 1.0 - tpr_before - fpr_before  # > 0: the crossing lies on the step, not before it
     rise = (tpr_after - tpr_before) + (fpr_after - fpr_before)
     share = np.divide(missing, rise, out=np.zeros_like(rise), where=rise > 0)
@@ -160,14 +160,14 @@ def equal_error_rate(counted: Counted) -> Float:
     return np.asarray(np.where(missing > 0, crossing, 1.0 - tpr_before))
 
 
-def brier(counted: Counted) -> Float:
+def brier(counted: ResampledCounts) -> Float:
     """Return the mean squared error of the probability; NaN where scores are none."""
     if counted.error_sums is None:
         return np.full_like(counted.n_fake, np.nan)
     return np.asarray(counted.error_sums[:, -1] / (counted.n_fake + counted.n_real))
 
 
-def calibration_error(counted: Counted) -> Float:
+def calibration_error(counted: ResampledCounts) -> Float:
     """Return the expected calibration error over ten equal bins; NaN where scores are no probabilities."""
     if counted.error_sums is None:
         return np.full_like(counted.n_fake, np.nan)
@@ -175,7 +175,7 @@ def calibration_error(counted: Counted) -> Float:
     return np.asarray(gaps / (counted.n_fake + counted.n_real))
 
 
-FUNCTIONS: dict[str, Callable[[Counted], Float]] = {
+FUNCTIONS: dict[str, Callable[[ResampledCounts], Float]] = {
     "ap": average_precision,
     "auroc": auroc,
     "acc": accuracy,
@@ -241,29 +241,29 @@ def compute_metrics(
     >>> round(compute_metrics(y, score, 0.5)["ap"], 4)
     0.5833
     """
-    return point_metrics(Sorted.of(y, score, threshold, val_threshold), prior=prior)
+    return point_metrics(SortedScores.of(y, score, threshold, val_threshold), prior=prior)
 
 
 def point_metrics(
-    ranked: Sorted, names: Sequence[str] = METRICS, prior: float = EVEN
+    ranked: SortedScores, names: Sequence[str] = METRICS, prior: float = EVEN
 ) -> dict[str, float]:
     """Return metrics of scores that are sorted already, each sample counted once."""
     values = counted_metrics(_once(ranked), names, prior)
     return {name: float(column[0]) for name, column in values.items()}
 
 
-def best_threshold(ranked: Sorted) -> float:
+def best_threshold(ranked: SortedScores) -> float:
     """Return the threshold of ``acc_oracle``: it looked at the answers."""
     return float(oracle_threshold(_once(ranked))[0])
 
 
-def _once(ranked: Sorted) -> Counted:
+def _once(ranked: SortedScores) -> ResampledCounts:
     fakes, reals = (np.ones((1, len(rows)), np.int32) for rows in (ranked.fakes, ranked.reals))
-    return Counted(ranked, fakes, reals)
+    return ResampledCounts(ranked, fakes, reals)
 
 
 def weighted_metrics(
-    ranked: Sorted, weights: NDArray[Any], names: Sequence[str] = METRICS, prior: float = EVEN
+    ranked: SortedScores, weights: NDArray[Any], names: Sequence[str] = METRICS, prior: float = EVEN
 ) -> dict[str, Float]:
     """Return metrics for each row of weights.
 
@@ -282,22 +282,24 @@ def weighted_metrics(
     dict of str to ndarray of shape (n_resamples,)
         NaN where a resample lacks a class.
     """
-    counted = Counted(ranked, weights[:, ranked.fakes], weights[:, ranked.reals])
+    counted = ResampledCounts(ranked, weights[:, ranked.fakes], weights[:, ranked.reals])
     return counted_metrics(counted, names, prior)
 
 
-def counted_metrics(counted: Counted, names: Sequence[str], prior: float) -> dict[str, Float]:
+def counted_metrics(
+    counted: ResampledCounts, names: Sequence[str], prior: float
+) -> dict[str, Float]:
     """Return metrics of resamples that are counted already; NaN where one lacks a class."""
-    found = {}
+    metrics = {}
     complete = (counted.n_fake > 0) & (counted.n_real > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         for name in names:
             values = _one(counted, name, prior)
-            found[name] = values if complete.all() else np.where(complete, values, np.nan)
-    return found
+            metrics[name] = values if complete.all() else np.where(complete, values, np.nan)
+    return metrics
 
 
-def _one(counted: Counted, name: str, prior: float) -> Float:
+def _one(counted: ResampledCounts, name: str, prior: float) -> Float:
     if name == "ap_prior":
         return ap_at_prior(counted, prior)
     if name not in FUNCTIONS:

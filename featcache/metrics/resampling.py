@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from featcache.metrics.definitions import EVEN, METRICS, counted_metrics
-from featcache.metrics.sorted_scores import Counted, Float, Index, Sorted
+from featcache.metrics.sorted_scores import Float, Index, ResampledCounts, SortedScores
 
 BLOCK_CELLS = 6_000_000
 """Counts (resamples x sources) that one thread holds at once."""
@@ -98,7 +98,7 @@ def _picks(rng: np.random.Generator, sizes: NDArray[np.uint64]) -> NDArray[np.in
 
 
 def bootstrap(
-    ranked: Mapping[Key, Sorted],
+    ranked: Mapping[Key, SortedScores],
     sources: Mapping[Key, NDArray[np.intp]],
     resamples: Resamples,
     names: Sequence[str] = METRICS,
@@ -156,10 +156,10 @@ def _each(
 
 
 def _counted(
-    ranked: Sorted, counts: NDArray[np.int32], of_fakes: Index, of_reals: Index
-) -> Counted:
+    ranked: SortedScores, counts: NDArray[np.int32], of_fakes: Index, of_reals: Index
+) -> ResampledCounts:
     fakes, reals = (np.take(counts, rows, axis=1, mode="clip") for rows in (of_fakes, of_reals))
-    return Counted(ranked, fakes, reals)
+    return ResampledCounts(ranked, fakes, reals)
 
 
 def _blocks(resamples: Resamples) -> list[tuple[int, int]]:
@@ -169,7 +169,7 @@ def _blocks(resamples: Resamples) -> list[tuple[int, int]]:
     return [(start, min(start + step, resamples.n_resamples)) for start in starts]
 
 
-def interval(values: Float, level: float = 0.95) -> tuple[float, float]:
+def percentile_ci(values: Float, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval of bootstrap values; resamples without a class are left out."""
     tail = (1 - level) / 2
     good = values[np.isfinite(values)]

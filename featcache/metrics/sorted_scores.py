@@ -20,7 +20,7 @@ ECE_BINS = 10
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedScores:
     """Scores in falling order, class by class, ready to be counted with any weights.
 
     The curve has one step for each distinct score that a fake has, from the highest on: between two
@@ -50,9 +50,9 @@ class Sorted:
     fakes: Index
     reals: Index
     levels: Float
-    hits: Index
-    alarms: Index
-    alarms_before: Index
+    tp: Index
+    fp: Index
+    fp_before: Index
     called: tuple[int, int] | None
     called_val: tuple[int, int] | None
     errors: tuple[Float, Float] | None
@@ -66,7 +66,7 @@ class Sorted:
         score: Float,
         threshold: float = 0.5,
         val_threshold: float = math.nan,
-    ) -> Sorted:
+    ) -> SortedScores:
         """Sort scores.
 
         Parameters
@@ -93,9 +93,9 @@ class Sorted:
             fakes=fakes,
             reals=reals,
             levels=-levels,
-            hits=ends + 1,
-            alarms=np.searchsorted(low, levels, side="right"),
-            alarms_before=np.searchsorted(low, levels, side="left"),
+            tp=ends + 1,
+            fp=np.searchsorted(low, levels, side="right"),
+            fp_before=np.searchsorted(low, levels, side="left"),
             called=_above(high, low, threshold),
             called_val=_above(high, low, val_threshold),
             errors=_errors(score[fakes], score[reals]),
@@ -142,7 +142,7 @@ def _error_columns(probability: Float, label: float) -> Float:
     return columns
 
 
-class Counted:
+class ResampledCounts:
     """Resamples of sorted scores, counted along the curve; everything is computed when asked for.
 
     Parameters
@@ -152,7 +152,7 @@ class Counted:
         How often each sample counts, in the order of ``ranked``. Integers are summed exactly.
     """
 
-    def __init__(self, ranked: Sorted, fakes: NDArray[Any], reals: NDArray[Any]) -> None:
+    def __init__(self, ranked: SortedScores, fakes: NDArray[Any], reals: NDArray[Any]) -> None:
         self.ranked = ranked
         self.fakes = fakes
         self.reals = reals
@@ -162,40 +162,40 @@ class Counted:
         self.n_real = self.reals_up_to[:, -1].astype(np.float64)
 
     @cached_property
-    def hits(self) -> Float:
+    def tp(self) -> Float:
         """Fakes up to each step; shape (n_resamples, n_steps)."""
-        if len(self.ranked.hits) == len(self.ranked.fakes):  # no ties among fakes
+        if len(self.ranked.tp) == len(self.ranked.fakes):  # no ties among fakes
             return self.fakes_up_to[:, 1:].astype(np.float64)
-        return _columns(self.fakes_up_to, self.ranked.hits)
+        return _columns(self.fakes_up_to, self.ranked.tp)
 
     @cached_property
-    def gains(self) -> Float:
+    def delta_tp(self) -> Float:
         """Fakes of each step; shape (n_resamples, n_steps)."""
-        if len(self.ranked.hits) == len(self.ranked.fakes):
+        if len(self.ranked.tp) == len(self.ranked.fakes):
             return self.fakes.astype(np.float64)
-        return np.diff(self.hits, axis=1, prepend=0.0)
+        return np.diff(self.tp, axis=1, prepend=0.0)
 
     @cached_property
-    def alarms(self) -> Float:
+    def fp(self) -> Float:
         """Reals up to each step; shape (n_resamples, n_steps)."""
-        return _columns(self.reals_up_to, self.ranked.alarms)
+        return _columns(self.reals_up_to, self.ranked.fp)
 
     @cached_property
-    def alarms_before(self) -> Float:
+    def fp_before(self) -> Float:
         """Reals above each step, without those tied with it; shape (n_resamples, n_steps)."""
-        if np.array_equal(self.ranked.alarms, self.ranked.alarms_before):
-            return self.alarms
-        return _columns(self.reals_up_to, self.ranked.alarms_before)
+        if np.array_equal(self.ranked.fp, self.ranked.fp_before):
+            return self.fp
+        return _columns(self.reals_up_to, self.ranked.fp_before)
 
     @cached_property
     def tpr(self) -> Float:
         """Share of the fakes up to each step; shape (n_resamples, n_steps)."""
-        return np.asarray(self.hits / self.n_fake[:, None])
+        return np.asarray(self.tp / self.n_fake[:, None])
 
     @cached_property
     def fpr(self) -> Float:
         """Share of the reals up to each step; shape (n_resamples, n_steps)."""
-        return np.asarray(self.alarms / self.n_real[:, None])
+        return np.asarray(self.fp / self.n_real[:, None])
 
     @cached_property
     def error_sums(self) -> Float | None:

@@ -1,6 +1,6 @@
 """Heads on cached features. Knows no torch and no store."""
 
-from featcache.probes.base import Linear, Scorer, Training, fit_kind, kinds
+from featcache.probes.base import Linear, Scorer, Training, fit_head, head_kinds
 from featcache.probes.fit import Fitted, fit_heads
 from featcache.probes.logistic import LogisticProbe, fit_logistic
 from featcache.probes.saved_head import SavedHead, load_head
@@ -12,9 +12,9 @@ __all__ = [
     "SavedHead",
     "Scorer",
     "Training",
+    "fit_head",
     "fit_heads",
-    "fit_kind",
     "fit_logistic",
-    "kinds",
+    "head_kinds",
     "load_head",
 ]

@@ -85,7 +85,7 @@ class Linear:
 
     def logits(self, features: Features) -> Float:
         """Return the logit of being fake of each row."""
-        rows = normed(features, self.widths) if self.l2 else features
+        rows = normalized(features, self.widths) if self.l2 else features
         return np.asarray(rows.astype(np.float64) @ self.weight + self.bias)
 
 
@@ -93,7 +93,7 @@ Fit = Callable[..., Scorer]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class HeadKind:
     """A kind of head.
 
     Parameters
@@ -117,13 +117,13 @@ class Kind:
     needs: frozenset[int] = BOTH
 
 
-def fit_kind(name: str, training: Training, **options: Any) -> Scorer:
+def fit_head(name: str, training: Training, **options: Any) -> Scorer:
     """Fit a head by the name of its kind.
 
     Parameters
     ----------
     name : str
-        See :func:`kinds`.
+        See :func:`head_kinds`.
     training : Training
     **options
         ``C``, ``k``, ``seed``; what the kind does not take is left out.
@@ -135,7 +135,7 @@ def fit_kind(name: str, training: Training, **options: Any) -> Scorer:
     DataError
         If a class that it needs is missing.
     """
-    known = kinds()
+    known = head_kinds()
     if name not in known:
         raise unknown_name("head", name, known)
     kind = known[name]
@@ -143,7 +143,7 @@ def fit_kind(name: str, training: Training, **options: Any) -> Scorer:
     return kind.fit(training, **{key: options[key] for key in kind.takes if key in options})
 
 
-def kinds() -> dict[str, Kind]:
+def head_kinds() -> dict[str, HeadKind]:
     """Return every kind of head beside ``logistic``, which has a solver of its own."""
     from featcache.probes.heads.gaussian import fit_lda, fit_oneclass
     from featcache.probes.heads.neighbours import fit_knn, fit_prototype
@@ -151,21 +151,23 @@ def kinds() -> dict[str, Kind]:
     from featcache.probes.heads.univfd_sgd import fit_univfd_sgd
 
     return {
-        "knn": Kind(
+        "knn": HeadKind(
             fit=fit_knn,
             summary="UnivFD's nearest neighbours: cosine, vote of the k nearest",
             takes=frozenset({"k"}),
             linear=False,
         ),
-        "prototype": Kind(fit=fit_prototype, summary="nearest class mean, cosine"),
-        "ridge": Kind(fit=fit_ridge, summary="least squares on the labels", takes=frozenset({"C"})),
-        "lda": Kind(fit=fit_lda, summary="linear discriminant, Ledoit-Wolf covariance"),
-        "univfd-sgd": Kind(
+        "prototype": HeadKind(fit=fit_prototype, summary="nearest class mean, cosine"),
+        "ridge": HeadKind(
+            fit=fit_ridge, summary="least squares on the labels", takes=frozenset({"C"})
+        ),
+        "lda": HeadKind(fit=fit_lda, summary="linear discriminant, Ledoit-Wolf covariance"),
+        "univfd-sgd": HeadKind(
             fit=fit_univfd_sgd,
             summary="UnivFD's own recipe: AdamW on raw features, early stopping",
             takes=frozenset({"seed"}),
         ),
-        "oneclass": Kind(
+        "oneclass": HeadKind(
             fit=fit_oneclass,
             summary="fitted on the fakes alone: Mahalanobis distance to them",
             takes=frozenset({"seed"}),
@@ -177,7 +179,7 @@ def kinds() -> dict[str, Kind]:
 
 def classes_needed(head: str) -> frozenset[int]:
     """Return the classes that must be in the training set of a head, ``logistic`` among them."""
-    known = kinds()
+    known = head_kinds()
     return known[head].needs if head in known else BOTH
 
 
@@ -188,7 +190,7 @@ def lacks_class(missing: Collection[int]) -> DataError:
     return DataError(f"The training set has no {names}: a probe needs both classes{needs}.")
 
 
-def normed(features: Features, widths: list[int]) -> Features:
+def normalized(features: Features, widths: list[int]) -> Features:
     """Return rows whose blocks have Euclidean norm 1; a block of zeros stays."""
     stops = np.cumsum(widths or [features.shape[1]])[:-1]
     blocks = np.split(features, stops, axis=1)

@@ -19,7 +19,7 @@ from featcache.probes.rowspace import RowSpace
 from featcache.probes.scaling import Scale, Scaled, learn_scale
 from featcache.probes.solver import (
     AddedSums,
-    Heads,
+    HeadBatch,
     Parted,
     RowSums,
     Solution,
@@ -72,7 +72,7 @@ _UNFITTED = Certificate(
 def fit_heads(
     raw: Source,
     labels: NDArray[Any],
-    heads: Heads,
+    heads: HeadBatch,
     *,
     weights: NDArray[Any] | None = None,
     scaling: str = "standardise",
@@ -110,7 +110,7 @@ def fit_heads(
     """
     counts = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=np.float64)
     _check_classes(labels, counts > 0)
-    with threads.pool():
+    with threads.thread_pool():
         how = learn_scale(raw, scaling, counts, centre=heads.intercept)
     fitted = Fitted(
         weight=np.zeros((len(heads), sum(raw.widths))),
@@ -137,16 +137,16 @@ def _fit_in_row_spaces(
     how: Scale,
     labels: NDArray[Any],
     weights: Float,
-    heads: Heads,
+    heads: HeadBatch,
     tol: float | None,
     max_iter: int,
 ) -> None:
     """Fit task by task on the rows that it has: each has a scale, and so a space, of its own."""
-    with threads.pool():
+    with threads.thread_pool():
         source = Scaled(raw, how, np.dtype(np.float64)).load()
     for task in np.unique(heads.task):
         chosen, rows = np.flatnonzero(heads.task == task), weights[task] > 0
-        with threads.pool():
+        with threads.thread_pool():
             space = RowSpace.of([block[rows] for block in source.blocks], how.per_task[task])
         sums = RowSums(space.arrays, labels[[task]][:, rows], weights[[task]][:, rows])
         subset = replace(_take(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
@@ -179,7 +179,7 @@ def _open_sums(
 ) -> Iterator[Sums]:
     """Open the sums over the scaled features: here, or in parts where an engine holds them."""
     if engine is None:
-        with threads.pool():
+        with threads.thread_pool():
             source = _scaled(raw, how, memory)
         yield RowSums(source, labels, weights)
         return
@@ -224,8 +224,8 @@ def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
     return scaled
 
 
-def _take(heads: Heads, chosen: slice | NDArray[np.intp], scale: Float | None) -> Heads:
-    return Heads(
+def _take(heads: HeadBatch, chosen: slice | NDArray[np.intp], scale: Float | None) -> HeadBatch:
+    return HeadBatch(
         uses=heads.uses[chosen],
         C=heads.C[chosen],
         task=heads.task[chosen],
@@ -234,7 +234,7 @@ def _take(heads: Heads, chosen: slice | NDArray[np.intp], scale: Float | None) -
     )
 
 
-def _groups(heads: Heads, raw: Source, memory: int | None) -> list[NDArray[np.intp]]:
+def _groups(heads: HeadBatch, raw: Source, memory: int | None) -> list[NDArray[np.intp]]:
     """Cut the heads into groups whose logits, memory of steps and factors fit into half of the memory."""
     everyone = np.arange(len(heads))
     if memory is None:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from featcache.errors import FeatcacheWarning
 from featcache.probes.base import Linear
 from featcache.probes.fit import Fitted, fit_heads
-from featcache.probes.solver import Arrays, Heads
+from featcache.probes.solver import Arrays, HeadBatch
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
@@ -154,7 +154,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         if sum(widths) != X.shape[1]:
             raise ValueError(f"widths {widths} do not add up to {X.shape[1]} features.")
         blocks = np.split(X, np.cumsum(widths)[:-1], axis=1)
-        heads = Heads(
+        heads = HeadBatch(
             uses=np.ones((1, len(widths)), bool),
             C=np.array([float(self.C)]),
             task=np.zeros(1, np.intp),
@@ -179,6 +179,6 @@ def fit_logistic(features: NDArray[np.float32], labels: NDArray[np.int64], C: fl
     DataError
         If a class is missing.
     """
-    heads = Heads(uses=np.ones((1, 1), bool), C=np.array([C]), task=np.zeros(1, np.intp))
+    heads = HeadBatch(uses=np.ones((1, 1), bool), C=np.array([C]), task=np.zeros(1, np.intp))
     fitted = fit_heads(Arrays([features]), labels[None], heads)
     return Linear(weight=fitted.weight[0], bias=float(fitted.bias[0]), widths=[features.shape[1]])

@@ -30,12 +30,12 @@ N_QUANTILES = 201
 PREFIX = "spread_"
 """Starts the name of each tensor in a head's file."""
 
-OUTSIDE = 0.01
+OUTSIDE_SHARE = 0.01
 """An image that is farther out than all but this share of held-out training images is outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class NoveltyModel:
     """Where the training features lie.
 
     Parameters
@@ -58,7 +58,7 @@ class Spread:
     quantiles: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, features: Floats, sources: NDArray[np.object_], seed: int = 0) -> Spread:
+    def fit(cls, features: Floats, sources: NDArray[np.object_], seed: int = 0) -> NoveltyModel:
         """Describe training features.
 
         Parameters
@@ -115,15 +115,17 @@ class Spread:
         return np.asarray(1.0 - np.interp(distance, self.quantiles, levels))
 
 
-def spread_tensors(model: Spread) -> dict[str, NDArray[np.float64]]:
+def novelty_tensors(model: NoveltyModel) -> dict[str, NDArray[np.float64]]:
     """Return a spread as named tensors, to be kept in a head's file."""
     return {
         f"{PREFIX}{item.name}": np.atleast_1d(np.asarray(getattr(model, item.name)))
-        for item in fields(Spread)
+        for item in fields(NoveltyModel)
     }
 
 
-def read_spread(tensors: Mapping[str, NDArray[np.generic]], n_features: int) -> Spread | None:
+def read_novelty(
+    tensors: Mapping[str, NDArray[np.generic]], n_features: int
+) -> NoveltyModel | None:
     """Return the spread among named tensors, or None where there is none.
 
     Raises
@@ -134,7 +136,7 @@ def read_spread(tensors: Mapping[str, NDArray[np.generic]], n_features: int) -> 
     stored = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
     if not stored:
         return None
-    if missing := {item.name for item in fields(Spread)} - set(stored):
+    if missing := {item.name for item in fields(NoveltyModel)} - set(stored):
         raise ValueError(f"its spread lacks {', '.join(sorted(missing))}")
     axes, variances, quantiles = stored["axes"], stored["variances"], stored["quantiles"]
     wide = (n_features,)
@@ -145,7 +147,7 @@ def read_spread(tensors: Mapping[str, NDArray[np.generic]], n_features: int) -> 
         raise ValueError("the parts of its spread do not fit each other")
     if not all((np.asarray(stored[n], float) > 0).all() for n in ("scale", "variances", "noise")):
         raise ValueError("its spread has variances that are not positive")
-    return Spread(
+    return NoveltyModel(
         mean=stored["mean"].astype(np.float32),
         scale=stored["scale"].astype(np.float32),
         axes=axes.astype(np.float32),
@@ -164,7 +166,7 @@ def _sample(
     return features[rows].astype(np.float64), sources[rows]
 
 
-def _gaussian(rows: NDArray[np.float64]) -> Spread:
+def _gaussian(rows: NDArray[np.float64]) -> NoveltyModel:
     from sklearn.decomposition import PCA
 
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
@@ -176,7 +178,7 @@ def _gaussian(rows: NDArray[np.float64]) -> Spread:
     edge = model.noise_variance_ * (1 + np.sqrt(width / n)) ** 2
     n_axes = max(int((model.explained_variance_ > edge).sum()), 1)
     rest = model.explained_variance_[n_axes:].sum() + model.noise_variance_ * (width - most)
-    return Spread(
+    return NoveltyModel(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
         axes=model.components_[:n_axes].astype(np.float32),

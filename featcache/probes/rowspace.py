@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from featcache.probes.solver import Arrays
 from featcache.probes.solver.problem import Float
-from featcache.threads import each
+from featcache.threads import parallel_map
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class RowSpace:
         """
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         parts = np.split(inverse, np.cumsum([block.shape[1] for block in blocks])[:-1])
-        turned = each(_turn, [b * p.astype(b.dtype) for b, p in zip(blocks, parts, strict=True)])
+        turned = parallel_map(
+            _turn, [b * p.astype(b.dtype) for b, p in zip(blocks, parts, strict=True)]
+        )
         return cls(Arrays([rows for rows, _ in turned]), [basis for _, basis in turned], inverse)
 
     def back(self, weight: Float) -> Float:

@@ -17,7 +17,7 @@ from featcache.errors import DataError
 from featcache.files import canonical_json, write_atomic
 from featcache.parsing import parse_json
 from featcache.probes.calibration import Calibration, read_calibration
-from featcache.probes.novelty import Spread, read_spread, spread_tensors
+from featcache.probes.novelty import NoveltyModel, novelty_tensors, read_novelty
 
 Features = NDArray[np.float32] | NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class SavedHead:
     l2: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
-    spread: Spread | None = None
+    spread: NoveltyModel | None = None
 
     @property
     def n_features(self) -> int:
@@ -99,7 +99,7 @@ class SavedHead:
         """
         tensors = {"weight": self.weight.astype(np.float64), "bias": np.array([self.bias])}
         if self.spread is not None:
-            tensors |= spread_tensors(self.spread)
+            tensors |= novelty_tensors(self.spread)
         about = {
             "format": FORMAT,
             "feature_keys": canonical_json(self.feature_keys),
@@ -174,7 +174,7 @@ def _parse(tensors: dict[str, NDArray[Any]], about: dict[str, str]) -> SavedHead
         l2=bool(parse_json(about["l2"])),
         meta=meta,
         calibration=read_calibration(parse_json(about.get("calibration", "null"))),
-        spread=read_spread(tensors, len(weight)),
+        spread=read_novelty(tensors, len(weight)),
     )
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from featcache.errors import unknown_name
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk, Float, Real
-from featcache.threads import each
+from featcache.threads import parallel_map
 
 Scaling = Literal["standardise", "none", "block-rms", "l2"]
 SCALINGS: tuple[str, ...] = get_args(Scaling)
@@ -194,4 +194,4 @@ class Scaled:
             np.subtract(x, shift, out=out[rows_slice], dtype=self.dtype)
             out[rows_slice] *= factor
 
-        each(work, range(0, len(block), PIECE_ROWS))
+        parallel_map(work, range(0, len(block), PIECE_ROWS))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.reports.formatting import visible
+from featcache.reports.formatting import escape_controls
 from featcache.results import Scores
 
 MOST_POINTS = 60
@@ -69,14 +69,14 @@ def curves(scores: Scores, key: str) -> Curves:
     label, score = _of(scores, key)
     chance = float(label.mean()) if label.size else float("nan")
     if len(set(label.tolist())) < 2:
-        return Curves(key=key, name=visible(key), roc=(), pr=(), chance=chance)
+        return Curves(key=key, name=escape_controls(key), roc=(), pr=(), chance=chance)
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     false_rate, true_rate, _ = roc_curve(label, score)
     precision, recall, _ = precision_recall_curve(label, score, drop_intermediate=True)
     return Curves(
         key=key,
-        name=visible(key),
+        name=escape_controls(key),
         roc=_thin(false_rate, true_rate),
         pr=_thin(recall[::-1], precision[::-1]),
         chance=chance,
@@ -89,7 +89,7 @@ def confusion(scores: Scores, key: str, threshold: float) -> Confusion:
     called = score > threshold
     return Confusion(
         key=key,
-        name=visible(key),
+        name=escape_controls(key),
         real_called_real=int(((label == 0) & ~called).sum()),
         real_called_fake=int(((label == 0) & called).sum()),
         fake_called_real=int(((label == 1) & ~called).sum()),

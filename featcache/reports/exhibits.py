@@ -18,7 +18,7 @@ from featcache.reports.figures.images import (
     map_picture,
     spectra_picture,
 )
-from featcache.reports.formatting import Estimate, visible
+from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.tables.base import Column, Exhibit, Section, Table, TableRow
 from featcache.results.analysis import Attended, EmbeddingResult, SpectraResult
 
@@ -27,7 +27,7 @@ FILE = "exhibit.json"
 
 def map_exhibit(result: EmbeddingResult) -> Exhibit:
     """Return the maps of a feature space with the numbers of its separation."""
-    name = " + ".join(map(visible, result.features))
+    name = " + ".join(map(escape_controls, result.features))
     return Exhibit(
         title=f"The feature space of {name}",
         text="Each point is an image. A map of two dimensions can show gaps that are not there and hide those "
@@ -58,7 +58,7 @@ def separation_table(result: EmbeddingResult) -> Table:
             rows=tuple(
                 TableRow(
                     cells={
-                        "name": "all but controls" if s.kind == "all" else visible(s.name),
+                        "name": "all but controls" if s.kind == "all" else escape_controls(s.name),
                         "n_real": s.n_real,
                         "n_fake": s.n_fake,
                         "auroc": Estimate(s.auroc),
@@ -87,7 +87,7 @@ def attention_exhibit(attended: Sequence[Attended]) -> Exhibit:
     first = [one for one in attended if one.path == attended[0].path and one.n_heads]
     pictures += [
         (
-            f"Attention of every head of {visible(one.backbone)} in its last layer",
+            f"Attention of every head of {escape_controls(one.backbone)} in its last layer",
             heads_picture(one),
         )
         for one in first

@@ -31,14 +31,14 @@ class Estimate:
     @property
     def short(self) -> str:
         """The value in points: ``"97.3"``."""
-        return points(self.value)
+        return format_points(self.value)
 
     @property
     def interval(self) -> str:
         """The interval in points: ``"[94.1, 99.6]"``; empty where there is none."""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             return ""
-        return f"[{points(self.low)}, {points(self.high)}]"
+        return f"[{format_points(self.low)}, {format_points(self.high)}]"
 
     @property
     def full(self) -> str:
@@ -49,11 +49,11 @@ class Estimate:
     def fraction(self) -> str:
         """Value and interval as fractions, for sentences: ``"0.97 [0.94, 1.00]"``."""
         if not self.interval:
-            return fraction(self.value)
-        return f"{fraction(self.value)} [{self.low:.2f}, {self.high:.2f}]"
+            return format_fraction(self.value)
+        return f"{format_fraction(self.value)} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def points(value: float) -> str:
+def format_points(value: float) -> str:
     """Return a fraction as percentage points with one decimal.
 
     Examples
@@ -64,12 +64,12 @@ def points(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else UNKNOWN
 
 
-def fraction(value: float) -> str:
+def format_fraction(value: float) -> str:
     """Return a fraction with two decimals."""
     return f"{value:.2f}" if math.isfinite(value) else UNKNOWN
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Return a text that every terminal, page and encoding can show.
 
     Surrogates (from file names that are not UTF-8), control characters and line ends become
@@ -85,7 +85,7 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def join(items: Sequence[str]) -> str:
+def format_list(items: Sequence[str]) -> str:
     """Return words as a sentence lists them.
 
     Examples

@@ -5,15 +5,21 @@ from __future__ import annotations
 from statistics import fmean
 
 from featcache.datasets.families import CONTROL_PREFIX
-from featcache.reports.formatting import SIGNIFICANT, Estimate, fraction, join, visible
-from featcache.reports.tables.ablation import variant, varied
+from featcache.reports.formatting import (
+    SIGNIFICANT,
+    Estimate,
+    escape_controls,
+    format_fraction,
+    format_list,
+)
+from featcache.reports.tables.ablation import format_variant, varied_fields
 from featcache.results import AblationResult, AblationRow, EvalResult, GeneratorResult
 
 _MOST_NAMES = 3
 """More controls than this are given as a range, so that the sentence stays one."""
 
 
-def finding(result: EvalResult) -> str:
+def probe_headline(result: EvalResult) -> str:
     """Return one sentence: trained on what, how good there, how good elsewhere, and on controls.
 
     Parameters
@@ -31,8 +37,8 @@ def finding(result: EvalResult) -> str:
 
 
 def _opening(result: EvalResult) -> str:
-    on = join([visible(name) for name in result.train.generators]) or "nothing"
-    features = " + ".join(visible(name) for name in result.features)
+    on = format_list([escape_controls(name) for name in result.train.generators]) or "nothing"
+    features = " + ".join(escape_controls(name) for name in result.features)
     return f"Trained on {on}, the probe on {features}"
 
 
@@ -42,9 +48,9 @@ def _trained(result: EvalResult) -> str:
         return ""
     if len(tested) == 1:
         ap = _estimate(result.generators[tested[0]])
-        return f"reaches AP {ap} on {visible(tested[0])}"
+        return f"reaches AP {ap} on {escape_controls(tested[0])}"
     mean = fmean(result.generators[name].ap for name in tested)
-    return f"reaches AP {fraction(mean)} on average over these {len(tested)} generators"
+    return f"reaches AP {format_fraction(mean)} on average over these {len(tested)} generators"
 
 
 def _unseen(result: EvalResult) -> str:
@@ -55,21 +61,19 @@ def _unseen(result: EvalResult) -> str:
         return ""
     if len(tested) == 1:
         ((name, metrics),) = tested.items()
-        return f"{verb}{_estimate(metrics)} on the unseen {visible(name)}"
+        return f"{verb}{_estimate(metrics)} on the unseen {escape_controls(name)}"
     mean = fmean(metrics.ap for metrics in tested.values())
-    return (
-        f"{verb}{fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
-    )
+    return f"{verb}{format_fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
 
 
 def _lowest(tested: dict[str, GeneratorResult]) -> str:
     name = min(tested, key=lambda name: (tested[name].ap, name))
-    return f"(lowest: {visible(name)}, {fraction(tested[name].ap)})"
+    return f"(lowest: {escape_controls(name)}, {format_fraction(tested[name].ap)})"
 
 
 def _controls(result: EvalResult) -> str:
     names = sorted(result.controls, key=lambda name: (-result.controls[name].ap, name))
-    aps = [fraction(result.controls[name].ap) for name in names]
+    aps = [format_fraction(result.controls[name].ap) for name in names]
     if not names:
         return ""
     if len(names) == 1:
@@ -77,12 +81,12 @@ def _controls(result: EvalResult) -> str:
     if len(names) > _MOST_NAMES:
         return f"; on {len(names)} controls, which no generator made, {aps[-1]} to {aps[0]}"
     texts = [f"{ap} ({_bare(name)})" for name, ap in zip(names, aps, strict=True)]
-    return f"; on the controls, which no generator made, {join(texts)}"
+    return f"; on the controls, which no generator made, {format_list(texts)}"
 
 
 def _bare(name: str) -> str:
     # "the control control-bicubic" says it twice.
-    return visible(name.removeprefix(CONTROL_PREFIX))
+    return escape_controls(name.removeprefix(CONTROL_PREFIX))
 
 
 def _estimate(metrics: GeneratorResult) -> str:
@@ -91,24 +95,24 @@ def _estimate(metrics: GeneratorResult) -> str:
 
 def _variant(result: AblationResult, row: AblationRow) -> str:
     """Return what else a row is but a feature set, where rows differ in it."""
-    values = variant(row)
-    texts = [f"{label.lower()} {values[key]}" for key, label in varied(result).items()]
+    values = format_variant(row)
+    texts = [f"{label.lower()} {values[key]}" for key, label in varied_fields(result).items()]
     return f" ({'; '.join(texts)})" if texts else ""
 
 
-def ablation_finding(result: AblationResult) -> str:
+def ablation_headline(result: AblationResult) -> str:
     """Return one sentence: the best feature set, how good, and whether it beats the best single one."""
     if not result.rows:
         return "No feature set was fitted."
     best = result.rows[0]
-    name = " + ".join(map(visible, best.features)) + _variant(result, best)
+    name = " + ".join(map(escape_controls, best.features)) + _variant(result, best)
     mean = Estimate.of(best.mAP, best.mAP_ci).fraction
     comparison = best.vs_best_single
-    several = bool(varied(result))
+    several = bool(varied_fields(result))
     what = f"{len(result.rows)} {'rows' if several else 'feature sets'}"
     if comparison is None:
         return f"{name} is the best of {what}, with mAP {mean}."
-    single = " + ".join(map(visible, comparison.other))
+    single = " + ".join(map(escape_controls, comparison.other))
     beyond = "more" if comparison.difference > 0 else "less"
     sure = "significant" if comparison.p_holm < SIGNIFICANT else "not significant"
     return (

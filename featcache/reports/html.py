@@ -27,7 +27,7 @@ from featcache.reports.exhibits import separation_table
 from featcache.reports.export import json_ready
 from featcache.reports.extras import require_viz
 from featcache.reports.figures.images import AXES, TITLES, Thumbnail, group_colors, thumbnail
-from featcache.reports.formatting import visible
+from featcache.reports.formatting import escape_controls
 from featcache.reports.report import Part, Report, ablation_part, probe_part
 from featcache.reports.samples import Mistake, Mistakes
 from featcache.reports.tables.audit import audit_part
@@ -125,7 +125,7 @@ def write_report(
     if audit is not None:
         parts.append(audit_part(audit))
     report = Report(
-        title=visible(title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
+        title=escape_controls(title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
     )
     return write_page(report, path)
 
@@ -263,8 +263,8 @@ def _cards(mistakes: Mistakes) -> list[_Card]:
         _Card(
             sample,
             thumbnail(sample.path),
-            visible(Path(sample.path).name),
-            visible(sample.path),
+            escape_controls(Path(sample.path).name),
+            escape_controls(sample.path),
         )
         for sample in mistakes.samples
     ]
@@ -310,7 +310,7 @@ def write_map(result: EmbeddingResult, path: Path, *, most_pictures: int = MOST_
     )
     folder = files("featcache.reports")
     text = environment.from_string(folder.joinpath("map.html.jinja").read_text("utf-8")).render(
-        title=f"The feature space of {' + '.join(map(visible, result.features))}",
+        title=f"The feature space of {' + '.join(map(escape_controls, result.features))}",
         methods=[(method, TITLES.get(method, method)) for method in result.maps],
         rows=[(row.cells, section.heading) for section in table.sections for row in section.rows],
         caption=table.caption,
@@ -335,11 +335,11 @@ def _data(result: EmbeddingResult, most_pictures: int) -> dict[str, Any]:
     return {
         "maps": {name: points.round(4).T.tolist() for name, points in result.maps.items()},
         "axes": {name: AXES.get(name, ("", "")) for name in result.maps},
-        "names": [visible(Path(path).name) for path in paths],
-        "group": [visible(name) for name in result.group.tolist()],
-        "generator": [visible(name) for name in result.generator.tolist()],
+        "names": [escape_controls(Path(path).name) for path in paths],
+        "group": [escape_controls(name) for name in result.group.tolist()],
+        "generator": [escape_controls(name) for name in result.generator.tolist()],
         "colors": {
-            by: group_colors([visible(name) for name in getattr(result, by).tolist()])
+            by: group_colors([escape_controls(name) for name in getattr(result, by).tolist()])
             for by in ("group", "generator")
         },
         "pictures": pictures,

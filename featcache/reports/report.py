@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from featcache.reports.formatting import join, visible
-from featcache.reports.headline import ablation_finding
+from featcache.reports.formatting import escape_controls, format_list
+from featcache.reports.headline import ablation_headline
 from featcache.reports.summarize import Summary, summarize
 from featcache.reports.tables.ablation import ablation_tables
 from featcache.reports.tables.base import Exhibit, Table
 from featcache.reports.tables.transfer import (
-    efficiency_finding,
+    efficiency_headline,
     efficiency_table,
-    transfer_finding,
+    transfer_headline,
     transfer_tables,
 )
 from featcache.results import (
@@ -78,7 +78,7 @@ def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> 
     summary = summarize(result, scores)
     return Part(
         anchor=anchor,
-        heading=f"Probe on {' + '.join(map(visible, result.features))}",
+        heading=f"Probe on {' + '.join(map(escape_controls, result.features))}",
         finding=summary.finding,
         tables=summary.tables,
         notes=summary.notes,
@@ -103,10 +103,10 @@ def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:
     ]
     return Part(
         anchor=anchor,
-        heading=f"Ablation of {join([visible(name) for name in result.features])}",
-        finding=ablation_finding(result),
+        heading=f"Ablation of {format_list([escape_controls(name) for name in result.features])}",
+        finding=ablation_headline(result),
         tables=ablation_tables(result),
-        notes=tuple(map(visible, result.notes)),
+        notes=tuple(map(escape_controls, result.notes)),
         facts=_visible(facts),
         keys=_keys(result.keys),
     )
@@ -116,10 +116,10 @@ def transfer_part(result: TransferResult, *, anchor: str = "transfer") -> Part:
     """Return what heads of other training sets show."""
     return Part(
         anchor=anchor,
-        heading=f"Transfer of {join([visible(name) for name in result.features])}",
-        finding=transfer_finding(result),
+        heading=f"Transfer of {format_list([escape_controls(name) for name in result.features])}",
+        finding=transfer_headline(result),
         tables=transfer_tables(result),
-        notes=tuple(map(visible, result.notes)),
+        notes=tuple(map(escape_controls, result.notes)),
         facts=_answer_facts(result),
         keys=_keys(result.keys),
     )
@@ -129,10 +129,10 @@ def efficiency_part(result: EfficiencyResult, *, anchor: str = "efficiency") -> 
     """Return what a data-efficiency curve says."""
     return Part(
         anchor=anchor,
-        heading=f"Data efficiency of {join([visible(name) for name in result.features])}",
-        finding=efficiency_finding(result),
+        heading=f"Data efficiency of {format_list([escape_controls(name) for name in result.features])}",
+        finding=efficiency_headline(result),
         tables=(efficiency_table(result),),
-        notes=tuple(map(visible, result.notes)),
+        notes=tuple(map(escape_controls, result.notes)),
         facts=_answer_facts(result),
         keys=_keys(result.keys),
         curve=tuple(result.points),
@@ -178,9 +178,9 @@ def _facts(result: EvalResult) -> tuple[tuple[str, str], ...]:
 def _training_facts(train: TrainResult) -> list[tuple[str, str]]:
     views = [] if train.views == ["clean"] else train.views
     return [
-        ("Trained on", join(train.generators)),
+        ("Trained on", format_list(train.generators)),
         ("Views in training", ", ".join(views)),
-        ("Datasets", join(train.datasets)),
+        ("Datasets", format_list(train.datasets)),
         ("Training images", f"{train.n_real:,} real and {train.n_fake:,} fake"),
         ("Training sources", f"{train.n_sources:,} independent photographs"),
     ]
@@ -199,7 +199,7 @@ def _versions(versions: dict[str, str]) -> str:
 
 
 def _visible(facts: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, visible(value)) for name, value in facts if value)
+    return tuple((name, escape_controls(value)) for name, value in facts if value)
 
 
 def _keys(keys: list[dict[str, Any]]) -> tuple[str, ...]:

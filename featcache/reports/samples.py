@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.reports.formatting import visible
+from featcache.reports.formatting import escape_controls
 from featcache.results import Scores
 
 N_BINS = 20
@@ -18,8 +18,8 @@ MOST_SHOWN = 4
 """At most so many mistakes of one kind are shown per test set."""
 
 FAKE_MISSED = "fake, called real"
-REAL_ACCUSED = "real, called fake"
-CONTROL_ACCUSED = "processed photograph, called fake"
+REAL_AS_FAKE = "real, called fake"
+CONTROL_AS_FAKE = "processed photograph, called fake"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def histogram(scores: Scores, key: str) -> Histogram:
     edges = np.linspace(0, 1, N_BINS + 1)
     return Histogram(
         key=key,
-        name=visible(key),
+        name=escape_controls(key),
         edges=tuple(edges.tolist()),
         real=_shares(real, edges),
         fake=_shares(fake, edges),
@@ -105,19 +105,19 @@ def find_mistakes(
     for key, kind in tests:
         for mistake in _worst(scores, key, kind, threshold):
             home, known = shown.get(mistake.sample_id, (key, mistake))
-            also = (*known.also, visible(key)) if home != key else known.also
+            also = (*known.also, escape_controls(key)) if home != key else known.also
             shown[mistake.sample_id] = home, replace(known, also=also)
     grouped = {key: tuple(m for home, m in shown.values() if home == key) for key, _ in tests}
-    return tuple(Mistakes(name=visible(key), samples=m) for key, m in grouped.items() if m)
+    return tuple(Mistakes(name=escape_controls(key), samples=m) for key, m in grouped.items() if m)
 
 
 def _worst(scores: Scores, key: str, kind: str, threshold: float) -> list[Mistake]:
     members = scores.generator == key
     fake, called_fake = scores.label == 1, scores.score > threshold
-    false_alarms = _pick(scores, members & ~fake & called_fake, REAL_ACCUSED, highest=True)
+    false_alarms = _pick(scores, members & ~fake & called_fake, REAL_AS_FAKE, highest=True)
     if kind == "control":
         return (
-            _pick(scores, members & fake & called_fake, CONTROL_ACCUSED, highest=True)
+            _pick(scores, members & fake & called_fake, CONTROL_AS_FAKE, highest=True)
             + false_alarms
         )
     return _pick(scores, members & fake & ~called_fake, FAKE_MISSED, highest=False) + false_alarms

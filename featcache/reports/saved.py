@@ -12,7 +12,7 @@ from featcache.evaluate.results_store import FOLDER, RESULT_FILE
 from featcache.files import write_atomic
 from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
-from featcache.reports.formatting import visible
+from featcache.reports.formatting import escape_controls
 from featcache.reports.html import figures_of, write_page
 from featcache.reports.report import Part, Report, probe_part, result_part
 from featcache.reports.tables.audit import audit_part
@@ -103,7 +103,7 @@ def build_report(
     if audit is not None:
         parts.append(audit_part(read_audit(audit)))
     return Report(
-        title=visible(title or parts[0].heading),
+        title=escape_controls(title or parts[0].heading),
         command=command,
         parts=tuple(parts),
         exhibits=tuple(load_exhibit(folder) for folder in exhibits),

@@ -18,11 +18,11 @@ from featcache.reports.curve_data import (
     curves,
     reliability,
 )
-from featcache.reports.formatting import Estimate, visible
-from featcache.reports.headline import finding
+from featcache.reports.formatting import Estimate, escape_controls
+from featcache.reports.headline import probe_headline
 from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
 from featcache.reports.tables.base import Table
-from featcache.reports.tables.generators import ordered
+from featcache.reports.tables.generators import ordered_generators
 from featcache.reports.tables.probe import probe_tables
 from featcache.results import EvalResult, GeneratorResult, Scores
 
@@ -31,7 +31,7 @@ Kind = Literal["trained", "unseen", "control"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class GeneratorRow:
     """One test set of the table.
 
     ``key`` is its name in the result, ``name`` the same fit for printing; ``chance`` is the AP of
@@ -84,8 +84,8 @@ class Summary:
     finding: str
     threshold: float
     tables: tuple[Table, ...]
-    rows: tuple[Row, ...]
-    controls: tuple[Row, ...]
+    rows: tuple[GeneratorRow, ...]
+    controls: tuple[GeneratorRow, ...]
     mean: MeanRow
     groups: tuple[GroupRow, ...]
     histograms: tuple[Histogram, ...]
@@ -128,7 +128,7 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
     confusions = tuple(confusion(scores, key, result.threshold) for key in keys)
     bins = reliability(scores, list(result.generators))
     return Summary(
-        finding=finding(result),
+        finding=probe_headline(result),
         threshold=result.threshold,
         tables=probe_tables(result, confusions, bins),
         rows=rows,
@@ -142,23 +142,26 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
         path=_path(result),
         path_metric=result.selection.metric if result.selection else "",
         mistakes=find_mistakes(scores, tests, result.threshold),
-        diagnosis=tuple(visible(diagnosis.sentence) for diagnosis in result.diagnosis),
-        notes=tuple(map(visible, result.notes)),
+        diagnosis=tuple(escape_controls(diagnosis.sentence) for diagnosis in result.diagnosis),
+        notes=tuple(map(escape_controls, result.notes)),
     )
 
 
-def generator_rows(result: EvalResult) -> tuple[Row, ...]:
+def generator_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
     """Return the rows of the generators: those trained on first, then by AP, the best first."""
     trained = set(result.train.generators)
     return tuple(
         _row(key, result.generators[key], "trained" if key in trained else "unseen")
-        for key in ordered(result.generators, trained)
+        for key in ordered_generators(result.generators, trained)
     )
 
 
-def control_rows(result: EvalResult) -> tuple[Row, ...]:
+def control_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
     """Return the rows of the controls, the highest AP (the most suspicious) first."""
-    return tuple(_row(key, result.controls[key], "control") for key in ordered(result.controls, ()))
+    return tuple(
+        _row(key, result.controls[key], "control")
+        for key in ordered_generators(result.controls, ())
+    )
 
 
 def mean_row(result: EvalResult) -> MeanRow:
@@ -170,13 +173,13 @@ def mean_row(result: EvalResult) -> MeanRow:
     )
 
 
-def _row(key: str, metrics: GeneratorResult, kind: Kind) -> Row:
+def _row(key: str, metrics: GeneratorResult, kind: Kind) -> GeneratorRow:
     n = metrics.n_real + metrics.n_fake
-    return Row(
+    return GeneratorRow(
         key=key,
-        name=visible(key),
+        name=escape_controls(key),
         kind=kind,
-        group=visible(metrics.group),
+        group=escape_controls(metrics.group),
         n_real=metrics.n_real,
         n_fake=metrics.n_fake,
         n_sources=metrics.n_sources,
@@ -206,8 +209,8 @@ def _path(result: EvalResult) -> tuple[PathPoint, ...]:
 def _group_rows(result: EvalResult) -> Iterator[GroupRow]:
     for name, group in result.groups.items():
         yield GroupRow(
-            name=visible(name),
-            generators=tuple(map(visible, group.generators)),
+            name=escape_controls(name),
+            generators=tuple(map(escape_controls, group.generators)),
             ap=Estimate(group.mAP),
             auroc=Estimate(group.mean_auroc),
             acc=Estimate(group.mean_acc),

@@ -15,8 +15,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from featcache.reports.formatting import Estimate, visible
-from featcache.reports.summarize import MeanRow, Row, control_rows, generator_rows, mean_row
+from featcache.reports.formatting import Estimate, escape_controls
+from featcache.reports.summarize import (
+    GeneratorRow,
+    MeanRow,
+    control_rows,
+    generator_rows,
+    mean_row,
+)
 from featcache.reports.tables.base import Table, full_text, value_text
 from featcache.results import EvalResult
 
@@ -79,7 +85,7 @@ class ResultsTable:
         yield ""
         yield from _legend(self.result)
         for note in self.result.notes:
-            yield _bullet(visible(note))
+            yield _bullet(escape_controls(note))
 
 
 def results_table(result: EvalResult) -> ResultsTable:
@@ -134,7 +140,7 @@ def _empty_table(threshold: float, gap: int) -> RichTable:
     return table
 
 
-def _cells(row: Row, wide: tuple[str, ...]) -> list[Text]:
+def _cells(row: GeneratorRow, wide: tuple[str, ...]) -> list[Text]:
     mark = f" {_TRAINED_MARK}" if row.kind == "trained" else ""
     # Text, not str: a generator called "[red]" is a name, no markup.
     head = [

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from featcache.reports.formatting import SIGNIFICANT, Estimate, fraction, join, visible
-from featcache.reports.headline import finding
+from featcache.reports.formatting import (
+    SIGNIFICANT,
+    Estimate,
+    escape_controls,
+    format_fraction,
+    format_list,
+)
+from featcache.reports.headline import probe_headline
 from featcache.studies.result import BoundaryPoint, Difference, RunResult, StudyResult
 
 CONVOLUTIONAL = (
@@ -22,20 +28,20 @@ CONVOLUTIONAL = (
 """Beginnings or parts of names that say that a backbone convolves; all others here are transformers."""
 
 
-def answer(kind: str, result: StudyResult) -> str:
+def format_answer(kind: str, result: StudyResult) -> str:
     """Return the first sentence of the report.
 
     Parameters
     ----------
     kind : str
-        The study's ``answer``.
+        The study's ``format_answer``.
     result : StudyResult
     """
     return ANSWERS[kind](result)
 
 
 def _finding(study: StudyResult) -> str:
-    return finding(study.runs[0].result)
+    return probe_headline(study.runs[0].result)
 
 
 def _paper(study: StudyResult) -> str:
@@ -46,9 +52,13 @@ def _paper(study: StudyResult) -> str:
     ]
     both = [d for d in study.differences if d.over == "all" and "+" in d.run and d.metric == "mAP"]
     where = "unseen GANs" if unseen.startswith("GAN") else "unseen generators"
-    clauses = [f"{visible(d.run)} {_gain(d)} on {where}{_paper_says(study, d)}" for d in single]
-    clauses += [f"{visible(d.run)} {_gain(d)} over all{_paper_says(study, d)}" for d in both]
-    return f"Against {visible(baseline)}, in points of mAP: {'; '.join(clauses) or 'nothing to compare'}."
+    clauses = [
+        f"{escape_controls(d.run)} {_gain(d)} on {where}{_paper_says(study, d)}" for d in single
+    ]
+    clauses += [
+        f"{escape_controls(d.run)} {_gain(d)} over all{_paper_says(study, d)}" for d in both
+    ]
+    return f"Against {escape_controls(baseline)}, in points of mAP: {'; '.join(clauses) or 'nothing to compare'}."
 
 
 def _paper_says(study: StudyResult, difference: Difference) -> str:
@@ -82,7 +92,7 @@ def _robustness(study: StudyResult) -> str:
         worst = min(run.result.views.values(), key=lambda view: view.mAP)
         fall = run.result.mAP - worst.mAP
         clauses.append(
-            f"{visible(run.name)} falls from {fraction(run.result.mAP)} to {fraction(worst.mAP)} "
+            f"{escape_controls(run.name)} falls from {format_fraction(run.result.mAP)} to {format_fraction(worst.mAP)} "
             f"({worst.view}, {-100 * fall:+.1f} points)"
         )
     return f"In mAP, clean against the worst view: {'; '.join(clauses) or 'no view was tested'}."
@@ -91,8 +101,8 @@ def _robustness(study: StudyResult) -> str:
 def _architecture(study: StudyResult) -> str:
     baseline = study.runs[0]
     rows = [d for d in study.differences if d.over == "all" and d.metric == "mAP"]
-    named = [f"{visible(d.run)} ({_family(d.run)}) {_gain(d)}" for d in rows]
-    against = f"{visible(baseline.name)} ({_family(baseline.name)}, mAP {_mean(baseline)})"
+    named = [f"{escape_controls(d.run)} ({_family(d.run)}) {_gain(d)}" for d in rows]
+    against = f"{escape_controls(baseline.name)} ({_family(baseline.name)}, mAP {_mean(baseline)})"
     return f"Against {against}: {'; '.join(named) or 'no other architecture was run'}."
 
 
@@ -102,7 +112,7 @@ def _mixture(study: StudyResult) -> str:
     clauses = []
     for run in blind:
         aps = [m for m in study.mixtures if m.run == run.name]
-        shares = ", ".join(f"{fraction(m.ap)} at {m.share:.0%} fakes" for m in aps)
+        shares = ", ".join(f"{format_fraction(m.ap)} at {m.share:.0%} fakes" for m in aps)
         reference = seeing.get(run.run.features)
         beside = f" (AUROC {_auroc(run)}, with reals {_auroc(reference)})" if reference else ""
         clauses.append(f"{_features(run)} reaches AP {shares}{beside}")
@@ -115,9 +125,9 @@ def _boundary(study: StudyResult) -> str:
         points = [point for point in study.boundary if point.run == run.name]
         seen = [text for text in _first_seen(points) if text]
         blind = sorted({p.artefact for p in points} - {p.artefact for p in points if p.seen})
-        listed = join(seen) if seen else "nothing"
-        never = f", never {join(blind)}" if blind else ""
-        clauses.append(f"{visible(run.name)} sees {listed}{never}")
+        listed = format_list(seen) if seen else "nothing"
+        never = f", never {format_list(blind)}" if blind else ""
+        clauses.append(f"{escape_controls(run.name)} sees {listed}{never}")
     return f"From which strength on AP lies above chance: {'; '.join(clauses)}."
 
 
@@ -143,7 +153,7 @@ def _layers(study: StudyResult) -> str:
     difference = study.difference(best.name)
     gain = f" ({_gain(difference)})" if difference else ""
     return (
-        f"The best layer on these test sets is {visible(best.name)} with mAP {_mean(best)}, against "
+        f"The best layer on these test sets is {escape_controls(best.name)} with mAP {_mean(best)}, against "
         f"{_mean(final)} of the final feature{gain}; it was picked by looking at the test sets."
     )
 
@@ -156,7 +166,7 @@ def _finetune(study: StudyResult) -> str:
         unseen, overall = (study.difference(run.name, over) for over in ("unseen", "all"))
         changes = [f"{_gain(d)} {scope}" for d, scope in (
             (unseen, "on unseen generators"), (overall, "over all")) if d]  # fmt: skip
-        clauses.append(f"{visible(run.name)}: {', '.join(changes) or 'nothing to compare'}")
+        clauses.append(f"{escape_controls(run.name)}: {', '.join(changes) or 'nothing to compare'}")
     return f"Against the frozen backbone, in points of mAP: {'; '.join(clauses) or 'nothing was trained'}."
 
 
@@ -165,7 +175,7 @@ def _family(name: str) -> str:
 
 
 def _features(run: RunResult) -> str:
-    return " + ".join(map(visible, run.run.features))
+    return " + ".join(map(escape_controls, run.run.features))
 
 
 def _mean(run: RunResult) -> str:
@@ -174,7 +184,7 @@ def _mean(run: RunResult) -> str:
 
 def _auroc(run: RunResult) -> str:
     mean = run.result.means.get("auroc")
-    return fraction(mean.value) if mean else "n/a"
+    return format_fraction(mean.value) if mean else "n/a"
 
 
 def _gain(difference: Difference) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from featcache.backbones.names import canonical
+from featcache.backbones.names import canonical_name
 from featcache.datasets.simulate import split_generator
 from featcache.evaluate import ap_at_priors, compare
 from featcache.metrics import holm
 from featcache.results import Comparison as Paired
 from featcache.results import Interval, RunComparison, Scores
-from featcache.studies.published import Published, beside, published_row
+from featcache.studies.published import Published, compare_with_published, published_row
 from featcache.studies.result import BoundaryPoint, Difference, MixtureAP, Reference, RunResult
 
 METRICS = {"mAP": "ap", "mean_acc": "acc"}
@@ -106,14 +106,14 @@ def references(
         if run is None:
             continue
         own = _own_means(run, row, differences) if row.metric == "difference" else _own(run, row)
-        if comparisons := beside(row, own):
+        if comparisons := compare_with_published(row, own):
             result.append(Reference(published=row, run=run.name, comparisons=comparisons))
     return result
 
 
 def _alike(run: RunResult, row: Published) -> bool:
     head = "knn" if "-nn-" in row.id else "logistic"
-    features = tuple(map(canonical, run.run.features))
+    features = tuple(map(canonical_name, run.run.features))
     same = (features, run.run.train, run.run.head) == (row.features, row.train, head)
     return same and run.run.n_classes is None and not any("#" in f for f in run.result.features)
 
@@ -130,12 +130,12 @@ def _own_means(run: RunResult, row: Published, differences: Sequence[Difference]
     overs = (f"{row.group}, unseen", row.group) if row.unseen else (row.group or "all",)
     own: dict[str, tuple[float, Interval]] = {}
     for over in reversed(overs):
-        mine = (d for d in differences if (d.run, d.over) == (run.name, over))
-        own |= {d.metric: (d.value, d.ci) for d in mine}
+        own_differences = (d for d in differences if (d.run, d.over) == (run.name, over))
+        own |= {d.metric: (d.value, d.ci) for d in own_differences}
     return own
 
 
-def mixtures(
+def mixture_ap(
     runs: Iterable[RunResult],
     scores: Mapping[str, Scores],
     shares: Sequence[float],
@@ -156,7 +156,7 @@ def mixtures(
     return result
 
 
-def boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
+def detection_boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
     """Return AP by artefact and strength, of generators named ``ARTEFACT@STRENGTH``."""
     return [
         BoundaryPoint(

@@ -15,7 +15,7 @@ from typing import Any
 from featcache.datasets import Manifest
 from featcache.errors import DataError, SettingsError
 from featcache.files import digest_json, write_atomic
-from featcache.studies.schema import Names, Study
+from featcache.studies.schema import Names, StudyPlan
 
 TUNED = "fine-tuned"
 """How the heads of backbones that were trained further are called."""
@@ -57,7 +57,7 @@ class Run:
         return ", ".join(parts)
 
 
-def plan_runs(study: Study) -> tuple[Run, ...]:
+def plan_runs(study: StudyPlan) -> tuple[Run, ...]:
     """Return every run of a study: feature sets x training sets x heads, then the numbers of classes.
 
     The ablation of the number of training classes uses the first feature set and training set, with
@@ -81,7 +81,7 @@ def plan_runs(study: Study) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def with_backbones(study: Study, names: Sequence[str]) -> Study:
+def with_backbones(study: StudyPlan, names: Sequence[str]) -> StudyPlan:
     """Return the same study on other backbones: the first stands for the study's first, and so on.
 
     Parameters
@@ -110,13 +110,13 @@ def with_backbones(study: Study, names: Sequence[str]) -> Study:
     return _with_names(study, dict(zip(old, names, strict=False)))
 
 
-def with_train(study: Study, generators: Sequence[str]) -> Study:
+def with_train(study: StudyPlan, generators: Sequence[str]) -> StudyPlan:
     """Return the same study with one training set, of these generators."""
     probe = study.probe.model_copy(update={"train": (tuple(generators),)})
     return study.model_copy(update={"probe": probe})
 
 
-def with_random(study: Study, names: Sequence[str], seed: int) -> Study:
+def with_random(study: StudyPlan, names: Sequence[str], seed: int) -> StudyPlan:
     """Return the same study in which the features of random weights are named as such.
 
     Examples
@@ -130,7 +130,7 @@ def with_random(study: Study, names: Sequence[str], seed: int) -> Study:
     return _with_names(study, replacements)
 
 
-def _with_names(study: Study, new: dict[str, str]) -> Study:
+def _with_names(study: StudyPlan, new: dict[str, str]) -> StudyPlan:
     extract = study.extract.model_copy(update={"backbones": _renamed(study.extract.backbones, new)})
     sets = tuple(one for features in study.probe.features if (one := _whole(features, new)))
     probe = study.probe.model_copy(update={"features": sets})

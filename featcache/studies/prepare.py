@@ -25,7 +25,7 @@ from featcache.files import digest_json, whole_folder
 from featcache.results import EvalResult
 from featcache.studies.plan import TUNED, Run, with_random
 from featcache.studies.result import RunResult
-from featcache.studies.schema import DataPlan, Study
+from featcache.studies.schema import DataPlan, StudyPlan
 
 if TYPE_CHECKING:
     from featcache.finetune import FinetuneOptions
@@ -92,7 +92,7 @@ class Prepared:
     notes : list of str
     """
 
-    study: Study
+    study: StudyPlan
     manifest: Manifest
     store: FeatureStore
     specs: dict[str, BackboneSpec]
@@ -104,7 +104,7 @@ class Prepared:
         return [self.specs[name].name for name in features]
 
 
-def prepare(study: Study, options: StudyOptions) -> Prepared:
+def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
     """Find the images and resolve the backbones; nothing is extracted yet.
 
     Raises
@@ -130,7 +130,7 @@ def prepare(study: Study, options: StudyOptions) -> Prepared:
     )
 
 
-def _extract_options(study: Study, options: StudyOptions) -> ExtractOptions:
+def _extract_options(study: StudyPlan, options: StudyOptions) -> ExtractOptions:
     plan = study.extract
     return replace(
         options.extract, preset=plan.preset, precision=plan.precision, views=tuple(plan.views)

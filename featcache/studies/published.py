@@ -48,7 +48,7 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class PublishedComparison:
     """A published number beside one's own; fractions.
 
     ``inside`` says whether the published number lies in one's own 95 % interval.
@@ -97,9 +97,9 @@ def published_row(name: str) -> Published:
     return rows[name]
 
 
-def beside(
+def compare_with_published(
     published: Published, own: Mapping[str, tuple[float, Interval]]
-) -> tuple[Comparison, ...]:
+) -> tuple[PublishedComparison, ...]:
     """Set published numbers beside one's own, where both exist.
 
     Parameters
@@ -122,7 +122,7 @@ def beside(
     """
     names: Sequence[str] = [name for name in published.values if name in own]
     return tuple(
-        Comparison(
+        PublishedComparison(
             name=name,
             published=published.values[name],
             own=own[name][0],

@@ -9,7 +9,7 @@ from typing import Any
 from featcache.results import EvalResult, Interval
 from featcache.results.numbers import UNKNOWN, Number
 from featcache.studies.plan import Run
-from featcache.studies.published import Comparison, Published
+from featcache.studies.published import Published, PublishedComparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Reference:
 
     published: Published
     run: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PublishedComparison, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from featcache.files import digest_json
 from featcache.progress import track
 from featcache.reports.tables.base import Exhibit
 from featcache.results import Scores
-from featcache.studies.answers import answer
-from featcache.studies.compare import boundary, differences, mixtures, references
+from featcache.studies.answers import format_answer
+from featcache.studies.compare import detection_boundary, differences, mixture_ap, references
 from featcache.studies.plan import (
     FILE_NAME,
     Lock,
@@ -37,7 +37,7 @@ from featcache.studies.plan import (
 )
 from featcache.studies.prepare import Prepared, StudyOptions, forecast_tuned, prepare, tuned_runs
 from featcache.studies.result import RunResult, StudyResult
-from featcache.studies.schema import Study
+from featcache.studies.schema import StudyPlan
 from featcache.studies.tables import study_report
 
 REPORT, TABLES = "report.html", "tables"
@@ -66,7 +66,7 @@ class StudyRun:
     n_rejected: int
 
 
-def forecast_study(study: Study, options: StudyOptions) -> dict[str, Any]:
+def forecast_study(study: StudyPlan, options: StudyOptions) -> dict[str, Any]:
     """Return what :func:`run_study` would do: images, forward passes, bytes, seconds, runs, training.
 
     Nothing is kept; a few images go through the networks to measure the time. Images that the study itself makes are made, since their number is unknown
@@ -88,7 +88,7 @@ def forecast_study(study: Study, options: StudyOptions) -> dict[str, Any]:
     }
 
 
-def run_study(study: Study, options: StudyOptions, *, command: str = "") -> StudyRun:
+def run_study(study: StudyPlan, options: StudyOptions, *, command: str = "") -> StudyRun:
     """Run a study; features and results that exist already are used again.
 
     Parameters
@@ -192,7 +192,7 @@ def _probe_options(run: Run, prepared: Prepared, options: StudyOptions) -> Probe
 
 
 def _conclude(
-    study: Study,
+    study: StudyPlan,
     runs: list[RunResult],
     scores: dict[str, Scores],
     notes: list[str],
@@ -208,18 +208,18 @@ def _conclude(
         runs=runs,
         differences=compared,
         references=references(study.report.published, runs, compared),
-        mixtures=mixtures(runs, scores, study.probe.shares, n_resamples=options.n_resamples),
-        boundary=boundary(runs),
+        mixtures=mixture_ap(runs, scores, study.probe.shares, n_resamples=options.n_resamples),
+        boundary=detection_boundary(runs),
         notes=list(dict.fromkeys([*notes, *_run_notes(runs)])),
     )
-    return replace(result, answer=answer(study.answer, result))
+    return replace(result, answer=format_answer(study.answer, result))
 
 
 def _run_notes(runs: Iterable[RunResult]) -> list[str]:
     return [note for run in runs for note in run.result.notes]
 
 
-def _lock(study: Study, prepared: Prepared, runs: list[RunResult]) -> Lock:
+def _lock(study: StudyPlan, prepared: Prepared, runs: list[RunResult]) -> Lock:
     requests = make_requests(list(prepared.specs.values()), prepared.options)
     return Lock(
         study=digest_json(study.model_dump(mode="json")),

@@ -158,7 +158,7 @@ class ReportPlan(_Part):
     embed: bool = False
 
 
-class Study(_Part):
+class StudyPlan(_Part):
     """A whole study.
 
     Parameters
@@ -195,7 +195,7 @@ def shipped_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
 
-def load_study(name: str) -> Study:
+def load_study(name: str) -> StudyPlan:
     """Return a study from a file, or one that comes along by its name.
 
     Parameters
@@ -223,7 +223,7 @@ def load_study(name: str) -> Study:
     return parse_study(text, name, f"the shipped study {name}")
 
 
-def _from_file(path: Path) -> Study:
+def _from_file(path: Path) -> StudyPlan:
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -233,14 +233,14 @@ def _from_file(path: Path) -> Study:
     return study.model_copy(update={"data": study.data.model_copy(update={"roots": roots})})
 
 
-def parse_study(text: str, name: str, where: str) -> Study:
+def parse_study(text: str, name: str, where: str) -> StudyPlan:
     """Return the study that a TOML text describes; ``where`` names the text in messages."""
     try:
         values = tomllib.loads(text)
     except ValueError as error:
         raise SettingsError(f"{where} is no TOML: {error}.") from error
     try:
-        return Study(**{"name": name, **values})
+        return StudyPlan(**{"name": name, **values})
     except ValidationError as error:
         raise SettingsError(f"{where}: {_explain(error)}") from error
 
@@ -261,7 +261,7 @@ def _problem(problem: dict[str, Any]) -> str:
 
 def _known(path: list[str]) -> list[str]:
     """Return the keys of the table that ``path`` leads to."""
-    model: type[BaseModel] = Study
+    model: type[BaseModel] = StudyPlan
     for part in path:
         inner = model.model_fields[part].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from featcache.reports.formatting import SIGNIFICANT, Estimate, join, visible
+from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
 from featcache.reports.report import Part, Report, probe_part
 from featcache.reports.tables.base import Cell, Column, Exhibit, Kind, Section, Table, TableRow
 from featcache.results import EvalResult, Scores
@@ -39,7 +39,10 @@ def study_report(
         part = probe_part(run.result, scores[run.name], anchor=f"run{number}")
         parts.append(part if n_sets <= MOST_SETS else _without_figures(part, run.result.digest))
     return Report(
-        title=visible(result.title), command=command, parts=tuple(parts), exhibits=tuple(exhibits)
+        title=escape_controls(result.title),
+        command=command,
+        parts=tuple(parts),
+        exhibits=tuple(exhibits),
     )
 
 
@@ -52,10 +55,10 @@ def study_part(result: StudyResult) -> Part:
     """Return the part that answers the study's question."""
     return Part(
         anchor="study",
-        heading=visible(result.asks),
+        heading=escape_controls(result.asks),
         finding=result.answer,
         tables=tuple(_tables(result)),
-        notes=tuple(map(visible, result.notes)),
+        notes=tuple(map(escape_controls, result.notes)),
     )
 
 
@@ -77,7 +80,11 @@ def runs_table(result: StudyResult) -> Table:
     """Return every run with its means, those over unseen generators beside them."""
     groups = sorted({group for run in result.runs for group in run.result.groups})
     trained = {tuple(run.result.train.generators) for run in result.runs}
-    alike = f", trained on {join([visible(n) for n in min(trained)])}" if len(trained) == 1 else ""
+    alike = (
+        f", trained on {format_list([escape_controls(n) for n in min(trained)])}"
+        if len(trained) == 1
+        else ""
+    )
     columns = (
         Column(key="run", label="Run"),
         *([Column(key="train", label="Trained on")] if len(trained) > 1 else []),
@@ -87,7 +94,10 @@ def runs_table(result: StudyResult) -> Table:
             key="mAP", label="mAP", kind="percent", help="mean AP over all generators", shaded=True
         ),
         Column(key="unseen", label="mAP unseen", kind="percent", help="without those trained on"),
-        *(Column(key=f"g:{name}", label=f"mAP {visible(name)}", kind="percent") for name in groups),
+        *(
+            Column(key=f"g:{name}", label=f"mAP {escape_controls(name)}", kind="percent")
+            for name in groups
+        ),
         Column(key="acc", label="mean acc", kind="percent", help="at the run's threshold"),
     )
     return Table(
@@ -101,8 +111,8 @@ def runs_table(result: StudyResult) -> Table:
 def _run_row(name: str, result: EvalResult) -> TableRow:
     unseen = result.unseen.means.get("ap") if result.unseen else None
     cells: dict[str, Cell] = {
-        "run": visible(name),
-        "train": visible(", ".join(result.train.generators)),
+        "run": escape_controls(name),
+        "train": escape_controls(", ".join(result.train.generators)),
         "D": result.n_features,
         "C": result.C,
         "mAP": Estimate.of(result.mAP, result.mAP_ci),
@@ -121,13 +131,16 @@ def views_table(result: StudyResult) -> Table:
     names = list(dict.fromkeys(name for run in runs for name in run.result.views))
     columns = (
         Column(key="run", label="Run"),
-        *(Column(key=f"v:{n}", label=visible(n), kind="percent", shaded=True) for n in names),
+        *(
+            Column(key=f"v:{n}", label=escape_controls(n), kind="percent", shaded=True)
+            for n in names
+        ),
     )
     rows = []
     for run in runs:
         views = run.result.views.values()
         cells: dict[str, Cell] = {f"v:{v.view}": Estimate.of(v.mAP, v.mAP_ci) for v in views}
-        rows.append(TableRow(cells={"run": visible(run.name), **cells}))
+        rows.append(TableRow(cells={"run": escape_controls(run.name), **cells}))
     return Table(
         name="views",
         caption="mAP by view of the test images",
@@ -151,8 +164,8 @@ def differences_table(result: StudyResult) -> Table:
     rows = tuple(
         TableRow(
             cells={
-                "run": visible(d.run),
-                "over": visible(d.over),
+                "run": escape_controls(d.run),
+                "over": escape_controls(d.over),
                 "metric": d.metric,
                 "value": Estimate.of(d.value, d.ci),
                 "p": d.p,
@@ -164,7 +177,7 @@ def differences_table(result: StudyResult) -> Table:
     )
     return Table(
         name="differences",
-        caption=f"Differences to {visible(result.differences[0].baseline)}, over the same resamples",
+        caption=f"Differences to {escape_controls(result.differences[0].baseline)}, over the same resamples",
         columns=columns,
         sections=(Section(rows=rows),),
         note="Bold where the difference is significant at 5 % after Holm's correction.",
@@ -184,7 +197,7 @@ def reference_table(reference: Reference, number: int) -> Table:
     rows = tuple(
         TableRow(
             cells={
-                "name": visible(one.name),
+                "name": escape_controls(one.name),
                 "published": one.published,
                 "own": Estimate(one.own, one.low, one.high),
                 "difference": one.difference,
@@ -195,7 +208,7 @@ def reference_table(reference: Reference, number: int) -> Table:
     )
     return Table(
         name=f"published{number}",
-        caption=f"{reference.published.title}, beside {visible(reference.run)}",
+        caption=f"{reference.published.title}, beside {escape_controls(reference.run)}",
         columns=columns,
         sections=(Section(rows=rows),),
         note=f"Source: {reference.published.source} ({reference.published.status}).",
@@ -216,7 +229,7 @@ def mixture_table(result: StudyResult) -> Table:
     for name in dict.fromkeys(mixture.run for mixture in result.mixtures):
         mixtures = [m for m in result.mixtures if m.run == name]
         cells: dict[str, Cell] = {f"{m.share:g}": Estimate.of(m.ap, m.ci) for m in mixtures}
-        rows.append(TableRow(cells={"run": visible(name), **cells}))
+        rows.append(TableRow(cells={"run": escape_controls(name), **cells}))
     chance: dict[str, Cell] = {f"{s:g}": s for s in shares}
     rows.append(TableRow(cells={"run": "chance", **chance}, role="mean"))
     return Table(
@@ -233,7 +246,7 @@ def boundary_table(result: StudyResult) -> Table:
     runs = list(dict.fromkeys(point.run for point in result.boundary))
     columns = (
         Column(key="strength", label="Strength", kind="number"),
-        *(Column(key=run, label=visible(run), kind="percent", shaded=True) for run in runs),
+        *(Column(key=run, label=escape_controls(run), kind="percent", shaded=True) for run in runs),
     )
     sections = []
     for artefact in sorted({point.artefact for point in result.boundary}):
@@ -244,7 +257,7 @@ def boundary_table(result: StudyResult) -> Table:
             cells: dict[str, Cell] = {point.run: Estimate.of(point.ap, point.ci) for point in here}
             seen = frozenset(point.run for point in here if point.seen)
             rows.append(TableRow(cells={"strength": strength, **cells}, bold=seen))
-        sections.append(Section(heading=visible(artefact), rows=tuple(rows)))
+        sections.append(Section(heading=escape_controls(artefact), rows=tuple(rows)))
     return Table(
         name="boundary",
         caption="AP by artefact and strength",

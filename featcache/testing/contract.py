@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.backbones import BackboneSpec, build_network
-from featcache.backbones.base import tapped
+from featcache.backbones.base import with_tap
 from featcache.backbones.names import Tap
 from featcache.errors import WeightsError
 
@@ -88,7 +88,7 @@ def check_taps(spec: BackboneSpec, images: Tensor) -> None:
     poolings = ("cls", "mean", "cls+mean") if spec.taps.tokens else ("cls",)
     taps = [Tap(), *(Tap("layer", layer, pooling) for layer in layers for pooling in poolings)]
     taps += [Tap("pre", 0, pooling) for pooling in poolings] if spec.taps.projected else []
-    specs = [replace(tapped(spec, tap), name=f"{spec.network}@{tap}") for tap in taps]
+    specs = [replace(with_tap(spec, tap), name=f"{spec.network}@{tap}") for tap in taps]
     together = build_network(specs)(images)
     assert len(together) == len(specs), f"{spec.name}: {len(together)} taps of {len(specs)}"
     for one, features in zip(specs, together, strict=True):

@@ -97,13 +97,13 @@ def test_taps_of_clip_by_hand(tmp_path: Path) -> None:
     """Block by block through open_clip's own modules."""
     from dataclasses import replace
 
-    from featcache.backbones.base import tapped
+    from featcache.backbones.base import with_tap
     from featcache.backbones.names import parse_name
     from featcache.testing import small
 
     spec = replace(small("clip"), random_init=2)
     names = ["@layer0", "@layer2", "@layer2:mean", "@layer3:cls+mean", "@pre", "@pre:mean", ""]
-    specs = [replace(tapped(spec, parse_name(f"clip{n}").tap), name=f"clip{n}") for n in names]
+    specs = [replace(with_tap(spec, parse_name(f"clip{n}").tap), name=f"clip{n}") for n in names]
     network = build_network(specs)
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():

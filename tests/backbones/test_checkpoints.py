@@ -193,14 +193,14 @@ def test_one_wrong_tensor_is_refused_by_name(name: str, fault: str, tmp_path: Pa
 
 def test_a_large_vit_is_not_a_base_vit(tmp_path: Path) -> None:
     """The real sizes, on paper: nothing but names and shapes is needed to refuse."""
-    from featcache.backbones.checkpoints import fit
+    from featcache.backbones.checkpoints import load_state
 
     with torch.device("meta"):
         base, large = reference(resolved("synclr")), reference(resolved("synclr-vit-l14"))
     with pytest.raises(
         WeightsError, match=r"holds 24 blocks of width 1024; the network has 12 blocks of width 768"
     ):
-        fit(base, large.state_dict(), tmp_path / "synclr_vit_l_14.pth", "synclr-vit-b16")
+        load_state(base, large.state_dict(), tmp_path / "synclr_vit_l_14.pth", "synclr-vit-b16")
 
 
 def resolved(name: str) -> BackboneSpec:

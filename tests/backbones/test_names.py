@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featcache.backbones import resolve
-from featcache.backbones.names import POOLINGS, FeatureName, Tap, canonical, parse_name
+from featcache.backbones.names import POOLINGS, FeatureName, Tap, canonical_name, parse_name
 from featcache.errors import SettingsError, UnknownNameError
 
 
@@ -28,7 +28,7 @@ from featcache.errors import SettingsError, UnknownNameError
     ],
 )
 def test_one_spelling(text: str, expected: str) -> None:
-    assert canonical(text) == expected
+    assert canonical_name(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_one_spelling(text: str, expected: str) -> None:
 )
 def test_what_is_no_name_is_refused_with_the_forms(text: str) -> None:
     with pytest.raises(SettingsError, match=r"form is NAME|Taps: final, pre, layerN"):
-        canonical(text)
+        canonical_name(text)
 
 
 @given(
@@ -53,7 +53,7 @@ def test_a_canonical_name_reads_back(
     tap = Tap(place, layer if place == "layer" else 0, pooling)
     name = FeatureName(base, tap, seed)
     assert parse_name(str(name)) == name
-    assert canonical(str(name)) == str(name)
+    assert canonical_name(str(name)) == str(name)
 
 
 def test_an_unknown_backbone_lists_the_near_ones() -> None:

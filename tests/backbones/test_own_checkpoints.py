@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from featcache.backbones import BackboneSpec, Preprocessing, build_network, resolve
-from featcache.backbones.own_checkpoints import FORMAT, read_about, write_tuned
+from featcache.backbones.own_checkpoints import FORMAT, read_metadata, write_checkpoint
 from featcache.backbones.resolve import BACKBONES
 from featcache.errors import WeightsError
 
@@ -50,13 +50,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(BACKBONES, "_added", {"tiny": TINY, "other": replace(TINY, name="other")})
     model = create()
     model[2].running_mean += 3.0  # type: ignore[operator]
-    return write_tuned(tmp_path / "w.safetensors", "tiny", model, {"seed": 7})
+    return write_checkpoint(tmp_path / "w.safetensors", "tiny", model, {"seed": 7})
 
 
 def test_they_are_read_to_the_bit(file: Path, tmp_path: Path) -> None:
-    assert read_about(file) == {"format": FORMAT, "network": "tiny", "seed": 7}
+    assert read_metadata(file) == {"format": FORMAT, "network": "tiny", "seed": 7}
     network = build_network([resolve("tiny", weights={"tiny": file})])
-    again = write_tuned(tmp_path / "again.safetensors", "tiny", network.model, {"seed": 7})  # type: ignore[arg-type]
+    again = write_checkpoint(tmp_path / "again.safetensors", "tiny", network.model, {"seed": 7})  # type: ignore[arg-type]
     assert again.read_bytes() == file.read_bytes()
     (features,) = network(torch.zeros(2, 3, 2, 2))
     assert (features < -1).any()  # the running mean of the file, not the 0 of a fresh network
@@ -68,7 +68,7 @@ def test_another_backbone_refuses_them(file: Path) -> None:
 
 
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path, file: Path) -> None:
-    wrong = write_tuned(tmp_path / "x.safetensors", "tiny", create()[:2], {})  # type: ignore[index]
+    wrong = write_checkpoint(tmp_path / "x.safetensors", "tiny", create()[:2], {})  # type: ignore[index]
     with pytest.raises(WeightsError, match=r"2\.running_mean"):
         build_network([resolve("tiny", weights={"tiny": wrong})])
     file.write_bytes(file.read_bytes()[:-8])
@@ -80,13 +80,13 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path, file: Path) -> None:
 def test_other_files_say_nothing(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "f"
     path.write_bytes(data)
-    assert read_about(path) is None
+    assert read_metadata(path) is None
 
 
 def test_shared_tensors_are_kept_twice(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    path = write_tuned(tmp_path / "s.safetensors", "tiny", model, {})
+    path = write_checkpoint(tmp_path / "s.safetensors", "tiny", model, {})
     from safetensors.torch import load_file
 
     assert torch.equal(load_file(path)["0.weight"], load_file(path)["1.weight"])

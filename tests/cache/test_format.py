@@ -26,7 +26,7 @@ def test_the_golden_store_is_read(tmp_path: Path, dtype: str) -> None:
     values = np.arange(12, dtype=np.float32).reshape(4, 3) / 8
     np.testing.assert_array_equal(store.read(key, make_rows(4).ids), values)
     assert store.rejects(key) == {"f" * 32: "the file is empty"}
-    assert maintenance.verify(store).faults == []
+    assert maintenance.verify(store).damaged == []
 
 
 def test_the_same_rows_still_give_the_golden_bytes(tmp_path: Path) -> None:

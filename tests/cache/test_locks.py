@@ -19,7 +19,7 @@ import pytest
 from featcache.cache import FeatureStore, locks
 from featcache.cache.testing import make_key, make_rows
 from featcache.errors import StoreError
-from featcache.extract.concurrency import await_others, without
+from featcache.extract.concurrency import wait_for_others, without_items
 from featcache.extract.plan import ShardJob, WorkItem
 
 HOLDER = """
@@ -52,17 +52,17 @@ def holder(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 
 def test_one_holds_it_and_signs_with_host_process_and_time(tmp_path: Path) -> None:
     store, key = FeatureStore(tmp_path), make_key()
-    with store.claim(key, "s") as mine:
+    with store.lock(key, "s") as mine:
         assert mine
         owner = locks.read_owner(store.folder(key) / "s.claim")
         assert owner
         assert (owner.pid, owner.since <= time.time()) == (os.getpid(), True)
-        with store.claim(key, "s") as second:
+        with store.lock(key, "s") as second:
             assert not second
-        with store.claim(key, "other") as other:
+        with store.lock(key, "other") as other:
             assert other
         store.write(key, "s", make_rows(2), {})
-    with store.claim(key, "s") as again:
+    with store.lock(key, "s") as again:
         assert not again  # it is made
     assert not list(tmp_path.rglob("*.claim"))
 
@@ -70,7 +70,7 @@ def test_one_holds_it_and_signs_with_host_process_and_time(tmp_path: Path) -> No
 def test_a_killed_owner_leaves_no_lock(holder: tuple[Path, subprocess.Popen[str]]) -> None:
     path, process = holder
     store, key = FeatureStore(path.parents[2]), make_key()
-    with store.claim(key, "s") as mine:
+    with store.lock(key, "s") as mine:
         assert not mine
     owner = locks.read_owner(path)
     assert owner
@@ -78,7 +78,7 @@ def test_a_killed_owner_leaves_no_lock(holder: tuple[Path, subprocess.Popen[str]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert path.exists()  # the file stays, the lock does not
-    with store.claim(key, "s") as mine:
+    with store.lock(key, "s") as mine:
         assert mine
     assert not path.exists()
 
@@ -98,10 +98,10 @@ def test_waiting_says_for_whom(
 
 def test_a_claim_in_a_store_that_vanished_is_a_store_error(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "s")
-    with store.claim(make_key(), "s"):
+    with store.lock(make_key(), "s"):
         pass
     shutil.rmtree(tmp_path / "s")
-    with pytest.raises(StoreError, match="has vanished"), store.claim(make_key(), "s"):
+    with pytest.raises(StoreError, match="has vanished"), store.lock(make_key(), "s"):
         pass
 
 
@@ -123,7 +123,7 @@ def test_what_a_dead_process_left_is_given_back(
     timer = threading.Timer(0.5, process.kill)
     timer.start()
     start = time.monotonic()
-    left = await_others([*jobs, without(jobs[2], {"k"})], {"k": key}, store)
+    left = wait_for_others([*jobs, without_items(jobs[2], {"k"})], {"k": key}, store)
     timer.join()
     assert [item.job.name for item in left] == ["s", "free"]
     assert time.monotonic() - start > 0.4

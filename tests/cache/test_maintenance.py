@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from featcache.cache import FeatureStore, Rows, maintenance, shard
-from featcache.cache.lookup import explain, explain_wanted, pick_key
+from featcache.cache.lookup import explain, explain_missing, pick_key
 from featcache.cache.testing import make_key, make_rows
 from featcache.errors import MissingFeaturesError, SettingsError
 from featcache.files import write_atomic
@@ -45,11 +45,11 @@ def test_verify_finds_and_repair_drops_exactly_the_bad(store: FeatureStore) -> N
     spoil(store.shard(key, "s1"))
     store.shard(key, "s2").write_bytes(b"")
     report = maintenance.verify(store)
-    assert [fault.path.name for fault in report.faults] == ["s1.h5", "s2.h5"]
+    assert [fault.path.name for fault in report.damaged] == ["s1.h5", "s2.h5"]
     assert (report.n_shards, report.dropped) == (2, [])
     report = maintenance.verify(store, repair=True)
     assert [path.name for path in report.dropped] == ["s1.h5", "s2.h5"]
-    assert maintenance.verify(store).faults == []
+    assert maintenance.verify(store).damaged == []
     assert len(FeatureStore(store.root).samples(key)) == 10
 
 
@@ -66,7 +66,7 @@ def test_features_that_are_not_finite_or_ids_out_of_order_are_faults(
     bad = np.full((3, 3), np.nan, np.float32)
     store.write(make_key(), "nan", Rows(rows.ids, bad), {})
     store.write(make_key(), "order", Rows(rows.ids[::-1], rows.features), {})
-    whys = " ".join(fault.why for fault in maintenance.verify(store).faults)
+    whys = " ".join(fault.why for fault in maintenance.verify(store).damaged)
     assert "NaN or Inf" in whys
     assert "not sorted" in whys
 
@@ -78,7 +78,7 @@ def test_a_shard_of_a_newer_format_is_no_damage(
     store.write(make_key(), "newer", make_rows(2, start=90), {})
     monkeypatch.undo()
     report = maintenance.verify(store, repair=True)
-    assert [fault.repairable for fault in report.faults] == [False]
+    assert [fault.repairable for fault in report.damaged] == [False]
     assert store.shard(make_key(), "newer").exists()
 
 
@@ -93,24 +93,24 @@ def test_waste_is_listed_and_removed_only_when_asked(store: FeatureStore) -> Non
     dead = [store.folder(key) / f"{prefix}abc", store.folder(key) / "s9.claim"]
     for path in dead:
         path.write_bytes(b"half")
-    with store.claim(key, "s8"):
-        waste = maintenance.find_waste(store)
+    with store.lock(key, "s8"):
+        waste = maintenance.find_unused(store)
     assert sorted(item.path for item in waste) == sorted(dead)
     assert all(path.exists() for path in dead)
     assert maintenance.remove(waste) == 8
     assert not any(path.exists() for path in dead)
     assert writing.exists()
     os.utime(writing, (0, 0))  # a day later
-    assert [item.path for item in maintenance.find_waste(store)] == [writing]
+    assert [item.path for item in maintenance.find_unused(store)] == [writing]
 
 
 def test_unreferenced_shards_and_dropped_keys(store: FeatureStore) -> None:
     key, other = make_key(), make_key(precision="bf16")
     store.write(other, "o", make_rows(2), {})
     wanted = [*make_rows(5).ids, *make_rows(5, start=5).ids[:1]]
-    waste = maintenance.find_waste(store, referenced=wanted)
+    waste = maintenance.find_unused(store, referenced=wanted)
     assert [item.path.name for item in waste] == ["s2.h5", "s3.h5"]
-    waste = maintenance.find_waste(store, drop=[other])
+    waste = maintenance.find_unused(store, drop=[other])
     assert maintenance.remove(waste) == waste[0].n_bytes > 0
     assert store.list_keys() == [key]
 
@@ -122,11 +122,11 @@ def test_explain_names_the_field(store: FeatureStore) -> None:
             **{name: {**key.fields[name], "x": 1} if isinstance(key.fields[name], dict) else "new"}
         )
         assert f"differ in {name}" in explain(key, other)
-        text = explain_wanted(other, [key])
+        text = explain_missing(other, [key])
         assert text.startswith("Miss: ")
         assert f"which differs: {name}" in text
-    assert explain_wanted(key, [key]).startswith("Hit: ")
-    assert "no features" in explain_wanted(key, [])
+    assert explain_missing(key, [key]).startswith("Hit: ")
+    assert "no features" in explain_missing(key, [])
     assert pick_key(store, key.fingerprint[:6]) == pick_key(store, "toy") == key
     with pytest.raises(MissingFeaturesError):
         pick_key(store, "0000")

@@ -187,7 +187,7 @@ def test_a_flipped_byte_in_a_pack_is_found_or_harmless(
     except DataError:
         assert not list((tmp_path / "other").rglob("*.h5"))
     else:
-        assert maintenance.verify(other).faults == []
+        assert maintenance.verify(other).damaged == []
         assert (other.read(make_key(), make_rows(4).ids) == make_rows(4).features).all()
 
 

@@ -58,7 +58,7 @@ def test_trouble_after_the_first_shard(
         return
     shards = list(root.rglob("*.h5"))
     assert [path.read_bytes() for path in shards] == written
-    assert maintenance.verify(FeatureStore(root)).faults == []
+    assert maintenance.verify(FeatureStore(root)).damaged == []
     assert not [path for path in root.rglob("*") if ".tmp-" in path.name or path.suffix == ".claim"]
 
 

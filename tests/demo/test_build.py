@@ -17,7 +17,7 @@ from featcache.demo import build
 from featcache.demo.generators import GENERATORS, MakeOne, Pixels
 from featcache.demo.photographs import SIZE
 from featcache.errors import DataError
-from featcache.images import read_facts
+from featcache.images import read_metadata
 
 N = 24
 
@@ -91,7 +91,7 @@ def test_photographs_never_stand_on_both_sides(tmp_path: Path, photos: Path) -> 
 
 def test_reals_and_fakes_leave_through_one_codec_at_one_size(tmp_path: Path, photos: Path) -> None:
     root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
-    facts = {read_facts(path.read_bytes()) for path in root.rglob("*.jpg")}
+    facts = {read_metadata(path.read_bytes()) for path in root.rglob("*.jpg")}
     (only,) = facts
     assert (only.format, only.mode, only.width, only.height) == ("JPEG", "RGB", SIZE, SIZE)
     assert only.jpeg_quality == build.QUALITY

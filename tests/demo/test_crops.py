@@ -88,14 +88,14 @@ def test_half_is_for_testing_whatever_the_order(names: set[str], chance: random.
 def test_cut_gives_the_square_itself_where_nothing_is_scaled() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE + 20, SIZE + 9, 3), dtype=np.uint8)
     photo = Photo("noise", "", Image.fromarray(pixels))
-    got = photographs.cut(photo, photographs.Crop("noise", 3, 7, SIZE))
+    got = photographs.crop_image(photo, photographs.Crop("noise", 3, 7, SIZE))
     np.testing.assert_array_equal(got, pixels[7 : 7 + SIZE, 3 : 3 + SIZE])
 
 
 def test_cut_scales_down_with_antialiasing() -> None:
     board = np.indices((2 * SIZE, 2 * SIZE)).sum(0)[..., None] % 2 * np.full(3, 255)
     photo = Photo("board", "", Image.fromarray(board.astype(np.uint8)))
-    got = photographs.cut(photo, photographs.Crop("board", 0, 0, 2 * SIZE))
+    got = photographs.crop_image(photo, photographs.Crop("board", 0, 0, 2 * SIZE))
     assert got.shape == (SIZE, SIZE, 3)
     # A scaler without a filter would pick all black or all white.
     assert abs(got[8:-8, 8:-8].astype(float) - 127.5).max() < 8

@@ -17,9 +17,9 @@ from featcache import Detector
 from featcache.errors import DataError, WeightsError
 from featcache.evaluate.deployment import held_out_logits
 from featcache.probes.calibration import fit_platt
-from featcache.probes.novelty import Spread
+from featcache.probes.novelty import NoveltyModel
 from featcache.probes.saved_head import load_head
-from featcache.reports.formatting import fraction
+from featcache.reports.formatting import format_fraction
 from featcache.testing import make_images
 
 
@@ -103,7 +103,7 @@ def test_table_reads_well_at_80_columns(
     (verdict,) = (v for v in Detector(trained[0])("photos") if not v.problem)
     header, scored, broken, *_ = (line.rstrip() for line in ran.out.splitlines())
     assert header.split() == ["verdict", "score", "probability", "known", "image"]
-    assert scored.split()[:2] == [verdict.verdict, fraction(verdict.score)]
+    assert scored.split()[:2] == [verdict.verdict, format_fraction(verdict.score)]
     assert scored.endswith("  photos/IMG_20260101_120000.png")
     assert broken.split()[:5] == ["-", "-", "-", "-", "photos/broken.jpg:"]
     assert max(map(len, ran.out.splitlines())) <= 80
@@ -239,7 +239,7 @@ def test_spread_knows_its_own_and_not_others() -> None:
     mixing = rng.normal(size=(20, 200))
     inside, fresh = (rng.normal(size=(n, 20)) @ mixing for n in (600, 300))
     noise, other = 0.1 * rng.normal(size=(600, 200)), 0.1 * rng.normal(size=(300, 200))
-    spread = Spread.fit(inside + noise, np.arange(600).astype(object))
+    spread = NoveltyModel.fit(inside + noise, np.arange(600).astype(object))
     held_out = spread.typicality(spread.distance(fresh + other))
     assert 0.35 < held_out.mean() < 0.7
     assert (held_out < 0.01).mean() < 0.03

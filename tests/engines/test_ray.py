@@ -214,9 +214,9 @@ class watched:
 @pytest.mark.slow
 def test_the_sums_of_the_solver_in_actors_give_the_fit_of_one_process() -> None:
     pytest.importorskip("featcache.probes.solver")
-    from featcache.probes.solver import AddedSums, Heads, minimise
+    from featcache.probes.solver import AddedSums, HeadBatch, minimise
 
-    heads = Heads(uses=np.ones((2, 1), bool), C=np.array([0.1, 1.0]), task=np.zeros(2, np.intp))
+    heads = HeadBatch(uses=np.ones((2, 1), bool), C=np.array([0.1, 1.0]), task=np.zeros(2, np.intp))
     makes = [partial(rows_of, i) for i in range(3)]
     with open_engine("local").host(makes) as here:
         expected = minimise(AddedSums(here.parts, here.each), heads)

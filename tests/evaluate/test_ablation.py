@@ -25,8 +25,8 @@ from featcache.evaluate import (
 )
 from featcache.probes import SavedHead, load_head
 from featcache.reports.figures.curves import efficiency_figure
-from featcache.reports.headline import ablation_finding
-from featcache.reports.tables.ablation import subset_table, varied
+from featcache.reports.headline import ablation_headline
+from featcache.reports.tables.ablation import subset_table, varied_fields
 
 Call = Callable[..., Any]
 NAMES = ("a", "b", "c")
@@ -319,12 +319,12 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     assert {r.features[0] for r in singles} == {"a"}
     assert any("those of the first variant: head logistic" in note for note in result.notes)
     assert len(result.contributions) == 2
-    assert sorted(varied(result)) == ["head", "train", "train_views", "view"]
+    assert sorted(varied_fields(result)) == ["head", "train", "train_views", "view"]
     table = subset_table(result)
     assert [c.label for c in table.columns][1:5] == [
         "Trained on", "Views in training", "Head", "Tested on"
     ]  # fmt: skip
-    assert "; head " in ablation_finding(result)
+    assert "; head " in ablation_headline(result)
 
 
 def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifest, Path]) -> None:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from featcache.extract.concurrency import Over, Turns
+from featcache.extract.concurrency import CommitOrder, Stopped
 
 
 def test_a_later_item_waits_for_those_before_it() -> None:
-    turns, went = Turns(), threading.Event()
+    turns, went = CommitOrder(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lambda: (turns.wait(2), went.set()))
         turns.wait(0)
@@ -23,9 +23,9 @@ def test_a_later_item_waits_for_those_before_it() -> None:
 
 
 def test_nobody_waits_for_an_item_that_failed() -> None:
-    turns = Turns()
+    turns = CommitOrder()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(turns.wait, 1)
         turns.stop()
-        with pytest.raises(Over):
+        with pytest.raises(Stopped):
             waiting.result(10)

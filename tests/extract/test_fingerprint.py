@@ -14,7 +14,12 @@ import torch
 
 from featcache.backbones import BackboneSpec, resolve
 from featcache.cache import FeatureStore
-from featcache.cache.fingerprint import Behaviour, check_behaviour, read_behaviour, relative_change
+from featcache.cache.fingerprint import (
+    NetworkFingerprint,
+    check_fingerprint,
+    read_fingerprint,
+    relative_change,
+)
 from featcache.datasets import ScanOptions, scan_into
 from featcache.errors import FeatcacheWarning
 from featcache.extract import ExtractOptions, extract
@@ -27,22 +32,29 @@ DIGESTS = ["723f15cb", "ab3c7a36", "5893357d", "58377e06"]
 
 
 def test_the_first_is_kept_and_the_same_is_silent(tmp_path: Path) -> None:
-    now = Behaviour(FEATURES, {"torch": "1"})
-    assert check_behaviour(tmp_path, "toy", "fp32", now) == 0
-    kept = read_behaviour(tmp_path)
+    now = NetworkFingerprint(FEATURES, {"torch": "1"})
+    assert check_fingerprint(tmp_path, "toy", "fp32", now) == 0
+    kept = read_fingerprint(tmp_path)
     assert kept is not None
     np.testing.assert_array_equal(kept.features, FEATURES)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        change = check_behaviour(tmp_path, "toy", "fp32", Behaviour(FEATURES * 1.0001, {}))
+        change = check_fingerprint(
+            tmp_path, "toy", "fp32", NetworkFingerprint(FEATURES * 1.0001, {})
+        )
     assert 0 < change < 1e-3
 
 
 def test_a_move_names_the_versions_that_changed(tmp_path: Path) -> None:
-    check_behaviour(tmp_path, "toy", "fp32", Behaviour(FEATURES, {"torch": "1", "pillow": "9"}))
+    check_fingerprint(
+        tmp_path, "toy", "fp32", NetworkFingerprint(FEATURES, {"torch": "1", "pillow": "9"})
+    )
     with pytest.warns(FeatcacheWarning, match=r"moved by .*torch 1 -> 2") as caught:
-        check_behaviour(
-            tmp_path, "toy", "fp32", Behaviour(FEATURES * 1.01, {"torch": "2", "pillow": "9"})
+        check_fingerprint(
+            tmp_path,
+            "toy",
+            "fp32",
+            NetworkFingerprint(FEATURES * 1.01, {"torch": "2", "pillow": "9"}),
         )
     assert "pillow" not in str(caught[0].message)
     assert relative_change(FEATURES, FEATURES[:1]) == float("inf")
@@ -51,7 +63,7 @@ def test_a_move_names_the_versions_that_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"shape": [9], "features": "AA==", "versions": {}}'])
 def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "behaviour.json").write_text(text)
-    assert read_behaviour(tmp_path) is None
+    assert read_fingerprint(tmp_path) is None
 
 
 def test_the_built_in_images_never_change() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from featcache.backbones import BackboneSpec, Preprocessing, build_network, resolve
 from featcache.backbones.modules import TimmNet
-from featcache.backbones.own_checkpoints import read_about, write_tuned
+from featcache.backbones.own_checkpoints import read_metadata, write_checkpoint
 from featcache.backbones.resolve import BACKBONES
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, Sample, ScanOptions, scan_into
@@ -23,7 +23,7 @@ from featcache.errors import DataError, SettingsError, StoreError
 from featcache.evaluate import load_result
 from featcache.finetune import FinetuneOptions, FinetuneResult, data, finetune, train
 from featcache.finetune.artifacts import head_path
-from featcache.finetune.data import divide
+from featcache.finetune.data import split_manifest
 from featcache.probes import load_head
 from featcache.testing import make_tree
 
@@ -132,7 +132,7 @@ def test_saved_weights_and_head_are_the_graph_that_was_validated(
 ) -> None:
     """The loss of the kept epoch comes out again from the features in the store and the saved head."""
     result, store, out = done
-    parts = divide(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
+    parts = split_manifest(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
     head = load_head(head_path(out))
     key = store.find("tiny", weights=result.weights_id)
     assert head.feature_keys == [dict(key.fields)]
@@ -188,7 +188,7 @@ def test_training_starts_where_the_frozen_probe_ended(manifest: Manifest, tmp_pa
     options = replace(OPTIONS, start="probe", augment="univfd-train", blocks=0, epochs=1)
     store = FeatureStore(tmp_path / "s")
     result = finetune(manifest, store, options, tmp_path / "w.safetensors")
-    parts = divide(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
+    parts = split_manifest(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
     head = load_head(Path(result.results[0]) / "head.safetensors")
     features = store.read(store.find("tiny#random3"), [s.sample_id for s in parts.val])
     logit, y = head.logits(features), np.array([sample.label for sample in parts.val])
@@ -273,7 +273,7 @@ def test_what_is_done_is_not_done_again_and_nothing_is_overwritten(
     assert again.results == result.results
     with pytest.raises(SettingsError, match="is not the result of this very run"):
         finetune(manifest, store, replace(OPTIONS, seed=1), out)
-    about = read_about(out)
+    about = read_metadata(out)
     assert about is not None
     assert about["base"] == "random:3"
     assert about["recipe"]["lr"] == 1e-2
@@ -284,7 +284,7 @@ def test_frozen_and_tuned_features_of_one_name_are_told_apart(
 ) -> None:
     """Without a seed in the name, the tuned features are found under the name of the frozen."""
     torch.manual_seed(0)
-    base = write_tuned(tmp_path / "base.safetensors", "tiny", create(), {})
+    base = write_checkpoint(tmp_path / "base.safetensors", "tiny", create(), {})
     options = replace(OPTIONS, backbone="tiny", weights={"tiny": base}, epochs=1, n_resamples=10)
     store, out = FeatureStore(tmp_path / "store"), tmp_path / "w.safetensors"
     first = finetune(manifest, store, options, out)
@@ -311,7 +311,7 @@ def test_test_images_are_never_trained_on(
     finetune(manifest, store, replace(OPTIONS, epochs=1), tmp_path / "w.safetensors")
     assert {(sample.split, sample.serves) for sample in seen} == {("train", "progan")}
     counts = {sample.sample_id: seen.count(sample) for sample in seen}
-    parts = divide(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
+    parts = split_manifest(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
     assert {counts[s.sample_id] for s in parts.train} == {1}  # one epoch
     assert {counts[s.sample_id] for s in parts.val} == {2}  # before it and after it
     assert not {s.sample_id for s in manifest if s.split == "test"} & set(counts)
@@ -335,14 +335,14 @@ def photograph(number: int, label: int, source: str) -> Sample:
 
 def test_a_photograph_is_never_divided() -> None:
     rows = [photograph(i, label, f"p{i // 2}") for i in range(40) for label in (0, 1)]
-    parts = divide(Manifest(tuple(rows)), [], 0.25, 0)
+    parts = split_manifest(Manifest(tuple(rows)), [], 0.25, 0)
     train_, val = ({s.source for s in part} for part in (parts.train, parts.val))
     assert not train_ & val
     assert (len(train_), len(val)) == (15, 5)
-    assert divide(Manifest(tuple(reversed(rows))), [], 0.25, 0) == parts
-    assert divide(Manifest(tuple(rows)), [], 0.25, 1).val != parts.val
+    assert split_manifest(Manifest(tuple(reversed(rows))), [], 0.25, 0) == parts
+    assert split_manifest(Manifest(tuple(rows)), [], 0.25, 1).val != parts.val
     with pytest.raises(DataError, match="After holding out"):
-        divide(Manifest(tuple(rows[:4])), [], 0.25, 0)
+        split_manifest(Manifest(tuple(rows[:4])), [], 0.25, 0)
 
 
 def test_each_epoch_has_its_own_order_and_augmentation(manifest: Manifest) -> None:

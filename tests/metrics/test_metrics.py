@@ -20,11 +20,11 @@ from featcache.evaluate import ap_at_priors
 from featcache.metrics import (
     METRICS,
     Resamples,
-    Sorted,
+    SortedScores,
     best_threshold,
     bootstrap,
     compute_metrics,
-    interval,
+    percentile_ci,
     weighted_metrics,
 )
 from featcache.results import Scores
@@ -44,7 +44,7 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @settings(deadline=None)
 def test_equal_to_scikit_learn(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     y, score, weight = problem
-    found = weighted_metrics(Sorted.of(y, score, 0.5), weight[None])
+    found = weighted_metrics(SortedScores.of(y, score, 0.5), weight[None])
     assert found["ap"][0] == pytest.approx(
         average_precision_score(y, score, sample_weight=weight), abs=1e-12
     )
@@ -68,7 +68,7 @@ def test_equal_to_scikit_learn(problem: tuple[np.ndarray, np.ndarray, np.ndarray
 def test_points_of_the_roc_curve(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """What is read off the ROC curve, against scikit-learn's curve with every threshold on it."""
     y, score, weight = problem
-    found = weighted_metrics(Sorted.of(y, score, 0.5, 0.3), weight[None])
+    found = weighted_metrics(SortedScores.of(y, score, 0.5, 0.3), weight[None])
     fpr, tpr, _ = roc_curve(y, score, sample_weight=weight, drop_intermediate=False)
     assert found["acc_oracle"][0] == pytest.approx(0.5 + 0.5 * (tpr - fpr).max(), abs=1e-12)
     for percent in (1, 5):
@@ -96,7 +96,7 @@ def test_a_prior_is_a_weight_on_the_classes(
     problem: tuple[np.ndarray, np.ndarray, np.ndarray], prior: float
 ) -> None:
     y, score, weight = problem
-    found = weighted_metrics(Sorted.of(y, score), weight[None], ("ap_prior",), prior)
+    found = weighted_metrics(SortedScores.of(y, score), weight[None], ("ap_prior",), prior)
     sums = [weight[y == 0].sum(), weight[y == 1].sum()]
     classes = weight * np.where(y == 1, prior / sums[1], (1 - prior) / sums[0])
     expected = average_precision_score(y, score, sample_weight=classes)
@@ -112,7 +112,7 @@ def test_calibration_error_by_hand(problem: tuple[np.ndarray, np.ndarray, np.nda
         abs((weight * (score - y))[bins == b].sum())  # n_b |mean probability - share of fakes|
         for b in range(10)
     ]
-    found = weighted_metrics(Sorted.of(y, score), weight[None], ("ece",))
+    found = weighted_metrics(SortedScores.of(y, score), weight[None], ("ece",))
     assert found["ece"][0] == pytest.approx(sum(gaps) / weight.sum(), abs=1e-12)
 
 
@@ -122,7 +122,7 @@ def test_the_oracle_threshold_reaches_its_accuracy(
     problem: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     y, score, _ = problem
-    ranked = Sorted.of(y, score)
+    ranked = SortedScores.of(y, score)
     reached = balanced_accuracy_score(y, score > best_threshold(ranked))
     assert reached == pytest.approx(compute_metrics(y, score, 0.5)["acc_oracle"], abs=1e-12)
 
@@ -147,23 +147,23 @@ def test_metrics_without_their_ground_are_nan() -> None:
     distances = compute_metrics(y, np.array([-3.0, 4.0]), 0.5)  # no probabilities
     assert np.isnan([distances["brier"], distances["ece"], distances["acc_val"]]).all()
     assert distances["ap"] == distances["auroc"] == 1.0
-    lacking = weighted_metrics(Sorted.of(y, np.array([0.1, 0.9])), np.array([[2, 0], [1, 1]]))
+    lacking = weighted_metrics(SortedScores.of(y, np.array([0.1, 0.9])), np.array([[2, 0], [1, 1]]))
     assert all(np.isnan(lacking[name][0]) for name in METRICS)
     assert lacking["ap"][1] == 1.0
 
 
 def test_a_separated_set_of_ten_has_a_degenerate_interval() -> None:
     y = np.repeat([0, 1], 5)
-    ranked = {"g": Sorted.of(y, np.linspace(0, 1, 10))}
+    ranked = {"g": SortedScores.of(y, np.linspace(0, 1, 10))}
     found = bootstrap(ranked, {"g": np.arange(10)}, Resamples(y, 100))
-    assert interval(found["g"]["ap"]) == (1.0, 1.0)
-    assert interval(np.full(3, np.nan)) == pytest.approx((np.nan, np.nan), nan_ok=True)
+    assert percentile_ci(found["g"]["ap"]) == (1.0, 1.0)
+    assert percentile_ci(np.full(3, np.nan)) == pytest.approx((np.nan, np.nan), nan_ok=True)
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], 50)
-    ranked = {"g": Sorted.of(y, rng.random(100))}
+    ranked = {"g": SortedScores.of(y, rng.random(100))}
     arguments = ranked, {"g": np.arange(100)}, Resamples(y, 100)
     alone = bootstrap(*arguments)
     monkeypatch.setattr("featcache.metrics.resampling.MANY_CELLS", 0)
@@ -196,7 +196,7 @@ def test_priors_on_saved_scores() -> None:
 def test_a_weight_is_a_repetition(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     y, score, weight = problem
     times = weight.astype(int)
-    weighted = weighted_metrics(Sorted.of(y, score, 0.5), weight[None])
+    weighted = weighted_metrics(SortedScores.of(y, score, 0.5), weight[None])
     repeated = compute_metrics(np.repeat(y, times), np.repeat(score, times), 0.5)
     for name in METRICS:
         assert weighted[name][0] == pytest.approx(repeated[name], abs=1e-12, nan_ok=True)
@@ -223,7 +223,9 @@ def test_samples_of_one_source_are_drawn_together() -> None:
     """Two sources: every resample is all of one, all of the other, or both."""
     y, score = np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.8, 0.2])
     sources = np.array([0, 0, 1, 1])
-    found = bootstrap({"g": Sorted.of(y, score, 0.5)}, {"g": sources}, Resamples(np.zeros(2), 200))
+    found = bootstrap(
+        {"g": SortedScores.of(y, score, 0.5)}, {"g": sources}, Resamples(np.zeros(2), 200)
+    )
     assert set(np.round(found["g"]["acc"], 6)) == {0.0, 0.5, 1.0}
 
 
@@ -233,10 +235,10 @@ def cover(n_studies: int, n: int, n_resamples: int) -> int:
     y = np.repeat([0, 1], n)
     for seed in range(n_studies):
         score = np.random.default_rng(seed).normal(size=2 * n) + y
-        ranked = {"g": Sorted.of(y, score)}
+        ranked = {"g": SortedScores.of(y, score)}
         resamples = Resamples(y.astype(np.int64), n_resamples, seed)
         values = bootstrap(ranked, {"g": np.arange(2 * n)}, resamples, ("auroc",))
-        low, high = interval(values["g"]["auroc"])
+        low, high = percentile_ci(values["g"]["auroc"])
         hits += low <= truth <= high
     return hits
 
@@ -264,7 +266,9 @@ def test_intervals_cover_in_95_percent(metric: str, clustered: bool) -> None:
     for seed in range(2000):
         y, score = draw(seed, n)
         strata = y[::2] if clustered else y
-        values = bootstrap({"g": Sorted.of(y, score)}, {"g": sources}, Resamples(strata), (metric,))
-        low, high = interval(values["g"][metric])
+        values = bootstrap(
+            {"g": SortedScores.of(y, score)}, {"g": sources}, Resamples(strata), (metric,)
+        )
+        low, high = percentile_ci(values["g"][metric])
         hits += low <= truth <= high
     assert 0.93 <= hits / 2000 <= 0.97

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from featcache.errors import DataError, UnknownNameError
-from featcache.probes.base import Linear, Training, fit_kind, kinds
+from featcache.probes.base import Linear, Training, fit_head, head_kinds
 from featcache.probes.heads.ridge import ridge_path
 from featcache.probes.heads.univfd_sgd import _Adam, _Stopper
 
@@ -27,11 +27,11 @@ def problem(n: int = 300, d: int = 12, seed: int = 0, shift: float = 1.0) -> Tra
     return Training(features=(x * scale).astype(np.float32), labels=y)
 
 
-@pytest.mark.parametrize("name", sorted(kinds()))
+@pytest.mark.parametrize("name", sorted(head_kinds()))
 def test_every_kind_beats_chance_on_new_data_and_knows_which_side_is_fake(name: str) -> None:
     # Steps of 1e-4 need many samples to get anywhere.
     n = 20_000 if name == "univfd-sgd" else 600
-    head = fit_kind(name, problem(n, shift=2.0), C=1.0, k=3, seed=0)
+    head = fit_head(name, problem(n, shift=2.0), C=1.0, k=3, seed=0)
     new = problem(400, seed=1, shift=2.0)
     logits = head.logits(new.features)
     assert logits.shape == (400,)
@@ -39,29 +39,29 @@ def test_every_kind_beats_chance_on_new_data_and_knows_which_side_is_fake(name: 
     assert roc_auc_score(new.labels, logits) > 0.7
 
 
-@pytest.mark.parametrize("name", sorted(kinds()))
+@pytest.mark.parametrize("name", sorted(head_kinds()))
 def test_the_same_fit_twice(name: str) -> None:
     train = problem(120)
-    first, second = (fit_kind(name, train, seed=3).logits(train.features) for _ in range(2))
+    first, second = (fit_head(name, train, seed=3).logits(train.features) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_an_unknown_kind_names_the_near_one() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'ridge'"):
-        fit_kind("rigde", problem())
+        fit_head("rigde", problem())
 
 
-@pytest.mark.parametrize("name", sorted(kinds()))
+@pytest.mark.parametrize("name", sorted(head_kinds()))
 def test_a_class_that_is_needed_and_missing(name: str) -> None:
     train = problem(60)
     for label, words in ((1, "no reals"), (0, "no fakes")):
         keep = train.labels == label
         alone = Training(features=train.features[keep], labels=train.labels[keep])
         if name == "oneclass" and label == 1:
-            assert np.isfinite(fit_kind(name, alone).logits(train.features)).all()
+            assert np.isfinite(fit_head(name, alone).logits(train.features)).all()
         else:
             with pytest.raises(DataError, match=words):
-                fit_kind(name, alone)
+                fit_head(name, alone)
 
 
 @pytest.mark.parametrize("shape", [(300, 12), (20, 50)])
@@ -80,7 +80,7 @@ def test_ridge_equals_scikit_learn_at_every_penalty(shape: tuple[int, int]) -> N
 
 def test_one_neighbour_is_univfds_rule() -> None:
     train, new = problem(200), problem(100, seed=5)
-    called = fit_kind("knn", train, k=1).logits(new.features) > 0
+    called = fit_head("knn", train, k=1).logits(new.features) > 0
     distances = [
         NearestNeighbors(n_neighbors=1, metric="cosine")
         .fit(train.features[train.labels == label])
@@ -93,14 +93,14 @@ def test_one_neighbour_is_univfds_rule() -> None:
 @pytest.mark.parametrize("k", [3, 5, 9])
 def test_k_neighbours_vote(k: int) -> None:
     train, new = problem(200), problem(100, seed=5)
-    called = fit_kind("knn", train, k=k).logits(new.features) > 0
+    called = fit_head("knn", train, k=k).logits(new.features) > 0
     model = KNeighborsClassifier(k, metric="cosine").fit(train.features, train.labels)
     np.testing.assert_array_equal(called, model.predict(new.features) == 1)
 
 
 def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     train = problem(100)
-    head = fit_kind("knn", train, k=3)
+    head = fit_head("knn", train, k=3)
     whole = head.logits(train.features)
     monkeypatch.setattr("featcache.probes.heads.neighbours.BLOCK_CELLS", 700)
     np.testing.assert_allclose(head.logits(train.features), whole, atol=1e-6)
@@ -109,17 +109,17 @@ def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("k", [0, 2, 999])
 def test_wrong_k(k: int) -> None:
     with pytest.raises(DataError, match="must be odd"):
-        fit_kind("knn", problem(50), k=k)
+        fit_head("knn", problem(50), k=k)
 
 
 def test_prototype_counts_joined_features_alike() -> None:
     train = problem(200)
     blown = train.features.copy()
     blown[:, 6:] *= 1000
-    plain = fit_kind(
+    plain = fit_head(
         "prototype", Training(features=train.features, labels=train.labels, widths=[6, 6])
     )
-    large = fit_kind("prototype", Training(features=blown, labels=train.labels, widths=[6, 6]))
+    large = fit_head("prototype", Training(features=blown, labels=train.labels, widths=[6, 6]))
     np.testing.assert_allclose(plain.logits(train.features), large.logits(blown), atol=1e-6)
 
 
@@ -128,18 +128,18 @@ def test_oneclass_never_looks_at_reals() -> None:
     other = train.features.copy()
     other[train.labels == 0] = 1e6
     new = problem(50, seed=9).features
-    first = fit_kind("oneclass", train).logits(new)
-    second = fit_kind("oneclass", Training(features=other, labels=train.labels)).logits(new)
+    first = fit_head("oneclass", train).logits(new)
+    second = fit_head("oneclass", Training(features=other, labels=train.labels)).logits(new)
     np.testing.assert_array_equal(first, second)
     fakes = train.labels == 1
     alone = Training(features=train.features[fakes], labels=train.labels[fakes])
-    assert np.isfinite(fit_kind("oneclass", alone).logits(new)).all()
+    assert np.isfinite(fit_head("oneclass", alone).logits(new)).all()
 
 
 def test_oneclass_distance_is_mahalanobis_and_its_limit_holds_on_new_fakes() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 6)).astype(np.float32)
-    head: Any = fit_kind("oneclass", Training(features=x, labels=np.arange(2000) % 2))
+    head: Any = fit_head("oneclass", Training(features=x, labels=np.arange(2000) % 2))
     new = rng.normal(size=(4000, 6)).astype(np.float32)
     assert (head.logits(new) > 0).mean() == pytest.approx(0.95, abs=0.02)
     inverse = head.axes @ np.diag(1 / head.variances) @ head.axes.T
@@ -151,7 +151,7 @@ def test_oneclass_distance_is_mahalanobis_and_its_limit_holds_on_new_fakes() -> 
 def test_oneclass_with_fewer_fakes_than_features_equals_the_shrunk_covariance() -> None:
     covariance = pytest.importorskip("sklearn.covariance")
     x = np.random.default_rng(1).normal(size=(80, 60)).astype(np.float32)
-    head: Any = fit_kind("oneclass", Training(features=x, labels=np.arange(80) % 2))
+    head: Any = fit_head("oneclass", Training(features=x, labels=np.arange(80) % 2))
     assert head.axes.shape == (60, 40)
     fakes = (x[1::2] - head.mean) / head.scale
     precision = covariance.LedoitWolf(assume_centered=True).fit(fakes).precision_
@@ -186,5 +186,5 @@ def test_sgd_uses_the_validation_samples_that_it_is_given() -> None:
         features=train.features, labels=train.labels,
         val_features=train.features[:50], val_labels=train.labels[:50],
     )  # fmt: skip
-    assert isinstance(head := fit_kind("univfd-sgd", given), Linear)
+    assert isinstance(head := fit_head("univfd-sgd", given), Linear)
     assert head.weight.shape == (12,)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from featcache.probes import LogisticProbe, fit_heads
-from featcache.probes.solver import AddedSums, Arrays, Heads, RowSums, minimise
+from featcache.probes.solver import AddedSums, Arrays, HeadBatch, RowSums, minimise
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def test_as_good_as_scikit_learn(p: Problem) -> None:
 
 def joint_problem(
     dtype: type = np.float64,
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, Heads]:
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, HeadBatch]:
     """Three blocks, two label sets with weights that leave samples out, all subsets, three C."""
     rng = np.random.default_rng(1)
     blocks = [rng.normal(3, 2, size=(400, d)).astype(dtype) for d in (6, 4, 9)]
@@ -111,7 +111,7 @@ def joint_problem(
     weights = (rng.random((2, 400)) < 0.8).astype(float)
     subsets = [s for s in itertools.product([False, True], repeat=3) if any(s)]
     cells = [(s, C, t) for s in subsets for C in (0.01, 1.0, 100.0) for t in (0, 1)]
-    heads = Heads(
+    heads = HeadBatch(
         uses=np.array([s for s, _, _ in cells]),
         C=np.array([C for _, C, _ in cells]),
         task=np.array([t for _, _, t in cells]),
@@ -173,7 +173,7 @@ def test_fewer_rows_than_columns_give_the_ordinary_answer(scaling: str) -> None:
     weights = np.stack([np.ones(40), (blocks[0][:, 4] == 0).astype(float)])  # dead for the second
     subsets = [(True, False), (False, True), (True, True)]
     cells = [(s, C, t) for s in subsets for C in (0.001, 1.0) for t in (0, 1)]
-    heads = Heads(
+    heads = HeadBatch(
         uses=np.array([s for s, _, _ in cells]),
         C=np.array([C for _, C, _ in cells]),
         task=np.array([t for _, _, t in cells]),
@@ -198,7 +198,7 @@ def test_a_column_that_is_constant_in_one_task_weighs_nothing_there(dtype: type)
     y = (X[:, 0] > 0.5).astype(int)[None].repeat(2, axis=0)
     weights = np.ones((2, 300))
     weights[1, 7] = 0
-    heads = Heads(uses=np.ones((2, 1), bool), C=np.ones(2), task=np.arange(2))
+    heads = HeadBatch(uses=np.ones((2, 1), bool), C=np.ones(2), task=np.arange(2))
     fitted = fit_heads(Arrays([X]), y, heads, weights=weights)
     assert fitted.weight[0, 2] != 0
     assert fitted.weight[1, 2] == 0

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from featcache.reports import summarize
-from featcache.reports.formatting import Estimate, join, points, shorten, visible
-from featcache.reports.headline import finding
+from featcache.reports.formatting import (
+    Estimate,
+    escape_controls,
+    format_list,
+    format_points,
+    shorten,
+)
+from featcache.reports.headline import probe_headline
 from featcache.results import EvalResult, GeneratorResult, Scores, TrainResult
 
 
@@ -93,12 +99,12 @@ def test_rows_trained_first_then_by_ap_and_controls_apart():
 )
 def test_finding(generators, controls, sentence):
     opening = "Trained on cyclegan, the probe on lite"
-    assert finding(evaluated(generators, controls)) == f"{opening} {sentence}"
+    assert probe_headline(evaluated(generators, controls)) == f"{opening} {sentence}"
 
 
 def test_finding_over_several_training_generators():
     result = evaluated({"a": 0.8, "b": 0.6}, train=("a", "b"))
-    assert finding(result) == (
+    assert probe_headline(result) == (
         "Trained on a and b, the probe on lite reaches AP 0.70 on average over these 2 generators."
     )
 
@@ -142,11 +148,11 @@ def test_chance_is_the_share_of_fakes():
 
 
 def test_words():
-    assert points(0.97349) == "97.3"
+    assert format_points(0.97349) == "97.3"
     assert Estimate(math.nan, math.nan, math.nan).full == "n/a"
     assert Estimate(0.973, 0.941, 0.996).full == "97.3 [94.1, 99.6]"
-    assert visible("caf\udce9\n\x1b[31m é") == "caf\\udce9\\n\\x1b[31m é"
-    assert join(["a", "b", "c"]) == "a, b and c"
+    assert escape_controls("caf\udce9\n\x1b[31m é") == "caf\\udce9\\n\\x1b[31m é"
+    assert format_list(["a", "b", "c"]) == "a, b and c"
     assert len(shorten("x" * 50, 24)) == 24
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from featcache.results import EvalResult, GeneratorResult, Mean, TrainResult, ViewResult
-from featcache.studies.answers import ANSWERS, answer
-from featcache.studies.compare import boundary, references
+from featcache.studies.answers import ANSWERS, format_answer
+from featcache.studies.compare import detection_boundary, references
 from featcache.studies.plan import Run
 from featcache.studies.result import (
     BoundaryPoint,
@@ -72,7 +72,7 @@ def test_the_paper_sets_its_own_numbers_beside() -> None:
     found = dataclasses.replace(
         found, references=references(["dfwf-synclr-gan", "dfwf-ensemble"], runs, differences)
     )
-    assert answer("paper", found) == (
+    assert format_answer("paper", found) == (
         "Against clip, in points of mAP: synclr +8.0 [+6.0, +10.0] on unseen GANs (the paper: +10.3); "
         "clip + synclr +5.0 [+3.0, +7.0] over all (the paper: +7.5)."
     )
@@ -80,7 +80,7 @@ def test_the_paper_sets_its_own_numbers_beside() -> None:
 
 def test_chance_is_said() -> None:
     found = study(run("clip"), run("resnet50"), differences=[difference("resnet50", -0.01, p=0.4)])
-    text = answer("architecture", found)
+    text = format_answer("architecture", found)
     assert text == (
         "Against clip (transformer, mAP 0.75 [0.60, 0.90]): resnet50 (convolutional) "
         "-1.0 [-3.0, +1.0], not significant."
@@ -103,7 +103,7 @@ def test_robustness_names_the_worst_view() -> None:
         for name, mAP in (("jpeg:50", 0.6), ("blur:1", 0.7))
     }
     one = dataclasses.replace(one, result=dataclasses.replace(one.result, views=views))
-    assert "clip falls from 0.80 to 0.60 (jpeg:50, -20.0 points)" in answer(
+    assert "clip falls from 0.80 to 0.60 (jpeg:50, -20.0 points)" in format_answer(
         "robustness", study(one)
     )
 
@@ -111,7 +111,7 @@ def test_robustness_names_the_worst_view() -> None:
 def test_mixture_states_every_share() -> None:
     blind, seeing = run("clip", head="oneclass", mAP=0.6), run("clip", mAP=0.9)
     shares = [MixtureAP(run=blind.name, share=s, ap=a) for s, a in ((0.1, 0.2), (0.5, 0.6))]
-    text = answer("mixture", study(blind, seeing, mixtures=shares))
+    text = format_answer("mixture", study(blind, seeing, mixtures=shares))
     assert (
         "clip reaches AP 0.20 at 10% fakes, 0.60 at 50% fakes (AUROC 0.60, with reals 0.90)" in text
     )
@@ -127,19 +127,21 @@ def test_boundary_is_where_it_is_seen_at_every_greater_strength() -> None:
         point("noise", 0.1, 0.6), point("noise", 0.25, 0.4), point("noise", 0.5, 0.6),
         point("noise", 1.0, 0.7), point("peaks", 1.0, 0.4),
     ]  # fmt: skip
-    text = answer("boundary", study(run("clip"), boundary=points))
+    text = format_answer("boundary", study(run("clip"), boundary=points))
     assert "clip sees noise from 0.5, never peaks" in text
 
 
 def test_boundary_points_come_from_the_generators_names() -> None:
     one = run("clip", generators={"noise@0.25": 0.7, "progan": 0.9})
-    assert [(p.artefact, p.strength, p.seen) for p in boundary([one])] == [("noise", 0.25, True)]
+    assert [(p.artefact, p.strength, p.seen) for p in detection_boundary([one])] == [
+        ("noise", 0.25, True)
+    ]
 
 
 @pytest.mark.parametrize(("best", "words"), [(0.9, "picked by looking"), (0.7, "No layer beats")])
 def test_layers_admit_how_the_best_was_found(best: float, words: str) -> None:
     found = study(run("clip"), run("clip@layer6", mAP=best))
-    assert words in answer("layers", found)
+    assert words in format_answer("layers", found)
 
 
 def test_tables_hold_what_was_found() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from featcache.datasets.families import group_of
 from featcache.errors import UnknownNameError
-from featcache.studies.published import beside, load_published, published_row
+from featcache.studies.published import compare_with_published, load_published, published_row
 
 
 def test_every_row_is_sane() -> None:
@@ -40,7 +40,7 @@ def test_means_agree_with_the_sources(name: str, mean: float, gan: float) -> Non
 def test_beside_keeps_what_both_have() -> None:
     row = published_row("univfd-lc-ap")
     own = {"biggan": (0.99, (0.98, 0.999)), "stargan": (0.90, (0.85, 0.95)), "mine": (0.5, (0, 1))}
-    first, second = beside(row, own)
+    first, second = compare_with_published(row, own)
     assert (first.name, first.inside) == ("biggan", True)
     assert (second.name, second.inside) == ("stargan", False)
     assert second.difference == pytest.approx(0.90 - 0.9960)

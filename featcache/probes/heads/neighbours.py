@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import DataError
-from featcache.probes.base import Features, Float, Linear, Training, normed
+from featcache.probes.base import Features, Float, Linear, Training, normalized
 
 BLOCK_CELLS = 16_000_000
 """Similarities (queries x bank) that are in memory at once."""
@@ -41,7 +41,7 @@ class Neighbours:
         is the rule of UnivFD (arXiv 2302.10174, section 4). The paper does not say which continuous
         score its AP is computed from; this one is ours.
         """
-        queries = normed(features, [])
+        queries = normalized(features, [])
         step = max(BLOCK_CELLS // len(self.bank), 1)
         parts = [self._block(queries[i : i + step]) for i in range(0, len(queries), step)]
         return np.concatenate([np.empty(0), *parts])
@@ -77,7 +77,7 @@ def fit_knn(training: Training, k: int = 1) -> Neighbours:
             f"k = {k} is not allowed for {len(training.labels):,} training samples: "
             "it must be odd and at most as many."
         )
-    return Neighbours(bank=normed(training.features, []), labels=training.labels, k=k)
+    return Neighbours(bank=normalized(training.features, []), labels=training.labels, k=k)
 
 
 def fit_prototype(training: Training) -> Linear:
@@ -86,7 +86,7 @@ def fit_prototype(training: Training) -> Linear:
     The logit is the difference of the cosines to the two means, in which each joined feature counts
     alike: every block of a row has norm 1.
     """
-    rows = normed(training.features, training.widths)
+    rows = normalized(training.features, training.widths)
     means = [
         _direction(rows[training.labels == label].mean(axis=0, dtype=np.float64))
         for label in (0, 1)

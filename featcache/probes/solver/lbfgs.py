@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featcache import threads
 from featcache.probes.solver.preconditioner import Preconditioner
-from featcache.probes.solver.problem import Float, Heads, Solution
+from featcache.probes.solver.problem import Float, HeadBatch, Solution
 from featcache.probes.solver.sums import Index, Sums
 
 MEMORY = 10
@@ -22,7 +22,7 @@ MEMORY = 10
 REFRESH_AFTER, REFRESH_EVERY = 20, 6
 """Iterations after which a head gets its own Hessian, and gets it again."""
 
-NOW = 1_000_000
+INVALID_AGE = 1_000_000
 """An age at which a head's Hessian is due at once."""
 
 SLOPE = 0.3
@@ -34,7 +34,7 @@ MARGIN = 0.1
 """How far below the tolerance the next step's estimated gain must be: flat ends are steeper than they look."""
 
 
-def minimise(sums: Sums, heads: Heads, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
+def minimise(sums: Sums, heads: HeadBatch, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
     """Solve all heads.
 
     Parameters
@@ -51,7 +51,7 @@ def minimise(sums: Sums, heads: Heads, *, tol: float = 1e-9, max_iter: int = 300
     -------
     Solution
     """
-    with threads.pool():
+    with threads.thread_pool():
         return _Joint(sums, heads, tol).run(max_iter)
 
 
@@ -67,7 +67,7 @@ class _Pair:
 class _Joint:
     """The state of a joint solve. Everything is per unit of sample weight: mean loss + ½λ‖w‖²."""
 
-    def __init__(self, sums: Sums, heads: Heads, tol: float) -> None:
+    def __init__(self, sums: Sums, heads: HeadBatch, tol: float) -> None:
         self.sums, self.heads, self.tol = sums, heads, tol
         self.columns = heads.columns(sums.widths)
         n, d = self.columns.shape
@@ -135,7 +135,7 @@ class _Joint:
         gave_up = stuck & (
             self.age[active] == 1
         )  # its own Hessian did not help: precision ends here
-        self.age[active[stuck]] = NOW
+        self.age[active[stuck]] = INVALID_AGE
         going: Index = active[self._open(active) & ~gave_up]
         return going
 

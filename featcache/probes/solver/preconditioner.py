@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, lapack
 
-from featcache.probes.solver.problem import Float, Heads
+from featcache.probes.solver.problem import Float, HeadBatch
 from featcache.probes.solver.sums import Index
-from featcache.threads import each
+from featcache.threads import parallel_map
 
 PANEL, LEAF = 256, 64
 """Columns of a panel, and the size of a triangle that LAPACK takes."""
@@ -37,7 +37,7 @@ class Factor:
 
     def __init__(self, matrix: NDArray[Any]) -> None:
         self._lower, n = matrix, len(matrix)
-        self._panels = [slice(at, min(at + PANEL, n)) for at in range(0, n, PANEL)]
+        self._panels = [slice(start, min(start + PANEL, n)) for start in range(0, n, PANEL)]
         self._inverses = [self._eliminate(panel) for panel in self._panels]
 
     def _eliminate(self, panel: slice) -> NDArray[Any]:
@@ -104,7 +104,7 @@ class Preconditioner:
     """
 
     def __init__(
-        self, gram: Float, heads: Heads, penalty: Float, columns: NDArray[np.bool_], dtype: Any
+        self, gram: Float, heads: HeadBatch, penalty: Float, columns: NDArray[np.bool_], dtype: Any
     ) -> None:
         self._dtype = np.dtype(dtype)
         self._columns = [np.flatnonzero(row) for row in columns]
@@ -121,7 +121,7 @@ class Preconditioner:
             return self._factor(_square(quarter, self._columns[first[name]]), name[1])
 
         large_first = sorted(first, key=lambda name: -len(self._columns[first[name]]))
-        self._factors.update(zip(large_first, each(factor, large_first), strict=True))
+        self._factors.update(zip(large_first, parallel_map(factor, large_first), strict=True))
 
     def replace(self, head: int, hessian: Float) -> None:
         """Use a head's own Hessian of the mean loss, (k, k) over its columns, from now on."""
@@ -139,7 +139,7 @@ class Preconditioner:
             here = np.ix_(rows_of[name], self._columns[heads[rows_of[name][0]]])
             out[here] = self._factors[name].solve(vectors[here])
 
-        each(solve, rows_of)
+        parallel_map(solve, rows_of)
         return out
 
     def _factor(self, curvature: NDArray[Any], ridge: float) -> Factor:

@@ -17,7 +17,7 @@ Real = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heads:
+class HeadBatch:
     """The heads of one joint solve.
 
     Head h minimises ``½‖w‖² + C[h] Σ_i s_i log(1 + exp(-ỹ_i (x_i·w + b)))`` over the columns of its

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.probes.solver.problem import Float, Heads, Real, Source
-from featcache.threads import cut, each, parts
+from featcache.probes.solver.problem import Float, HeadBatch, Real, Source
+from featcache.threads import parallel_map, parts, split_evenly
 
 Index = NDArray[np.intp]
 
@@ -28,14 +28,14 @@ TILE = 384
 class Sums(Protocol):
     """The sums over rows that the solver needs; the state of the logits stays with the rows.
 
-    Heads are given as indices into the :class:`Heads` of the solve. Vectors over columns have one entry
+    Heads are given as indices into the :class:`HeadBatch` of the solve. Vectors over columns have one entry
     more, the intercept's, at the end.
     """
 
     widths: list[int]
     dtype: Any
 
-    def start(self, heads: Heads) -> Float:
+    def start(self, heads: HeadBatch) -> Float:
         """Set all logits to 0; return the sum of weights of each task and class, (n_tasks, 2)."""
 
     def gram(self) -> tuple[Float, int]:
@@ -76,7 +76,7 @@ class RowSums:
         stops = np.cumsum(self.widths).tolist()
         self._columns = [slice(b - w, b) for w, b in zip(self.widths, stops, strict=True)]
 
-    def start(self, heads: Heads) -> Float:
+    def start(self, heads: HeadBatch) -> Float:
         """See :class:`Sums`."""
         self.heads = heads
         self._z = np.zeros((len(heads), self.source.n_rows), dtype=self.dtype)
@@ -121,7 +121,7 @@ class RowSums:
             curvature *= dz
             return float(residual @ dz), float(curvature @ dz)
 
-        return np.array(each(work, range(len(heads))), dtype=np.float64).T
+        return np.array(parallel_map(work, range(len(heads))), dtype=np.float64).T
 
     def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
         """See :class:`Sums`."""
@@ -133,8 +133,8 @@ class RowSums:
             residuals[i], curvature = self._derivatives(heads[i], logit)
             return self._loss(heads[i]), float(curvature.sum(dtype=np.float64))
 
-        loss, bend = np.array(each(work, range(len(heads)))).T
-        return loss, self._gradient(heads, residuals), bend
+        loss, curvatures = np.array(parallel_map(work, range(len(heads)))).T
+        return loss, self._gradient(heads, residuals), curvatures
 
     def hessian(self, head: int) -> Float:
         """See :class:`Sums`."""
@@ -173,7 +173,7 @@ class RowSums:
                 for b in used:
                     work(here, b, _where(uses[:, b]), blocks[b][piece_rows])
 
-            each(piece, parts(rows.stop - rows.start))
+            parallel_map(piece, parts(rows.stop - rows.start))
 
     def _derivatives(self, head: int, logit: Real) -> tuple[Any, Any]:
         """Return the first and second derivative of the weighted loss in each logit."""
@@ -216,14 +216,16 @@ def _add_square(total: Float, blocks: list[Real]) -> None:
 
     def work(pair: tuple[_Tile, _Tile]) -> None:
         (row_tile, b, row_columns), (to, c, column_columns) = pair
-        for rows in cut(n_rows, max(-(-n_rows // SQUARE_ROWS), 1)):
+        for rows in split_evenly(n_rows, max(-(-n_rows // SQUARE_ROWS), 1)):
             product = blocks[b][rows, row_columns].T @ blocks[c][rows, column_columns]
             total[row_tile, to] += product
             if row_tile != to:
                 total[to, row_tile] += product.T
 
     pairs = itertools.combinations_with_replacement(tiles, 2)
-    each(work, sorted(pairs, key=lambda pair: pair[0] == pair[1]))  # the square ones cost half
+    parallel_map(
+        work, sorted(pairs, key=lambda pair: pair[0] == pair[1])
+    )  # the square ones cost half
 
 
 _Tile = tuple[slice, int, slice]
@@ -241,7 +243,7 @@ def _tiles(widths: list[int]) -> list[_Tile]:
     side = min(max(sum(widths) // 4, 64), TILE)
     tiles, start = [], 0
     for block, width in enumerate(widths):
-        for piece in cut(width, -(-width // side)):
+        for piece in split_evenly(width, -(-width // side)):
             tiles.append((slice(start + piece.start, start + piece.stop), block, piece))
         start += width
     return tiles
@@ -255,7 +257,7 @@ class AddedSums:
     parts : list of Sums
         Each over its own rows, of the same columns.
     each : callable
-        ``each(function, parts)`` applies a function to every part, like :func:`map`; an engine may do
+        ``parallel_map(function, parts)`` applies a function to every part, like :func:`map`; an engine may do
         so in parallel and elsewhere.
     """
 
@@ -267,7 +269,7 @@ class AddedSums:
         self.parts, self._each = parts, map_parts
         self.widths, self.dtype = parts[0].widths, parts[0].dtype
 
-    def start(self, heads: Heads) -> Float:
+    def start(self, heads: HeadBatch) -> Float:
         """See :class:`Sums`."""
         return self._sum(lambda part: part.start(heads))
 

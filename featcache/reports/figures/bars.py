@@ -15,7 +15,7 @@ from featcache.reports.extras import require_viz
 from featcache.reports.figures.svg import INK, drawing, inline_svg
 from featcache.reports.formatting import shorten
 from featcache.reports.samples import Histogram
-from featcache.reports.summarize import Row
+from featcache.reports.summarize import GeneratorRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ PANEL_SIZE = (172 / POINTS_PER_INCH, 104 / POINTS_PER_INCH)
 _LONGEST_NAME = 24
 
 
-def ap_chart(rows: Sequence[Row], prefix: str = "ap") -> str:
+def ap_chart(rows: Sequence[GeneratorRow], prefix: str = "ap") -> str:
     """Draw the AP of every test set with its 95 % interval and the chance level.
 
     Parameters
@@ -111,7 +111,7 @@ def score_histograms(
         ]
 
 
-def _bar(axes: Axes, place: int, row: Row) -> None:
+def _bar(axes: Axes, place: int, row: GeneratorRow) -> None:
     (bar,) = axes.barh(place, 100 * row.ap.value, height=0.62, zorder=2, **_BAR_STYLE[row.kind])
     bar.set_gid(f"bar{place}")
     low, high = 100 * row.ap.low, 100 * row.ap.high
@@ -132,7 +132,7 @@ def _bar(axes: Axes, place: int, row: Row) -> None:
     )
 
 
-def _finish_bars(axes: Axes, rows: Sequence[Row]) -> None:
+def _finish_bars(axes: Axes, rows: Sequence[GeneratorRow]) -> None:
     axes.set_xlim(0, 100)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [shorten(row.name, _LONGEST_NAME) for row in rows])

@@ -20,7 +20,7 @@ from featcache.errors import ImageError
 from featcache.images import decode
 from featcache.reports.extras import require_viz
 from featcache.reports.figures.bars import BLUE, GREEN, GREY, VERMILION
-from featcache.reports.formatting import shorten, visible
+from featcache.reports.formatting import escape_controls, shorten
 from featcache.results.analysis import Attended, AttentionMap, EmbeddingResult, SpectraResult
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def map_picture(result: EmbeddingResult, method: str, format: str = "png") -> by
         size = float(np.clip(4000 / len(points), 3, 22))
         for name, color in group_colors(groups.tolist()).items():
             members = groups == name
-            label = f"{visible(name)} ({members.sum():,})"
+            label = f"{escape_controls(name)} ({members.sum():,})"
             marker = "o" if name == "real" else "^"
             axes.scatter(
                 points[members, 0],
@@ -140,7 +140,9 @@ def spectra_picture(result: SpectraResult) -> bytes:
         figure = Figure((5.2, 1.75 * len(result.spectra)), layout="constrained")
         grid = figure.subplots(len(result.spectra), 3, squeeze=False)
         for i, one in enumerate(result.spectra):
-            _show_picture(grid[i, 0], _example(one.example), f"{visible(one.name)}, n = {one.n:,}")
+            _show_picture(
+                grid[i, 0], _example(one.example), f"{escape_controls(one.name)}, n = {one.n:,}"
+            )
             _image(grid[i, 1], one.values, "mean spectrum" if i == 0 else "", "magma", low, high)
             if real is not None and one.name != "real":
                 title = "less the reals'" if i <= 1 else ""
@@ -231,7 +233,7 @@ def _example(path: str) -> NDArray[np.uint8] | None:
 
 def _short(path: str) -> str:
     parts = Path(path).parts
-    return shorten(visible("/".join(parts[-2:])), 26)
+    return shorten(escape_controls("/".join(parts[-2:])), 26)
 
 
 MAX_SIDE = 160
@@ -268,9 +270,9 @@ def thumbnail(path: str, side: int = MAX_SIDE) -> Thumbnail:
     try:
         image = decode(Path(path).read_bytes())
     except OSError as error:
-        return Thumbnail(reason=visible(error.strerror or str(error)))
+        return Thumbnail(reason=escape_controls(error.strerror or str(error)))
     except ValueError as error:
-        return Thumbnail(reason=visible(str(error)))
+        return Thumbnail(reason=escape_controls(str(error)))
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from featcache.reports.formatting import SIGNIFICANT, Estimate, visible
+from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import AblationResult, AblationRow, Comparison
 
@@ -33,14 +33,17 @@ def subset_table(result: AblationResult) -> Table:
     names = list(dict.fromkeys(name for row in result.rows for name in row.generators))
     columns = (
         Column(key="name", label="Features"),
-        *(Column(key=key, label=label) for key, label in varied(result).items()),
+        *(Column(key=key, label=label) for key, label in varied_fields(result).items()),
         Column(key="n_features", label="D", kind="count"),
         Column(key="C", label="C", kind="number"),
         Column(key="mAP", label="mAP", kind="percent"),
         Column(key="mean_acc", label="Mean acc", kind="percent"),
         Column(key="difference", label="vs best single", kind="points", help="paired, in points"),
         Column(key="p", label="p", kind="p", help="corrected by Holm"),
-        *(Column(key=f"ap:{n}", label=visible(n), kind="percent", shaded=True) for n in names),
+        *(
+            Column(key=f"ap:{n}", label=escape_controls(n), kind="percent", shaded=True)
+            for n in names
+        ),
     )
     return Table(
         name="ablation",
@@ -53,16 +56,16 @@ def subset_table(result: AblationResult) -> Table:
     )
 
 
-def varied(result: AblationResult) -> dict[str, str]:
+def varied_fields(result: AblationResult) -> dict[str, str]:
     """Return the columns that tell variants apart, by key: only those in which rows differ."""
-    shown = [variant(row) for row in result.rows]
+    shown = [format_variant(row) for row in result.rows]
     return {key: label for key, label in _VARIED.items() if len({row[key] for row in shown}) > 1}
 
 
-def variant(row: AblationRow) -> dict[str, str]:
+def format_variant(row: AblationRow) -> dict[str, str]:
     """Return a row's training set, views and head in words."""
     return {
-        "train": ", ".join(map(visible, row.train)),
+        "train": ", ".join(map(escape_controls, row.train)),
         "train_views": ", ".join(row.train_views),
         "head": row.head,
         "view": row.view,
@@ -82,7 +85,7 @@ def contribution_table(result: AblationResult) -> Table | None:
     rows = tuple(
         TableRow(
             cells={
-                "name": visible(c.feature),
+                "name": escape_controls(c.feature),
                 "shapley": Estimate.of(c.shapley, c.ci),
                 "alone": Estimate(c.alone),
                 "last": Estimate(c.last),
@@ -105,11 +108,11 @@ def similarity_table(result: AblationResult) -> Table | None:
     names = list(result.similarity)
     columns = (
         Column(key="name", label="Feature"),
-        *(Column(key=n, label=visible(n), kind="percent", shaded=True) for n in names),
+        *(Column(key=n, label=escape_controls(n), kind="percent", shaded=True) for n in names),
     )
     rows = (
         TableRow(
-            cells={"name": visible(name)}
+            cells={"name": escape_controls(name)}
             | {n: Estimate(v) for n, v in result.similarity[name].items()}
         )
         for name in names
@@ -130,7 +133,7 @@ def significant(comparison: Comparison | None) -> bool:
 def _row(row: AblationRow) -> TableRow:
     cells: dict[str, Cell] = {
         "name": _join(row.features) + ("" if row.fusion == "concat" else f" ({row.fusion})"),
-        **variant(row),
+        **format_variant(row),
         "n_features": row.n_features,
         "C": row.C,
         "mAP": Estimate.of(row.mAP, row.mAP_ci),
@@ -149,4 +152,4 @@ def _comparison(comparison: Comparison | None) -> Iterator[tuple[str, Cell]]:
 
 
 def _join(features: list[str]) -> str:
-    return " + ".join(map(visible, features))
+    return " + ".join(map(escape_controls, features))

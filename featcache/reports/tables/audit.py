@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from featcache.audit import AuditResult
-from featcache.reports.formatting import Estimate, visible
+from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.report import Part
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 
@@ -11,14 +11,20 @@ from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 def audit_part(result: AuditResult, *, anchor: str = "audit") -> Part:
     """Return whether the data can be solved without looking at the pictures."""
     trust = "Nothing was found" if result.trusted else "Something was found"
-    view = "" if result.view == "clean" else f" seen through the view {visible(result.view)}"
-    remedy = f" The view {visible(result.remedy)} removes the shortcuts." if result.remedy else ""
+    view = (
+        "" if result.view == "clean" else f" seen through the view {escape_controls(result.view)}"
+    )
+    remedy = (
+        f" The view {escape_controls(result.remedy)} removes the shortcuts."
+        if result.remedy
+        else ""
+    )
     return Part(
         anchor=anchor,
         heading="Audit of the data",
         finding=f"{trust} that makes results on these {result.n_images:,} images{view} doubtful.{remedy}",
         tables=(_table(result),),
-        notes=tuple(map(visible, result.sentences)),
+        notes=tuple(map(escape_controls, result.sentences)),
         facts=(
             ("Equal files in training and test", f"{result.duplicates.n_leaks:,}"),
             ("Nearly equal ones", f"{result.duplicates.n_near_leaks:,}"),
@@ -43,14 +49,14 @@ def _table(result: AuditResult) -> Table:
     for name, audit in result.generators.items():
         low, high = audit.auroc_ci or (float("nan"), float("nan"))
         cells: dict[str, Cell] = {
-            "name": visible(name),
+            "name": escape_controls(name),
             "n_real": audit.n_real,
             "n_fake": audit.n_fake,
             "auroc": None if audit.auroc is None else Estimate(audit.auroc, low, high),
             "verdict": audit.verdict,
-            "feature": visible(audit.feature),
-            "real": visible(audit.real),
-            "fake": visible(audit.fake),
+            "feature": escape_controls(audit.feature),
+            "real": escape_controls(audit.real),
+            "fake": escape_controls(audit.fake),
         }
         rows.append(TableRow(cells=cells))
     return Table(

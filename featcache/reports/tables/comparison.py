@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from featcache.evaluate import compare
-from featcache.reports.formatting import SIGNIFICANT, Estimate, join, visible
+from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
 from featcache.reports.report import Part
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison, Scores
@@ -45,25 +45,29 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
         )
         for metric in _SHOWN
     }
-    shown = (visible(names[0]), visible(names[1]))
+    shown = (escape_controls(names[0]), escape_controls(names[1]))
     return Part(
         anchor="compared",
         heading=f"{shown[0]} against {shown[1]}",
         finding=_finding(comparisons["ap"], shown),
         tables=tuple(_table(comparisons[metric], metric, a, b, shown) for metric in _SHOWN),
-        notes=tuple(visible(note) for note in comparisons["ap"].notes),
+        notes=tuple(escape_controls(note) for note in comparisons["ap"].notes),
     )
 
 
 def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
     mean = comparison.overall
     sure = "significant" if mean.p < SIGNIFICANT else "not significant"
-    better = [visible(n) for n, one in comparison.generators.items() if _winner(one) == "first"]
-    worse = [visible(n) for n, one in comparison.generators.items() if _winner(one) == "second"]
+    better = [
+        escape_controls(n) for n, one in comparison.generators.items() if _winner(one) == "first"
+    ]
+    worse = [
+        escape_controls(n) for n, one in comparison.generators.items() if _winner(one) == "second"
+    ]
     return (
         f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of {names[1]} is "
         f"{100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f}, {100 * mean.ci[1]:+.1f}], {sure} "
-        f"(p = {mean.p:.3f}). Significantly better on {join(better) or 'none'}, worse on {join(worse) or 'none'}."
+        f"(p = {mean.p:.3f}). Significantly better on {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
     )
 
 
@@ -125,7 +129,7 @@ def _mean_row(name: str, comparison: Comparison, role: str = "group-mean") -> Ta
 
 def _cells(name: str, comparison: Comparison) -> dict[str, Cell]:
     return {
-        "name": visible(name),
+        "name": escape_controls(name),
         "difference": Estimate.of(comparison.difference, comparison.ci),
         "p": comparison.p_holm,
         "test": comparison.test,

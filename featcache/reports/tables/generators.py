@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from featcache.reports.formatting import Estimate, visible
+from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import EvalResult, GeneratorResult, GroupResult
 
@@ -53,7 +53,9 @@ METRICS: dict[str, Column] = {
 }
 
 
-def ordered(generators: Mapping[str, GeneratorResult], trained: Collection[str]) -> list[str]:
+def ordered_generators(
+    generators: Mapping[str, GeneratorResult], trained: Collection[str]
+) -> list[str]:
     """Return the names of test sets: those trained on first, then by AP, the best first."""
 
     def order(key: str) -> tuple[bool, float, str]:
@@ -124,17 +126,17 @@ def group_table(result: EvalResult) -> Table | None:
 def _sections(result: EvalResult, metrics: Sequence[str]) -> tuple[Section, ...]:
     trained = set(result.train.generators)
     families: dict[str, list[str]] = {}
-    for key in ordered(result.generators, trained):
+    for key in ordered_generators(result.generators, trained):
         families.setdefault(result.generators[key].group, []).append(key)
     sections = []
     for family in sorted(families, key=_family_order):
         rows = [_row(k, result.generators[k], metrics, trained) for k in families[family]]
         if family in result.groups and len(rows) > 1:
             rows.append(_mean_of(result.groups[family], metrics, f"mean of {len(rows)}"))
-        sections.append(Section(heading=visible(family), rows=tuple(rows)))
+        sections.append(Section(heading=escape_controls(family), rows=tuple(rows)))
     sections.append(Section(rows=(_overall(result, metrics),)))
     if result.controls:
-        keys = ordered(result.controls, set())
+        keys = ordered_generators(result.controls, set())
         rows = [_row(k, result.controls[k], metrics, trained, "control") for k in keys]
         sections.append(Section(heading=CONTROLS, rows=tuple(rows)))
     return tuple(sections)
@@ -146,10 +148,14 @@ def _family_order(name: str) -> tuple[int, str]:
 
 
 def _row(
-    key: str, found: GeneratorResult, metrics: Iterable[str], trained: set[str], role: str = ""
+    key: str, result: GeneratorResult, metrics: Iterable[str], trained: set[str], role: str = ""
 ) -> TableRow:
-    cells: dict[str, Cell] = {"name": visible(key), "n_real": found.n_real, "n_fake": found.n_fake}
-    cells |= {metric: estimate(found, metric) for metric in metrics}
+    cells: dict[str, Cell] = {
+        "name": escape_controls(key),
+        "n_real": result.n_real,
+        "n_fake": result.n_fake,
+    }
+    cells |= {metric: estimate(result, metric) for metric in metrics}
     return TableRow(cells=cells, role=role or ("trained" if key in trained else "unseen"))
 
 
@@ -183,8 +189,8 @@ def _group_rows(name: str, group: GroupResult) -> list[TableRow]:
 def _group_row(name: str, group: GroupResult, role: str = "") -> TableRow:
     means = _group_means(group)
     cells: dict[str, Cell] = {
-        "name": visible(name),
-        "generators": ", ".join(map(visible, group.generators)),
+        "name": escape_controls(name),
+        "generators": ", ".join(map(escape_controls, group.generators)),
     }
     return TableRow(cells=cells | {m: means[m] for m in ("ap", "auroc", "acc")}, role=role)
 

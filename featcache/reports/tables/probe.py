@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from featcache.reports.curve_data import Confusion, ReliabilityBin
-from featcache.reports.formatting import Estimate, visible
+from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.reports.tables.generators import NAME, generator_table, group_table, more_table
 from featcache.results import EvalResult, GeneratorResult, Interval, ViewResult
@@ -122,7 +122,7 @@ def prior_table(result: EvalResult) -> Table | None:
         ),
     )
     rows = tuple(
-        _prior_row(result, name, visible(name), own.ap, own.ap_ci)
+        _prior_row(result, name, escape_controls(name), own.ap, own.ap_ci)
         for name, own in result.generators.items()
     )
     mean = _prior_row(result, "mean", f"Mean of {len(rows)}", result.mAP, result.mAP_ci, "mean")
@@ -152,7 +152,10 @@ def view_table(result: EvalResult) -> Table | None:
         Column(key="name", label="View"),
         Column(key="mAP", label="mAP", kind="percent"),
         Column(key="mean_acc", label="Mean acc", kind="percent"),
-        *(Column(key=f"ap:{n}", label=visible(n), kind="percent", shaded=True) for n in names),
+        *(
+            Column(key=f"ap:{n}", label=escape_controls(n), kind="percent", shaded=True)
+            for n in names
+        ),
     )
     rows = [_view_row("clean", *_means(result), result.generators)]
     rows += [_view_row(v.view, *_means(v), v.generators) for v in result.views.values()]
@@ -174,6 +177,6 @@ def _means(result: EvalResult | ViewResult) -> tuple[Estimate, Estimate]:
 def _view_row(
     name: str, ap: Estimate, acc: Estimate, generators: Mapping[str, GeneratorResult]
 ) -> TableRow:
-    cells: dict[str, Cell] = {"name": visible(name), "mAP": ap, "mean_acc": acc}
+    cells: dict[str, Cell] = {"name": escape_controls(name), "mAP": ap, "mean_acc": acc}
     cells |= {f"ap:{key}": Estimate(metrics.ap) for key, metrics in generators.items()}
     return TableRow(cells=cells)

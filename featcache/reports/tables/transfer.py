@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from featcache.reports.formatting import Estimate, join, visible
+from featcache.reports.formatting import Estimate, escape_controls, format_list
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import EfficiencyResult, Mean, TransferCell, TransferResult
 
@@ -43,7 +43,10 @@ def _matrix(
     tested = list(next(iter(matrix.values())))
     columns = (
         Column(key="name", label=label),
-        *(Column(key=f"ap:{n}", label=visible(n), kind="percent", shaded=True) for n in tested),
+        *(
+            Column(key=f"ap:{n}", label=escape_controls(n), kind="percent", shaded=True)
+            for n in tested
+        ),
         Column(key="unseen", label="Unseen", kind="percent"),
     )
     rows = tuple(_row(own, cells, unseen.get(own)) for own, cells in matrix.items())
@@ -53,7 +56,7 @@ def _matrix(
 
 
 def _row(own: str, cells: Mapping[str, TransferCell], unseen: Mean | None) -> TableRow:
-    shown: dict[str, Cell] = {"name": visible(own)}
+    shown: dict[str, Cell] = {"name": escape_controls(own)}
     shown |= {f"ap:{name}": Estimate.of(cell.ap, cell.ap_ci) for name, cell in cells.items()}
     if unseen is not None:
         shown["unseen"] = Estimate.of(unseen.value, unseen.ci)
@@ -93,7 +96,7 @@ def efficiency_table(result: EfficiencyResult) -> Table:
     )
 
 
-def transfer_finding(result: TransferResult) -> str:
+def transfer_headline(result: TransferResult) -> str:
     """Return one sentence: from which single generator heads carry over best, and worst."""
     unseen = result.unseen.get("each", {})
     known = {name: mean for name, mean in unseen.items() if math.isfinite(mean.value)}
@@ -101,14 +104,14 @@ def transfer_finding(result: TransferResult) -> str:
         return "No head of a single generator was tested on another one."
     order = sorted(known, key=lambda name: -known[name].value)
     best, worst = order[0], order[-1]
-    sentence = f"Trained on {visible(best)} alone, heads on {_features(result)} reach mAP "
+    sentence = f"Trained on {escape_controls(best)} alone, heads on {_features(result)} reach mAP "
     sentence += f"{_fraction(known[best])} on generators that they have not seen"
     if len(order) > 1:
-        sentence += f"; trained on {visible(worst)}, the least, {_fraction(known[worst])}"
+        sentence += f"; trained on {escape_controls(worst)}, the least, {_fraction(known[worst])}"
     return f"{sentence}."
 
 
-def efficiency_finding(result: EfficiencyResult) -> str:
+def efficiency_headline(result: EfficiencyResult) -> str:
     """Return one sentence: how good with the fewest samples, how good with all."""
     first, last = result.points[0], result.points[-1]
     mAP_all = Estimate.of(last.mean, last.ci).fraction
@@ -120,7 +123,7 @@ def efficiency_finding(result: EfficiencyResult) -> str:
 
 
 def _features(result: TransferResult | EfficiencyResult) -> str:
-    return join([visible(name) for name in result.features])
+    return format_list([escape_controls(name) for name in result.features])
 
 
 def _fraction(mean: Mean) -> str:

@@ -39,10 +39,10 @@ def create() -> nn.Module:
 
 def build(path: Path) -> nn.Module:
     """Return the network with the weights of a file: nothing missing, nothing left over, no code run."""
-    from featcache.backbones.checkpoints import fit, read_tensors
+    from featcache.backbones.checkpoints import load_state, read_tensors
 
     model = create()
-    fit(model, read_tensors(path), path, "tiny")
+    load_state(model, read_tensors(path), path, "tiny")
     return model
 
 
