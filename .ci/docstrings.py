@@ -1,8 +1,10 @@
-"""Check that every public function states its parameters, what it returns or yields, and what it raises.
+"""Check that every public function states its parameters, what it returns or yields, and what it
+raises.
 
-pydoclint compares the numpydoc sections with the signature. Two of its rules are left out: types may stand in a
-docstring (they carry shapes, dtypes and ranges that the annotation cannot), and a Raises section may name an error
-that a called function raises. Properties need no Returns section: their first line says what they are.
+pydoclint compares the numpydoc sections with the signature. Two of its rules are left out: types
+may stand in a docstring (they carry shapes, dtypes and ranges that the annotation cannot), and a
+Raises section may name an error that a called function raises. Properties need no Returns
+section: their first line says what they are.
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ def _properties(path: Path) -> set[str]:
     }
 
 
+def _private(name: str) -> bool:
+    """Return whether a dotted name has a private or a special part."""
+    return any(part.startswith("_") for part in name.split("."))
+
+
 def main(folders: list[str]) -> int:
     """Print the violations and return 1 where there are any."""
     command = ["pydoclint", "--config", "pyproject.toml", *folders]
@@ -48,7 +55,7 @@ def main(folders: list[str]) -> int:
             properties = _properties(path) if path.suffix == ".py" else set()
             continue
         match = re.match(r"\s+(\d+): (DOC\d+): (?:Method|Function) `([\w.]+)`", line)
-        if match is None or match[2] not in RULES or match[3] in properties:
+        if match is None or match[2] not in RULES or match[3] in properties or _private(match[3]):
             continue
         print(f"{path}:{match[1]}: {line.split(': ', 1)[1][:150]}")
         n += 1

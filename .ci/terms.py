@@ -1,7 +1,9 @@
-"""Check that identifiers and prose use the project's words: one concept, one word (CONTRIBUTING.md lists them).
+"""Check that identifiers and prose use the project's words: one concept, one word (CONTRIBUTING.md
+lists them).
 
-Identifiers are what a file defines: functions, classes, arguments, variables, attributes. Names that stand in files
-which others read (JSON keys, columns, flags) stay as they are and are listed in SERIALISED.
+Identifiers are what a file defines: functions, classes, arguments, variables, attributes. Names
+that stand in files which others read (JSON keys, columns, flags) stay as they are and are listed
+in SERIALISED.
 """
 
 from __future__ import annotations
@@ -180,7 +182,9 @@ def identifiers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and word of every forbidden word in the text of a file; what stands in quotes is a name."""
+    """Yield line and word of every forbidden word in the text of a file; what stands in quotes
+    is a name.
+    """
     text = path.read_text("utf-8")
     if path.suffix == ".py":
         tree = ast.parse(text)

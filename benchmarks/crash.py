@@ -1,11 +1,12 @@
-"""Kill extract with SIGKILL at random instants, and let several writers share a store; say what was lost.
+"""Kill extract with SIGKILL at random instants, and let several writers share a store; say what was
+lost.
 
     python benchmarks/crash.py --kills 200
     python benchmarks/crash.py --kills 0 --writers 2,4,8
 
-After every resumed run the shards must be those of an uninterrupted run, byte by byte. Images forwarded
-are counted in a file by the processes themselves, so that killed ones count too. This process loads
-torch once and forks, so that a kill costs a fraction of a second.
+After every resumed run the shards must be those of an uninterrupted run, byte by byte. Images
+forwarded are counted in a file by the processes themselves, so that killed ones count too. This
+process loads torch once and forks, so that a kill costs a fraction of a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Image files and pipelines to measure with: crops of two real photographs, random weights of real size."""
+"""Image files and pipelines to measure with: crops of two real photographs, random weights of
+real size.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ LITE = "efficientnet-lite0"
 def make_jpegs(folder: Path, n: int, size: tuple[int, int] = (500, 375)) -> Manifest:
     """Write ``n`` different JPEG files (quality 90) and return their manifest.
 
-    They are crops of the two photographs that scikit-learn carries, at random places and mirrored at
-    random: decoding costs what it costs for photographs of ``size`` (ImageNet's are about 500 x 375).
+    They are crops of the two photographs that scikit-learn carries, at random places and
+    mirrored at random: decoding costs what it costs for photographs of ``size`` (ImageNet's are
+    about 500 x 375).
     """
     from sklearn.datasets import load_sample_images
 
@@ -88,7 +91,8 @@ class Bench:
         return work.n_samples
 
     def forward_only(self, n: int) -> None:
-        """Take ``n`` images that are pixels already through the networks, as PyTorch does it by itself.
+        """Take ``n`` images that are pixels already through the networks, as PyTorch does it by
+        itself.
 
         All cores work on one batch; nothing is read, decoded or written.
         """

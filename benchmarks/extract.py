@@ -1,8 +1,10 @@
-"""Extraction from JPEG files into shards, against the bare forward pass and against a plain PyTorch loop.
+"""Extraction from JPEG files into shards, against the bare forward pass and against a plain PyTorch
+loop.
 
-``bare``: the same network, precision and batch on pixels that are in memory, as PyTorch runs it by
-itself with all cores on one batch. ``bare in lanes``: the same, one single-threaded batch per core.
-``plain loop``: what the field writes: fp32, a DataLoader with 4 workers, batch 128, Pillow, centre crop.
+``bare``: the same network, precision and batch on pixels that are in memory, as PyTorch runs it
+by itself with all cores on one batch. ``bare in lanes``: the same, one single-threaded batch per
+core. ``plain loop``: what the field writes: fp32, a DataLoader with 4 workers, batch 128,
+Pillow, centre crop.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What all benchmarks share: cases measured in turn, medians, a table, a JSON file.
 
-Rates of different minutes on a shared machine cannot be compared. So the cases of one benchmark take
-turns, every round gives one number for each, and what is printed is the median over rounds of the ratio
-within a round.
+Rates of different minutes on a shared machine cannot be compared. So the cases of one benchmark
+take turns, every round gives one number for each, and what is printed is the median over rounds
+of the ratio within a round.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Coverage-guided fuzzing of everything that reads files from anybody: only featcache's errors may come out.
+"""Coverage-guided fuzzing of everything that reads files from anybody: only featcache's errors may
+come out.
 
     pip install atheris
     python benchmarks/fuzz_readers.py -max_total_time=60
 
-The first byte picks the reader: shard, pack, key, manifest, head or image. A shard that is read must be
-the one that was written. Arguments are libFuzzer's.
+The first byte picks the reader: shard, pack, key, manifest, head or image. A shard that is read
+must be the one that was written. Arguments are libFuzzer's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""All metrics with bootstrap intervals: featcache against scikit-learn on the same resamples, in one run.
+"""All metrics with bootstrap intervals: featcache against scikit-learn on the same resamples, in
+one run.
 
-    python benchmarks/metrics.py --out metrics.json         # 1,000 resamples x 20 generators x 4,000 scores
-    python benchmarks/metrics.py --resamples 100 --samples 400
+    python benchmarks/metrics.py --out metrics.json         # 1,000 resamples x 20 generators x
+    4,000 scores python benchmarks/metrics.py --resamples 100 --samples 400
 
-scikit-learn computes AP and AUROC only, on some of the resamples (``--theirs``), one after the other as
-studies do; its time is scaled up to all of them. Both must agree to 1e-12 on those.
+scikit-learn computes AP and AUROC only, on some of the resamples (``--theirs``), one after the
+other as studies do; its time is scaled up to all of them. Both must agree to 1e-12 on those.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The parts around the forward pass: shards against raw files, decoding in threads and processes, start."""
+"""The parts around the forward pass: shards against raw files, decoding in threads and
+processes, start.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from benchmarks.frame import Report, compare, in_turn, parser, seconds
 
 
 def shards(rounds: int, folder: Path) -> Report:
-    """Write and read a shard of 4,096 x 768, and the same bytes as a plain file that is flushed too."""
+    """Write and read a shard of 4,096 x 768, and the same bytes as a plain file that is flushed
+    too.
+    """
     from featcache.backbones import resolve
     from featcache.cache import FeatureStore, Rows
     from featcache.extract import ExtractOptions, make_requests

@@ -1,6 +1,7 @@
 """Several backbones, or several views, in one pass over the files.
 
-``sum``: the times of the passes on their own, added up. ``sum of forwards``: only their forward passes.
+``sum``: the times of the passes on their own, added up. ``sum of forwards``: only their forward
+passes.
 """
 
 from __future__ import annotations

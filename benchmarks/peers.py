@@ -1,7 +1,9 @@
-"""Extraction against thingsvision, each in its own environment, in turn, on the same files and network.
+"""Extraction against thingsvision, each in its own environment, in turn, on the same files and
+network.
 
-thingsvision is installed from the package index into an environment beside (it pins an old torch), so the
-ratio compares what a user of either gets, not two loops over one torch. Both run fp32 with random weights.
+thingsvision is installed from the package index into an environment beside (it pins an old
+torch), so the ratio compares what a user of either gets, not two loops over one torch. Both run
+fp32 with random weights.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ LAYERS = {"resnet50": "global_pool", "vit_base_patch16_224": "norm"}
 
 
 def install(folder: Path) -> Path:
-    """Return the interpreter of an environment that has thingsvision; make it where there is none."""
+    """Return the interpreter of an environment that has thingsvision; make it where there is
+    none.
+    """
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)

@@ -1,14 +1,17 @@
-"""featcache's joint solver against scikit-learn's lbfgs, in one run, on the same standardised features.
+"""featcache's joint solver against scikit-learn's lbfgs, in one run, on the same standardised
+features.
 
-    python benchmarks/probing.py --out probing.json            # the whole table; scikit-learn takes minutes
-    python benchmarks/probing.py --samples 5000 --width 192    # a small one
-    python benchmarks/probing.py --only single
+    python benchmarks/probing.py --out probing.json            # the whole table; scikit-learn takes
+    minutes python benchmarks/probing.py --samples 5000 --width 192    # a small one python
+    benchmarks/probing.py --only single
 
-*ablation*: four backbones, all 15 subsets, seven values of C. scikit-learn runs through joblib, each fit with one
-BLAS thread, with one and with as many workers as there are cores; the better of the two counts (decided on
-some of the fits). By default scikit-learn gives up after 100 iterations, which most of these fits need more of: a second
-number lets it go on to its default tolerance. *single*: one fit on many samples, at scikit-learn's default
-tolerance, and at a tolerance with which it reaches our objective to 1e-7. Objectives are computed anew in float64 for both.
+*ablation*: four backbones, all 15 subsets, seven values of C. scikit-learn runs through joblib,
+each fit with one BLAS thread, with one and with as many workers as there are cores; the better
+of the two counts (decided on some of the fits). By default scikit-learn gives up after 100
+iterations, which most of these fits need more of: a second number lets it go on to its default
+tolerance. *single*: one fit on many samples, at scikit-learn's default tolerance, and at a
+tolerance with which it reaches our objective to 1e-7. Objectives are computed anew in float64
+for both.
 """
 
 from __future__ import annotations
@@ -161,7 +164,9 @@ def single(n: int, width: int, repeats: int) -> dict[str, Any]:
 
 
 def linear_in_n(width: int, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Seconds per pass at three sizes: the cost of a fit grows linearly in the number of samples."""
+    """Seconds per pass at three sizes: the cost of a fit grows linearly in the number of
+    samples.
+    """
     found = {}
     for n in sizes:
         (block,), y = make_features(n, [width])

@@ -1,8 +1,8 @@
 """Rate and memory over the number of images, and rate over the number of workers.
 
-Files are read, checked, decoded and preprocessed as always; the network is small, so that a run over
-50,000 images is a matter of minutes and what grows with their number is not hidden behind the forward
-pass. Each size runs in a process of its own; its peak of memory is the process's.
+Files are read, checked, decoded and preprocessed as always; the network is small, so that a run
+over 50,000 images is a matter of minutes and what grows with their number is not hidden behind
+the forward pass. Each size runs in a process of its own; its peak of memory is the process's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ print(json.dumps({{"rate": run.images_per_s, "work": run.images_per_s_at_work, "
 
 
 def run(manifest: Path, store: Path, workers: int = 0) -> dict[str, float]:
-    """Extract in a process of its own; return its rate with and without start, peak of memory and number of images."""
+    """Extract in a process of its own; return its rate with and without start, peak of memory
+    and number of images.
+    """
     code = CHILD.format(name=NETWORK)
     command = [sys.executable, "-c", code, str(manifest), str(store), str(workers)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

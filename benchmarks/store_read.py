@@ -1,9 +1,11 @@
-"""How fast verified features are read, against reading the same bytes with read(): one run, one ratio.
+"""How fast verified features are read, against reading the same bytes with read(): one run, one
+ratio.
 
     python benchmarks/store_read.py
 
-Both read the same files (warm page cache) into memory that is there already; ``read_bytes`` and the
-whole ``FeatureStore.read`` with fresh memory stand beside it. Rounds alternate; the best of each counts.
+Both read the same files (warm page cache) into memory that is there already; ``read_bytes`` and
+the whole ``FeatureStore.read`` with fresh memory stand beside it. Rounds alternate; the best of
+each counts.
 """
 
 from __future__ import annotations

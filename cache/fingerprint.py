@@ -40,7 +40,23 @@ class NetworkFingerprint:
 
 
 def read_fingerprint(folder: Path) -> NetworkFingerprint | None:
-    """Return what is kept in a key's folder; None where there is nothing usable."""
+    """Return what is kept in a key's folder; None where there is nothing usable.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    NetworkFingerprint | None
+        What is kept in a key's folder.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written.
+    """
     try:
         data = parse_json((folder / layout.FINGERPRINT_FILE).read_bytes())
         shape = tuple(map(int, data["shape"]))
@@ -56,7 +72,15 @@ def read_fingerprint(folder: Path) -> NetworkFingerprint | None:
 
 
 def write_fingerprint(folder: Path, fingerprint: NetworkFingerprint) -> None:
-    """Keep the behaviour in a key's folder."""
+    """Keep the behaviour in a key's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+    fingerprint : NetworkFingerprint
+        Features of the built-in images.
+    """
     features = np.ascontiguousarray(fingerprint.features, "<f4")
     document = {
         "features": base64.b64encode(features.tobytes()).decode("ascii"),
@@ -75,7 +99,9 @@ def check_fingerprint(
     ----------
     folder : Path
         Of the key.
-    name, precision : str
+    name : str
+        Of the feature.
+    precision : str
         Of the feature.
     current : Behaviour
 
@@ -95,29 +121,42 @@ def check_fingerprint(
         return 0.0
     change = relative_change(before.features, current.features)
     if change > TOLERANCE.get(precision, 1e-3):
-        warnings.warn(_words(name, change, before.versions, current.versions), FeatcacheWarning, 2)
+        changed = [
+            f"{package} {before.versions.get(package, 'none')} -> {current.versions.get(package, 'none')}"
+            for package in sorted({*before.versions, *current.versions})
+            if before.versions.get(package) != current.versions.get(package)
+        ]
+        why = f"since then changed: {', '.join(changed)}" if changed else "no version changed"
+        warnings.warn(
+            (
+                f"The network of {name!r} does not behave as when the features in the store were made: "
+                f"vectors of the built-in images moved by {change:.2g} ({why}). New features will not match "
+                "the old ones: use the old versions, or make all anew in another --cache."
+            ),
+            FeatcacheWarning,
+            2,
+        )
     return change
 
 
 def relative_change(before: NDArray[Any], current: NDArray[Any]) -> float:
-    """Return the largest |now - before| / |before| over vectors; infinite where shapes differ."""
+    """Return the largest |now - before| / |before| over vectors; infinite where shapes differ.
+
+    Parameters
+    ----------
+    before : ndarray
+        Stored features.
+    current : ndarray
+        Features of the loaded network.
+
+    Returns
+    -------
+    float
+        The largest |now - before| / |before| over vectors.
+    """
     if before.shape != current.shape or not (
         np.isfinite(before).all() and np.isfinite(current).all()
     ):
         return float("inf")
     lengths = np.maximum(np.linalg.norm(before, axis=1), 1e-12)
     return float((np.linalg.norm(current - before, axis=1) / lengths).max(initial=0.0))
-
-
-def _words(name: str, change: float, before: dict[str, str], current: dict[str, str]) -> str:
-    changed = [
-        f"{package} {before.get(package, 'none')} -> {current.get(package, 'none')}"
-        for package in sorted({*before, *current})
-        if before.get(package) != current.get(package)
-    ]
-    why = f"since then changed: {', '.join(changed)}" if changed else "no version changed"
-    return (
-        f"The network of {name!r} does not behave as when the features in the store were made: "
-        f"vectors of the built-in images moved by {change:.2g} ({why}). New features will not match "
-        "the old ones: use the old versions, or make all anew in another --cache."
-    )

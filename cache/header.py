@@ -1,7 +1,8 @@
-"""The outside of a shard: where its arrays lie in the file, found with HDF5 and trusted for nothing.
+"""The outside of a shard: where its arrays lie in the file, found with HDF5 and trusted for
+nothing.
 
-Reading goes past HDF5: contiguous data are plain bytes at an offset, so once the offsets are known the
-payload is read like any file, and every byte of it is checked by the digest.
+Reading goes past HDF5: contiguous data are plain bytes at an offset, so once the offsets are
+known the payload is read like any file, and every byte of it is checked by the digest.
 """
 
 from __future__ import annotations
@@ -79,6 +80,18 @@ class Header:
 def read_header(path: Path, key: FeatureKey) -> Header:
     """Return the header of a shard of this key.
 
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    key : FeatureKey
+        Feature key.
+
+    Returns
+    -------
+    Header
+        The header of a shard of this key.
+
     Raises
     ------
     ShardError
@@ -87,7 +100,14 @@ def read_header(path: Path, key: FeatureKey) -> Header:
     try:
         status = os.stat(path)
         with h5py.File(path, "r", locking=False) as file:
-            _check_identity(file, path, key)
+            version = int(_scalar(file, layout.ATTR_FORMAT, path))
+            if version != layout.FORMAT_VERSION:
+                raise StoreError(  # not damaged: nothing may drop it
+                    f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
+                    "Use the version of featcache that wrote it."
+                )
+            if _text(file, layout.ATTR_KEY, path) != key.json:
+                raise damaged(path, "it belongs to another feature key")
             digest = _text(file, layout.ATTR_DIGEST, path)
             writer = _text(file, layout.ATTR_WRITER, path)
             extents = tuple(_extent(file, name, path, status.st_size) for name in layout.DATA_SETS)
@@ -106,7 +126,20 @@ def read_header(path: Path, key: FeatureKey) -> Header:
 
 
 def damaged(path: Path, why: str) -> ShardError:
-    """Return the error for a shard that is not what was written."""
+    """Return the error for a shard that is not what was written.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    why : str
+        Reason, for the message.
+
+    Returns
+    -------
+    ShardError
+        The error for a shard that is not what was written.
+    """
     return ShardError(
         f"The shard {path} is damaged: {why}. Drop it with 'featcache cache verify --repair' and run "
         "the same 'featcache extract' again: only its images are redone."
@@ -114,19 +147,19 @@ def damaged(path: Path, why: str) -> ShardError:
 
 
 def vanished(path: Path) -> ShardError:
-    """Return the error for a shard that was there a moment ago."""
+    """Return the error for a shard that was there a moment ago.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    ShardError
+        The error for a shard that was there a moment ago.
+    """
     return ShardError(f"The shard {path} has vanished. Run the same 'featcache extract' again.")
-
-
-def _check_identity(file: h5py.File, path: Path, key: FeatureKey) -> None:
-    version = int(_scalar(file, layout.ATTR_FORMAT, path))
-    if version != layout.FORMAT_VERSION:
-        raise StoreError(  # not damaged: nothing may drop it
-            f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
-            "Use the version of featcache that wrote it."
-        )
-    if _text(file, layout.ATTR_KEY, path) != key.json:
-        raise damaged(path, "it belongs to another feature key")
 
 
 def _scalar(file: h5py.File, name: str, path: Path) -> Any:
@@ -162,7 +195,17 @@ def _extent(file: h5py.File, name: str, path: Path, size: int) -> Extent:
 
 
 def fit_together(extents: tuple[Extent, ...]) -> bool:
-    """Say whether four arrays can be those of a shard: types, shapes and bounds."""
+    """Say whether four arrays can be those of a shard: types, shapes and bounds.
+
+    Parameters
+    ----------
+    extents : tuple[Extent, ...]
+        Data sets of the shard.
+
+    Returns
+    -------
+    bool
+    """
     features, ids, rejected, reasons = extents
     return (
         features.dtype in layout.FEATURE_DTYPES

@@ -1,8 +1,8 @@
 """The index of one key: which sample lies in which row of which shard. Derived, never the truth.
 
-It is read from ``index.safetensors`` where that file is whole and of this key, brought up to date with the
-shards that are there (known by size and time of change), and written anew where it was not. A shard
-enters the index only after all its bytes have been checked.
+It is read from ``index.safetensors`` where that file is whole and of this key, brought up to
+date with the shards that are there (known by size and time of change), and written anew where it
+was not. A shard enters the index only after all its bytes have been checked.
 """
 
 from __future__ import annotations
@@ -95,6 +95,11 @@ class Index:
     def locate(self, sample_ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the shard and the row of each id; shard -1 where there is none.
 
+        Parameters
+        ----------
+        sample_ids : Sequence[str]
+            Sample ids.
+
         Returns
         -------
         (ndarray of shape (n,), ndarray of shape (n,)), int64
@@ -118,6 +123,11 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
     known : Index, optional
         What this process knew before; saves reading the file.
 
+    Returns
+    -------
+    Index
+        The index of a key's folder, in step with its shards.
+
     Raises
     ------
     ShardError
@@ -138,7 +148,23 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
 
 
 def list_shards(folder: Path) -> list[tuple[str, int, int]]:
-    """Return (name, size, time of change in ns) of every shard in a folder."""
+    """Return (name, size, time of change in ns) of every shard in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    list[tuple[str, int, int]]
+        (name, size, time of change in ns) of every shard in a folder.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written.
+    """
     entries = []
     try:
         with os.scandir(folder) as items:
@@ -154,7 +180,20 @@ def list_shards(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def read_entry(path: Path, key: FeatureKey) -> Entry:
-    """Return the entry of a shard whose every byte has been checked."""
+    """Return the entry of a shard whose every byte has been checked.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    key : FeatureKey
+        Feature key.
+
+    Returns
+    -------
+    Entry
+        The entry of a shard whose every byte has been checked.
+    """
     header = read_header(path, key)
     contents = read_payload(path, key, header, Discard())
     return Entry(path.name, header, contents.ids, contents.rejects)

@@ -75,7 +75,18 @@ class FeatureKey:
         return digest_json(dict(self.fields))
 
     def differences(self, other: FeatureKey) -> list[tuple[str, Any, Any]]:
-        """Return (field, mine, other's) for every leaf in which two keys differ, sorted by field."""
+        """Return (field, mine, other's) for every leaf in which two keys differ, sorted by field.
+
+        Parameters
+        ----------
+        other : FeatureKey
+            Feature key to compare with.
+
+        Returns
+        -------
+        list[tuple[str, Any, Any]]
+            (field, mine, other's) for every leaf in which two keys differ, sorted by field.
+        """
         own, theirs = dict(_leaves(self.fields)), dict(_leaves(other.fields))
         names = sorted({*own, *theirs})
         return [
@@ -87,6 +98,16 @@ class FeatureKey:
 
 def parse_key(text: bytes | str) -> FeatureKey:
     """Return the key that a JSON text from anywhere holds.
+
+    Parameters
+    ----------
+    text : bytes | str
+        Text to read.
+
+    Returns
+    -------
+    FeatureKey
+        The key that a JSON text from anywhere holds.
 
     Raises
     ------
@@ -107,6 +128,15 @@ def parse_key(text: bytes | str) -> FeatureKey:
 
 def read_key(path: Path) -> FeatureKey:
     """Read a key file and check that it lies in the folder of its fingerprint.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    FeatureKey
 
     Raises
     ------

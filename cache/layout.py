@@ -1,15 +1,16 @@
-"""Names and bounds of every file, folder, data set and attribute of a store: the format in one place.
+"""Names and bounds of every file, folder, data set and attribute of a store: the format in one
+place.
 
 ::
 
     <store>/
-      featcache-store.json                {"format": 1}
-      keys/<fingerprint>/key.json         the feature key, canonical JSON
-      keys/<fingerprint>/<name>.h5        shards; <name> is the digest of the planned sample ids
-      keys/<fingerprint>/<name>.claim     who is making that shard; gone when it is made
-      keys/<fingerprint>/behaviour.json   features of a few built-in images
+      featcache-store.json                {"format": 1} keys/<fingerprint>/key.json         the
+      feature key, canonical JSON keys/<fingerprint>/<name>.h5        shards; <name> is the digest
+      of the planned sample ids keys/<fingerprint>/<name>.claim     who is making that shard; gone
+      when it is made keys/<fingerprint>/behaviour.json   features of a few built-in images
       keys/<fingerprint>/index.safetensors  what is where; derived from the shards, may be deleted
-      manifests/<dataset>.csv             labels (written by featcache.datasets; unknown to this package)
+      manifests/<dataset>.csv             labels (written by featcache.datasets; unknown to this
+      package)
 
 The words of it are in ``docs/format.md``.
 """

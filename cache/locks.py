@@ -1,9 +1,10 @@
 """Claims: who is making which shard, so that no two processes do the same work.
 
-A claim is a lock on a small file beside the shard, held by the kernel for as long as its owner lives: it
-cannot outlive a killed process, and nobody has to guess whether an owner is dead. On file systems without
-such locks, filelock falls back to a file that is taken over only from an owner that is provably gone (same
-host, no such process). The file says who holds it, for the one who waits.
+A claim is a lock on a small file beside the shard, held by the kernel for as long as its owner
+lives: it cannot outlive a killed process, and nobody has to guess whether an owner is dead. On
+file systems without such locks, filelock falls back to a file that is taken over only from an
+owner that is provably gone (same host, no such process). The file says who holds it, for the one
+who waits.
 """
 
 from __future__ import annotations
@@ -51,7 +52,13 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> Owner:
-        """Return this process."""
+        """Return this process.
+
+        Returns
+        -------
+        Owner
+            This process.
+        """
         try:
             user = getpass.getuser()
         except (KeyError, OSError):  # a container without a name for the user
@@ -107,7 +114,18 @@ def acquire(path: Path, made: Path) -> Iterator[bool]:
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Return who signed a claim; None where it is gone or not signed."""
+    """Return who signed a claim; None where it is gone or not signed.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Owner | None
+        Who signed a claim.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(4096)
@@ -120,7 +138,17 @@ def read_owner(path: Path) -> Owner | None:
 
 
 def held(path: Path) -> bool:
-    """Say whether a process that lives holds a claim's file."""
+    """Say whether a process that lives holds a claim's file.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    bool
+    """
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()

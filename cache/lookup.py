@@ -20,12 +20,35 @@ from featcache.cache.keys import FeatureKey
 
 
 def describe(key: FeatureKey) -> str:
-    """Return a key in one line for a person."""
+    """Return a key in one line for a person.
+
+    Parameters
+    ----------
+    key : FeatureKey
+        Feature key.
+
+    Returns
+    -------
+    str
+        A key in one line for a person.
+    """
     return f"{key.name} {key.settings} ({key.fingerprint[:8]})"
 
 
 def key_matches(key: FeatureKey, requested: dict[str, str | None]) -> bool:
-    """Say whether a key has the values that were asked for."""
+    """Say whether a key has the values that were asked for.
+
+    Parameters
+    ----------
+    key : FeatureKey
+        Feature key.
+    requested : dict[str, str | None]
+        What is asked for.
+
+    Returns
+    -------
+    bool
+    """
     fields: dict[str, Any] = {
         **key.fields,
         "preset": key.fields["preprocessing"].get("preset"),
@@ -35,7 +58,20 @@ def key_matches(key: FeatureKey, requested: dict[str, str | None]) -> bool:
 
 
 def ambiguity_error(name: str, keys: list[FeatureKey]) -> SettingsError:
-    """Return the error for a name that several keys have."""
+    """Return the error for a name that several keys have.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    keys : list[FeatureKey]
+        Feature keys, one for each feature.
+
+    Returns
+    -------
+    SettingsError
+        The error for a name that several keys have.
+    """
     differing = sorted({leaf for key in keys[1:] for leaf, _, _ in keys[0].differences(key)})
     weights = "weights" in differing
     flags = {
@@ -56,7 +92,26 @@ def ambiguity_error(name: str, keys: list[FeatureKey]) -> SettingsError:
 def missing_error(
     root: Path, name: str, named: list[FeatureKey], keys: list[FeatureKey], weights: bool = False
 ) -> Exception:
-    """Return the error for features that a store does not have; ``weights``: they were asked for."""
+    """Return the error for features that a store does not have; ``weights``: they were asked for.
+
+    Parameters
+    ----------
+    root : Path
+        Root folder.
+    name : str
+        Name to look up or to show.
+    named : list[FeatureKey]
+        Keys with the requested name.
+    keys : list[FeatureKey]
+        Feature keys, one for each feature.
+    weights : bool
+        Weights files by name.
+
+    Returns
+    -------
+    Exception
+        The error for features that a store does not have.
+    """
     if named:
         return MissingFeaturesError(
             f"The store {root} has {name!r}, but not with these settings. "
@@ -85,6 +140,17 @@ MIN_PREFIX = 4
 def explain(first: FeatureKey, second: FeatureKey) -> str:
     """Say in which fields two keys differ.
 
+    Parameters
+    ----------
+    first : FeatureKey
+        First feature key.
+    second : FeatureKey
+        Second feature key.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> from featcache.cache.testing import make_key
@@ -103,7 +169,19 @@ def explain(first: FeatureKey, second: FeatureKey) -> str:
 
 
 def explain_missing(requested: FeatureKey, keys: Sequence[FeatureKey]) -> str:
-    """Say whether features of a key are in a store, and if not, what the nearest has otherwise."""
+    """Say whether features of a key are in a store, and if not, what the nearest has otherwise.
+
+    Parameters
+    ----------
+    requested : FeatureKey
+        What is asked for.
+    keys : Sequence[FeatureKey]
+        Feature keys, one for each feature.
+
+    Returns
+    -------
+    str
+    """
     if any(key.fingerprint == requested.fingerprint for key in keys):
         return f"Hit: the store has {describe(requested)}."
     if not keys:
@@ -122,6 +200,18 @@ def explain_missing(requested: FeatureKey, keys: Sequence[FeatureKey]) -> str:
 
 def pick_key(store: FeatureStore, text: str) -> FeatureKey:
     """Return the key that a name or the beginning of a fingerprint means.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    text : str
+        Text to read.
+
+    Returns
+    -------
+    FeatureKey
+        The key that a name or the beginning of a fingerprint means.
 
     Raises
     ------

@@ -108,6 +108,17 @@ def verify(
 def check_shard(path: Path, key: FeatureKey) -> int:
     """Check all that a shard promises and return its size in bytes.
 
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    key : FeatureKey
+        Feature key.
+
+    Returns
+    -------
+    int
+
     Raises
     ------
     ShardError
@@ -149,7 +160,23 @@ def _shards(store: FeatureStore, report: VerifyReport) -> Iterator[tuple[Feature
 
 
 def key_folders(store: FeatureStore) -> list[Path]:
-    """Return the folder of every key, also of keys that cannot be read."""
+    """Return the folder of every key, also of keys that cannot be read.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+
+    Returns
+    -------
+    list[Path]
+        The folder of every key, also of keys that cannot be read.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written.
+    """
     try:
         return sorted(path for path in (store.root / layout.KEYS_FOLDER).glob("*") if path.is_dir())
     except OSError as error:
@@ -225,7 +252,22 @@ def _in_folder(
 
 
 def remove(unused: Sequence[UnusedFile]) -> int:
-    """Remove what :func:`find_unused` found and return how many bytes that frees."""
+    """Remove what :func:`find_unused` found and return how many bytes that frees.
+
+    Parameters
+    ----------
+    unused : Sequence[UnusedFile]
+        Files to remove.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written.
+    """
     for item in unused:
         try:
             if item.path.is_dir() and not item.path.is_symlink():
@@ -243,7 +285,18 @@ def _size(path: Path) -> int:
 
 
 def disk_usage(store: FeatureStore) -> list[tuple[str, int, int]]:
-    """Return (path below the store, files, bytes) of each key and each other folder or file."""
+    """Return (path below the store, files, bytes) of each key and each other folder or file.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+
+    Returns
+    -------
+    list[tuple[str, int, int]]
+        (path below the store, files, bytes) of each key and each other folder or file.
+    """
     places = [*key_folders(store), *sorted(store.root.glob("*"))]
     rows = []
     for path in places:

@@ -1,9 +1,9 @@
 """Feature packs: shards, keys and manifests in one file, so that features travel without images.
 
-A pack is an uncompressed tar of regular files with plain names (ustar): ``pack.json`` first, which lists
-every other member with its size and digest, then keys, shards and manifests. Nothing is unpacked by a
-library: headers are read one by one, and a member that is not in the list, not of its size, not of its
-digest, or not a plain file ends the import before anything has been added.
+A pack is an uncompressed tar of regular files with plain names (ustar): ``pack.json`` first, which
+lists every other member with its size and digest, then keys, shards and manifests. Nothing is
+unpacked by a library: headers are read one by one, and a member that is not in the list, not of its
+size, not of its digest, or not a plain file ends the import before anything has been added.
 
 Importing a feature pack: everything in it is checked before anything is added to the store.
 """
@@ -63,7 +63,8 @@ def export_pack(
     manifests: Mapping[str, bytes],
     licence: str,
 ) -> int:
-    """Write keys with all their shards, and manifests, into one file; the same input gives the same bytes.
+    """Write keys with all their shards, and manifests, into one file; the same input gives the same
+    bytes.
 
     Parameters
     ----------
@@ -165,6 +166,10 @@ def import_pack(
     check_manifest : callable
         Gets name and file of each manifest, and raises DataError where it is none.
 
+    Returns
+    -------
+    Imported
+
     Raises
     ------
     DataError
@@ -202,7 +207,10 @@ def _read_list(file: BinaryIO) -> tuple[dict[str, Any], list[Member]]:
     name, size = _header(file)
     if name != PACK_FILE:
         raise ValueError(f"it begins with {name!r}, not {PACK_FILE!r}")
-    about = parse_json(_take(file, size, limit=1 << 24))
+    limit = 1 << 24
+    if size > limit:
+        raise ValueError(f"its list has {size:,} bytes; {limit:,} are the limit")
+    about = parse_json(b"".join(_chunks(file, size)))
     if about["format"] != PACK_FORMAT:
         raise ValueError(f"its format is {about['format']!r}; this featcache reads {PACK_FORMAT!r}")
     members = [
@@ -304,12 +312,6 @@ def _header(file: BinaryIO) -> tuple[str, int]:
     if info.type != tarfile.REGTYPE or info.size < 0:
         raise ValueError(f"the member {info.name!r} is not a plain file")
     return info.name, info.size
-
-
-def _take(file: BinaryIO, size: int, limit: int) -> bytes:
-    if size > limit:
-        raise ValueError(f"its list has {size:,} bytes; {limit:,} are the limit")
-    return b"".join(_chunks(file, size))
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:

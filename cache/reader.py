@@ -47,7 +47,12 @@ class Reader:
             shards, rows = index.locate(ids)
             if (shards < 0).any() or not index.entries:
                 missing = [name for name, shard in zip(ids, shards, strict=True) if shard < 0]
-                raise MissingFeaturesError(_missing_words(key, missing, len(ids)))
+                n_all = len(ids)
+                first = f" (first: {missing[0]})" if missing else ""
+                raise MissingFeaturesError(
+                    f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,} samples{first}. "
+                    f"Run 'featcache extract --backbone {key.name}' on the same data first."
+                )
             self._columns.append(_Column(key, folder, index, shards, rows, start))
             start += index.n_features
         self.n_features = start
@@ -94,7 +99,9 @@ class _Column:
         self.checked: set[int] = set()
 
     def tasks(self, part: slice, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
-        """Yield one piece of work for each shard: they fill different rows and can run side by side."""
+        """Yield one piece of work for each shard: they fill different rows and can run side by
+        side.
+        """
         shards, rows = self._shards[part], self._rows[part]
         order = np.lexsort((rows, shards))
         cuts = np.flatnonzero(np.diff(shards[order])) + 1
@@ -108,26 +115,25 @@ class _Column:
 
     def _read(self, number: int, entry: Entry, target: _Target) -> None:
         if number in self.checked:
-            self._fetch(entry, target)
+            # Read only the rows that are wanted: the whole shard was checked before.
+            features, path = entry.header.features, self._folder / entry.name
+            try:
+                first, last = int(target.rows[0]), int(target.rows[-1])
+                with open(path, "rb", buffering=0) as file:
+                    file.seek(features.offset + first * features.row_bytes)
+                    data = file.read((last - first + 1) * features.row_bytes)
+                target.take(
+                    first, np.frombuffer(data, features.dtype).reshape(-1, features.shape[1])
+                )
+            except FileNotFoundError as error:
+                raise vanished(path) from error
+            except OSError as error:
+                raise store_error(error, path, verb="read") from error
+            except (ValueError, IndexError) as error:
+                raise damaged(path, "it is shorter than it was") from error
         else:
             read_payload(self._folder / entry.name, self._key, entry.header, target)
             self.checked.add(number)
-
-    def _fetch(self, entry: Entry, target: _Target) -> None:
-        """Read only the rows that are wanted: the whole shard was checked before."""
-        features, path = entry.header.features, self._folder / entry.name
-        try:
-            first, last = int(target.rows[0]), int(target.rows[-1])
-            with open(path, "rb", buffering=0) as file:
-                file.seek(features.offset + first * features.row_bytes)
-                data = file.read((last - first + 1) * features.row_bytes)
-            target.take(first, np.frombuffer(data, features.dtype).reshape(-1, features.shape[1]))
-        except FileNotFoundError as error:
-            raise vanished(path) from error
-        except OSError as error:
-            raise store_error(error, path, verb="read") from error
-        except (ValueError, IndexError) as error:
-            raise damaged(path, "it is shorter than it was") from error
 
 
 class _Target:
@@ -176,11 +182,3 @@ class _Target:
 
 def _consecutive(numbers: NDArray[np.int64]) -> bool:
     return bool((numbers[1:] - numbers[:-1] == 1).all())
-
-
-def _missing_words(key: FeatureKey, missing: list[str], n_all: int) -> str:
-    first = f" (first: {missing[0]})" if missing else ""
-    return (
-        f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,} samples{first}. "
-        f"Run 'featcache extract --backbone {key.name}' on the same data first."
-    )

@@ -1,7 +1,8 @@
 """One shard: an immutable HDF5 file of rows, checked by a digest of its payload.
 
-A shard is built in memory and written by :func:`featcache.files.write_atomic`, so that it exists whole
-or not at all. No attribute holds a time, a host or a process: the same rows give the same bytes.
+A shard is built in memory and written by :func:`featcache.files.write_atomic`, so that it exists
+whole or not at all. No attribute holds a time, a host or a process: the same rows give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -24,28 +25,68 @@ from featcache.errors import StoreError
 from featcache.files import store_error, write_atomic
 
 BLOCK_BYTES = 1 << 21
-"""What is read, hashed and passed on at a time: small enough for a cache, large enough for threads not to wait
-for the interpreter."""
+"""What is read, hashed and passed on at a time: small enough for a cache, large enough for
+threads not to wait for the interpreter.
+"""
 
 
 class Sink(Protocol):
     """Takes the rows of a shard's features as they are read, before they are known to be good."""
 
     def buffer(self, start: int, n: int) -> NDArray[Any] | None:
-        """Return the array (n, D) into which rows from ``start`` on can be read at once, if there is one."""
+        """Return the array (n, D) into which rows from ``start`` on can be read at once, if there
+        is one.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        ndarray | None
+            The array (n, D) into which rows from ``start`` on can be read at once, if there is
+            one.
+        """
 
     def take(self, start: int, block: NDArray[Any]) -> None:
-        """Take rows from ``start`` on; the block (n, D) is only lent."""
+        """Take rows from ``start`` on; the block (n, D) is only lent.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        block : ndarray
+            Rows of a shard.
+        """
 
 
 class Discard:
     """A sink for those who only want to know whether a shard is good."""
 
     def buffer(self, start: int, n: int) -> None:
-        """Offer no room."""
+        """Offer no room.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        n : int
+            Number of items.
+        """
 
     def take(self, start: int, block: NDArray[Any]) -> None:
-        """Drop the rows."""
+        """Drop the rows.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        block : ndarray
+            Rows of a shard.
+        """
 
 
 @dataclass
@@ -60,11 +101,32 @@ class WholeArray:
     array: NDArray[Any]
 
     def buffer(self, start: int, n: int) -> NDArray[Any]:
-        """Return the rows' own place."""
+        """Return the rows' own place.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        ndarray
+            The rows' own place.
+        """
         return self.array[start : start + n]
 
     def take(self, start: int, block: NDArray[Any]) -> None:
-        """Keep the rows."""
+        """Keep the rows.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        block : ndarray
+            Rows of a shard.
+        """
         self.array[start : start + len(block)] = block
 
 
@@ -119,7 +181,20 @@ def write_shard(path: Path, key: FeatureKey, rows: Rows, writer: dict[str, str])
     """
     _check_rows(rows)
     features = np.ascontiguousarray(rows.features, rows.features.dtype.newbyteorder("<"))
-    arrays = (features, *_encode(rows))
+    rejected = sorted(rows.rejects)
+    limit = layout.MAX_REASON_BYTES
+    reasons = [rows.rejects[name].encode("utf-8", "backslashreplace")[:limit] for name in rejected]
+    width = max([1, *map(len, reasons)])
+    arrays = (
+        features,
+        *(
+            (
+                np.array(rows.ids, dtype=layout.ID_DTYPE),
+                np.array(rejected, dtype=layout.ID_DTYPE),
+                np.array(reasons, dtype=f"S{width}"),
+            )
+        ),
+    )
     made_by = json.dumps(writer, sort_keys=True)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
@@ -134,6 +209,17 @@ def write_shard(path: Path, key: FeatureKey, rows: Rows, writer: dict[str, str])
 
 def read_shard(path: Path, key: FeatureKey) -> Rows:
     """Read a shard whole and check that it is what was written, for this key.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    key : FeatureKey
+        Feature key.
+
+    Returns
+    -------
+    Rows
 
     Raises
     ------
@@ -158,6 +244,10 @@ def read_payload(path: Path, key: FeatureKey, header: Header, sink: Sink) -> Con
     sink : Sink
         Gets the features block by block; on an error they must be dropped.
 
+    Returns
+    -------
+    Contents
+
     Raises
     ------
     ShardError
@@ -181,7 +271,22 @@ def read_payload(path: Path, key: FeatureKey, header: Header, sink: Sink) -> Con
 
 
 def payload_digest(key_json: str, writer_json: str, *arrays: NDArray[Any]) -> str:
-    """Return the digest that a shard carries: over key, writer, and arrays with shapes and types."""
+    """Return the digest that a shard carries: over key, writer, and arrays with shapes and types.
+
+    Parameters
+    ----------
+    key_json : str
+        Canonical JSON of the feature key.
+    writer_json : str
+        JSON of the writer attribute.
+    *arrays : ndarray
+        Arrays, in order.
+
+    Returns
+    -------
+    str
+        The digest that a shard carries.
+    """
     state = xxhash.xxh3_128(f"{key_json}\n{writer_json}\n".encode("ascii"))
     for array in arrays:
         state.update(_heading(array.dtype.str, array.shape))
@@ -245,22 +350,21 @@ def _check_rows(rows: Rows) -> None:
         raise StoreError("Features with NaN or Inf are never stored.")
 
 
-def _encode(rows: Rows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    rejected = sorted(rows.rejects)
-    limit = layout.MAX_REASON_BYTES
-    reasons = [rows.rejects[name].encode("utf-8", "backslashreplace")[:limit] for name in rejected]
-    width = max([1, *map(len, reasons)])
-    return (
-        np.array(rows.ids, dtype=layout.ID_DTYPE),
-        np.array(rejected, dtype=layout.ID_DTYPE),
-        np.array(reasons, dtype=f"S{width}"),
-    )
-
-
 def _decode(texts: NDArray[Any]) -> list[str]:
     return [text.decode("utf-8", "replace") for text in texts.tolist()]
 
 
 def decode_ids(ids: NDArray[Any]) -> set[str]:
-    """Return the ids of an array (n,) of S32 as text; what is no text matches nothing."""
+    """Return the ids of an array (n,) of S32 as text; what is no text matches nothing.
+
+    Parameters
+    ----------
+    ids : ndarray
+        Sample ids.
+
+    Returns
+    -------
+    set[str]
+        The ids of an array (n,) of S32 as text.
+    """
     return set(_decode(ids))

@@ -53,10 +53,32 @@ class FeatureStore:
         self.root = Path(root)
         self._indexes: dict[str, Index] = {}
         self._prepared: set[str] = set()
-        self._check_format()
+        marker = self.root / layout.STORE_FILE
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root} is a file, not a folder. Choose another --cache.")
+        try:
+            text = marker.read_text(encoding="utf-8") if marker.exists() else None
+            version = parse_json(text)["format"] if text is not None else layout.FORMAT_VERSION
+        except OSError as error:
+            raise store_error(error, marker) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{marker} is damaged: {error}. Delete it; it is written anew."
+            ) from error
+        if version != layout.FORMAT_VERSION:
+            raise StoreError(
+                f"The store {self.root} has format {version}; this featcache reads "
+                f"{layout.FORMAT_VERSION}. Use the version of featcache that wrote it."
+            )
 
     def list_keys(self) -> list[FeatureKey]:
-        """Return the keys in the store, sorted by name, then fingerprint."""
+        """Return the keys in the store, sorted by name, then fingerprint.
+
+        Returns
+        -------
+        list[FeatureKey]
+            The keys in the store, sorted by name, then fingerprint.
+        """
         files = (self.root / layout.KEYS_FOLDER).glob(f"*/{layout.KEY_FILE}")
         keys = [read_key(path) for path in files]
         return sorted(keys, key=lambda key: (key.name, key.fingerprint))
@@ -69,7 +91,13 @@ class FeatureStore:
         name : str
             Feature name as the user types it.
         **wanted : str or None
-            Further leaves of the key that must have this value (``precision="fp32"``); None means any.
+            Further leaves of the key that must have this value (``precision="fp32"``); None means
+            any.
+
+        Returns
+        -------
+        FeatureKey
+            The one key of a feature name.
 
         Raises
         ------
@@ -88,11 +116,33 @@ class FeatureStore:
         raise missing_error(self.root, name, named, self.list_keys(), names_weights)
 
     def samples(self, key: FeatureKey) -> set[str]:
-        """Return the ids of all samples that have features under a key."""
+        """Return the ids of all samples that have features under a key.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
+        Returns
+        -------
+        set[str]
+            The ids of all samples that have features under a key.
+        """
         return decode_ids(self.index(key).ids)
 
     def rejects(self, key: FeatureKey) -> dict[str, str]:
-        """Return sample id and reason of every image that gave no feature under a key."""
+        """Return sample id and reason of every image that gave no feature under a key.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
+        Returns
+        -------
+        dict[str, str]
+            Sample id and reason of every image that gave no feature under a key.
+        """
         return self.index(key).rejects
 
     def read(
@@ -136,11 +186,16 @@ class FeatureStore:
         rows: int = 8192,
         dtype: DTypeLike = np.float32,
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield the features of samples block by block: memory for one block, whatever their number.
+        """Yield the features of samples block by block: memory for one block, whatever their
+        number.
 
         Parameters
         ----------
-        keys, ids, dtype
+        keys
+            As for :meth:`read`. Sorted ids read fastest: shards hold ranges of them.
+        ids
+            As for :meth:`read`. Sorted ids read fastest: shards hold ranges of them.
+        dtype
             As for :meth:`read`. Sorted ids read fastest: shards hold ranges of them.
         rows : int
             Rows of a block at the most.
@@ -148,7 +203,8 @@ class FeatureStore:
         Yields
         ------
         (slice, ndarray of shape (n, sum of n_features))
-            Which of ``ids``, and their features in a new array. A shard is checked when it is first met.
+            Which of ``ids``, and their features in a new array. A shard is checked when it is first
+            met.
         """
         reader = self.reader(keys, ids)
         for start in range(0, len(ids), rows):
@@ -158,26 +214,71 @@ class FeatureStore:
             yield part, out
 
     def index(self, key: FeatureKey) -> Index:
-        """Return what lies where under a key, in step with the shards that are there now."""
+        """Return what lies where under a key, in step with the shards that are there now.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
+        Returns
+        -------
+        Index
+            What lies where under a key, in step with the shards that are there now.
+        """
         known = self._indexes.get(key.fingerprint)
         index = load_index(self.folder(key), key, known)
         self._indexes[key.fingerprint] = index
         return index
 
     def lock(self, key: FeatureKey, name: str) -> AbstractContextManager[bool]:
-        """Return a context that holds the claim of a shard, see :func:`featcache.cache.locks.acquire`.
+        """Return a context that holds the claim of a shard, see
+        :func:`featcache.cache.locks.acquire`.
 
         Yields False where the shard is there already or another process is making it.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        AbstractContextManager[bool]
+            A context that holds the claim of a shard, see
+            :func:`featcache.cache.locks.acquire`.
         """
         self.prepare(key)
         return locks.acquire(self._claim(key, name), self.shard(key, name))
 
     def has(self, key: FeatureKey, name: str) -> bool:
-        """Say whether a shard has been made."""
+        """Say whether a shard has been made.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        bool
+        """
         return self.shard(key, name).exists()
 
     def wait(self, key: FeatureKey, name: str) -> None:
-        """Return when nobody is making a shard any more; say who does meanwhile."""
+        """Return when nobody is making a shard any more; say who does meanwhile.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+        name : str
+            Name to look up or to show.
+        """
         locks.wait(self._claim(key, name), f"a shard of {key.name!r} ({name[:8]})")
 
     def write(self, key: FeatureKey, name: str, rows: Rows, writer: dict[str, str]) -> Path:
@@ -210,6 +311,11 @@ class FeatureStore:
     def prepare(self, key: FeatureKey) -> None:
         """Make the store's folders and key file, so that a store that says no says it at once.
 
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
         Raises
         ------
         StoreError
@@ -232,7 +338,18 @@ class FeatureStore:
         self._prepared.add(key.fingerprint)
 
     def summary(self, key: FeatureKey) -> KeySummary:
-        """Return counts and size of what lies under a key."""
+        """Return counts and size of what lies under a key.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
+        Returns
+        -------
+        KeySummary
+            Counts and size of what lies under a key.
+        """
         index = self.index(key)
         return KeySummary(
             key=key,
@@ -244,36 +361,54 @@ class FeatureStore:
         )
 
     def folder(self, key: FeatureKey) -> Path:
-        """Return the folder of a key."""
+        """Return the folder of a key.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+
+        Returns
+        -------
+        Path
+            The folder of a key.
+        """
         return self.root / layout.KEYS_FOLDER / key.fingerprint
 
     def shard(self, key: FeatureKey, name: str) -> Path:
-        """Return the file of a shard, whether it has been made or not."""
+        """Return the file of a shard, whether it has been made or not.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            Feature key.
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        Path
+            The file of a shard, whether it has been made or not.
+        """
         return self.folder(key) / f"{name}{layout.SHARD_SUFFIX}"
 
     def _claim(self, key: FeatureKey, name: str) -> Path:
         return self.folder(key) / f"{name}{layout.LOCK_SUFFIX}"
 
     def reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:
-        """Return what reads the features of these samples, block by block if need be."""
+        """Return what reads the features of these samples, block by block if need be.
+
+        Parameters
+        ----------
+        keys : FeatureKey | Sequence[FeatureKey]
+            Feature keys, one for each feature.
+        ids : Sequence[str]
+            Sample ids.
+
+        Returns
+        -------
+        Reader
+            What reads the features of these samples, block by block if need be.
+        """
         several = [keys] if isinstance(keys, FeatureKey) else list(keys)
         return Reader([(key, self.folder(key), self.index(key)) for key in several], ids)
-
-    def _check_format(self) -> None:
-        marker = self.root / layout.STORE_FILE
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"{self.root} is a file, not a folder. Choose another --cache.")
-        try:
-            text = marker.read_text(encoding="utf-8") if marker.exists() else None
-            version = parse_json(text)["format"] if text is not None else layout.FORMAT_VERSION
-        except OSError as error:
-            raise store_error(error, marker) from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(
-                f"{marker} is damaged: {error}. Delete it; it is written anew."
-            ) from error
-        if version != layout.FORMAT_VERSION:
-            raise StoreError(
-                f"The store {self.root} has format {version}; this featcache reads "
-                f"{layout.FORMAT_VERSION}. Use the version of featcache that wrote it."
-            )

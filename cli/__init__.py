@@ -1,4 +1,6 @@
-"""The command line: parse, call the library, print. No logic, and no heavy import before it is needed."""
+"""The command line: parse, call the library, print. No logic, and no heavy import before it is
+needed.
+"""
 
 from __future__ import annotations
 

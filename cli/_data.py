@@ -2,8 +2,8 @@
 
 Flags in groups: a command takes a dataclass, and the user sees each of its fields as a flag.
 
-Typer reads flags from the signature of a command; :func:`grouped` writes that signature, so that flags
-that belong together are described once and travel as one object.
+Typer reads flags from the signature of a command; :func:`grouped` writes that signature, so that
+flags that belong together are described once and travel as one object.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def roots_of(settings: Settings) -> list[Path]:
 
 
 def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
-    """Scan every root into the store (with ``dry_run`` nothing is written), saying how many files."""
+    """Scan every root into the store (with ``dry_run`` nothing is written), saying how many
+    files.
+    """
     from featcache.datasets import ScanOptions, scan_into
 
     options = ScanOptions(
@@ -64,8 +66,8 @@ def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
 def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:
     """Scan every root into the store, and return what protocol and filters take of it.
 
-    Without filters shared reals stay one row each, which is all that extraction needs; ``every_row``
-    gives them one for each generator that they serve.
+    Without filters shared reals stay one row each, which is all that extraction needs;
+    ``every_row`` gives them one for each generator that they serve.
     """
     from featcache.datasets import expand, merge
 
@@ -129,8 +131,8 @@ def grouped(command: Callable[..., Returned]) -> Callable[..., Returned]:
     Parameters
     ----------
     command : callable
-        Parameters whose type is a dataclass are groups: the fields, annotated as flags are, stand in
-        their place.
+        Parameters whose type is a dataclass are groups: the fields, annotated as flags are, stand
+        in their place.
 
     Raises
     ------

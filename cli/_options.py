@@ -1,4 +1,6 @@
-"""The flags that commands share, each described once, and groups of them (see :mod:`._grouping`)."""
+"""The flags that commands share, each described once, and groups of them (see
+:mod:`._grouping`).
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,9 @@ class StoreOptions:
     precision: Precision = None
 
     def settings(self, roots: Sequence[Path] | None = None) -> dict[str, Any]:
-        """Return the flags as :func:`load_settings` takes them; ``roots`` are named beside ``--data``."""
+        """Return the flags as :func:`load_settings` takes them; ``roots`` are named beside
+        ``--data``.
+        """
         return {**vars(self), "data": [*(self.data or ()), *(roots or ())]}
 
 

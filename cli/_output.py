@@ -26,7 +26,9 @@ def start_logging(verbose: bool, quiet: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logger = logging.getLogger("featcache")
     logger.setLevel(level)
-    logger.handlers[:] = [_handler()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers[:] = [handler]
     logger.propagate = False
     warnings.showwarning = _show_warning
 
@@ -84,12 +86,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def _handler() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    return handler
 
 
 def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli._data import grouped
 from featcache.errors import SettingsError
-
-if TYPE_CHECKING:
-    from featcache.cache import FeatureKey, FeatureStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,24 @@ def export(
         raise SettingsError("Say either --out F.npz (arrays of one feature) or --pack F.")
     root = load_settings(cache=selection.cache).cache
     store = FeatureStore(root)
-    keys = _find(store, selection)
+    # The keys of the features that were named, in every view.
+    from featcache.backbones.hub import weights_identities
+    from featcache.evaluate import ProbeOptions
+    from featcache.evaluate.data import find_keys
+    from featcache.settings import split_names
+    from featcache.views import parse_views
+
+    names = split_names(selection.features)
+    probe_options = ProbeOptions(
+        features=names,
+        wanted={"preset": selection.preset, "precision": selection.precision},
+        weights=weights_identities(selection.weights or [], names),
+    )
+    keys = [
+        key
+        for view in parse_views(selection.view)
+        for key in find_keys(store, probe_options, view.name)
+    ]
     manifest = load_manifests(root)
     if pack is not None:
         n_bytes = export_features(store, keys, manifest, pack, licence=licence)
@@ -74,27 +88,6 @@ def export(
         out.print_json(document)
     else:
         out.print_rich(text)
-
-
-def _find(store: FeatureStore, selection: ExportOptions) -> list[FeatureKey]:
-    """Return the keys of the features that were named, in every view."""
-    from featcache.backbones.hub import weights_identities
-    from featcache.evaluate import ProbeOptions
-    from featcache.evaluate.data import find_keys
-    from featcache.settings import split_names
-    from featcache.views import parse_views
-
-    names = split_names(selection.features)
-    probe_options = ProbeOptions(
-        features=names,
-        wanted={"preset": selection.preset, "precision": selection.precision},
-        weights=weights_identities(selection.weights or [], names),
-    )
-    return [
-        key
-        for view in parse_views(selection.view)
-        for key in find_keys(store, probe_options, view.name)
-    ]
 
 
 def import_(

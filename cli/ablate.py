@@ -54,8 +54,8 @@ def ablate(
 ) -> None:
     """Fit every subset of features x C in one solve, and say which differ from the best single one.
 
-    Several heads and test views (--head logistic,knn) and a repeated --train or --train-view each add rows:
-    subsets x training sets x views x heads in one table.
+    Several heads and test views (--head logistic,knn) and a repeated --train or --train-view
+    each add rows: subsets x training sets x views x heads in one table.
     """
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection

@@ -90,7 +90,9 @@ def finetune(
     ] = False,
     output: opt.OutputOptions,
 ) -> None:
-    """Train a backbone's last blocks, or a LoRA, with a head; compare it with the frozen backbone."""
+    """Train a backbone's last blocks, or a LoRA, with a head; compare it with the frozen
+    backbone.
+    """
     from featcache.backbones.weights import parse_weights
     from featcache.finetune import FinetuneOptions
     from featcache.settings import load_settings, split_all

@@ -40,7 +40,9 @@ def report(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write saved results as HTML, Markdown, CSV, JSON, LaTeX and SVG. Without RESULT: the newest."""
+    """Write saved results as HTML, Markdown, CSV, JSON, LaTeX and SVG. Without RESULT: the
+    newest.
+    """
     from featcache.reports.saved import build_report, find_results, write_all
     from featcache.settings import load_settings, split_all
 

@@ -45,7 +45,9 @@ def score(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Say of each image whether a trained head takes it for fake, and whether it knows such images."""
+    """Say of each image whether a trained head takes it for fake, and whether it knows such
+    images.
+    """
     from featcache.cli._output import REJECTS
     from featcache.detect import Detector
     from featcache.detect.prediction import write_predictions

@@ -75,7 +75,9 @@ def run(
     ] = False,
     output: opt.OutputOptions,
 ) -> int:
-    """Run a whole study: images, features, heads, comparisons, and a report that answers its question."""
+    """Run a whole study: images, features, heads, comparisons, and a report that answers its
+    question.
+    """
     from featcache.settings import load_settings, split_all
     from featcache.studies import load_study
     from featcache.studies.plan import with_backbones, with_train

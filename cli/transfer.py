@@ -1,4 +1,6 @@
-"""``featcache transfer`` and ``featcache efficiency``: heads of other training sets, from the same cache."""
+"""``featcache transfer`` and ``featcache efficiency``: heads of other training sets, from the
+same cache.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Generate the reference pages from the code: the commands from their ``--help``, the API from its docstrings."""
+"""Generate the reference pages from the code: the commands from their ``--help``, the API from
+its docstrings.
+"""
 
 from __future__ import annotations
 

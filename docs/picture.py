@@ -1,6 +1,8 @@
-"""Make the README's picture of a report: ``python docs/picture.py featcache-demo/report.html docs/report.webp``.
+"""Make the README's picture of a report: ``python docs/picture.py featcache-demo/report.html
+docs/report.webp``.
 
-Takes a report as it is, shows some of its sections in two columns, and lets Chromium photograph them.
+Takes a report as it is, shows some of its sections in two columns, and lets Chromium photograph
+them.
 """
 
 from __future__ import annotations

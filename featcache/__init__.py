@@ -1,4 +1,5 @@
-"""featcache: run frozen vision backbones once, probe their features for generated images in seconds.
+"""featcache: run frozen vision backbones once, probe their features for generated images in
+seconds.
 
 The names below are the public interface; each is loaded when it is first used, so that importing
 featcache costs nothing and the offline half never imports torch.

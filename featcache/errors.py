@@ -14,8 +14,8 @@
         WeightsError(OSError)          exit 5   weights missing, or not the ones they should be
         MissingExtraError(ImportError) exit 5   an optional package is not installed
 
-A message says what is wrong, where, why, and what mends it. Exit 6 is no error: the work is done and
-some images were rejected.
+A message says what is wrong, where, why, and what mends it. Exit 6 is no error: the work is done
+and some images were rejected.
 """
 
 from __future__ import annotations
@@ -112,6 +112,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
 
 def near_words(key: str, known: Iterable[str]) -> str:
     """Return the end of a message about a key that does not exist: the nearest one, or all of them.
+
+    Parameters
+    ----------
+    key : str
+        Function or text that identifies an item.
+    known : Iterable[str]
+        Known names.
+
+    Returns
+    -------
+    str
+        The end of a message about a key that does not exist.
 
     Examples
     --------

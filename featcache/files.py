@@ -24,7 +24,9 @@ from typing import Any, BinaryIO
 from featcache.errors import FeatcacheError, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""Every temporary file starts like this, then host and process: what a killed one left is recognised."""
+"""Every temporary file starts like this, then host and process: what a killed one left is
+recognised.
+"""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -49,14 +51,18 @@ def write_atomic(path: Path, data: bytes) -> None:
 def atomic_file(path: Path, n_bytes: int = 0) -> Iterator[BinaryIO]:
     """Give a file to write that becomes ``path`` when the block ends well, and else vanishes.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed; then the
-    folder is flushed, so that the name survives a power cut too.
+    The bytes go to a temporary file in the same folder, are flushed to the disk and renamed; then
+    the folder is flushed, so that the name survives a power cut too.
 
     Parameters
     ----------
     path : Path
     n_bytes : int
         How many will be written, for the message about a full disk.
+
+    Yields
+    ------
+    BinaryIO
 
     Raises
     ------
@@ -86,7 +92,20 @@ def atomic_file(path: Path, n_bytes: int = 0) -> Iterator[BinaryIO]:
 
 
 def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
-    """Say whether a temporary file was left by a process of this machine that is gone, or a day ago."""
+    """Say whether a temporary file was left by a process of this machine that is gone, or a day
+    ago.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    max_age_s : float
+        Age in seconds from which a temporary file of another host is dead.
+
+    Returns
+    -------
+    bool
+    """
     match = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([0-9a-f]{{8}})-(\d+)-", path.name)
     try:
         if match and match[1] == _host_digest():
@@ -129,12 +148,23 @@ def whole_folder(root: Path) -> Iterator[Path]:
     """
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        _drop_leftovers(root.parent)
+        # Remove the folders that earlier runs left when they were killed.
+        for leftover in root.parent.glob(f"{TEMPORARY_PREFIX}*"):
+            if leftover.is_dir() and temporary_is_dead(leftover):
+                shutil.rmtree(leftover, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
         try:
             yield folder
             folder.chmod(0o777 & ~_umask())
-            _replace(folder, root)
+            # Put a folder in its place; the old one leaves that place whole, so that a kill
+            # leaves no half.
+            if root.exists():
+                old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+                os.replace(root, old)
+                os.replace(folder, root)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(folder, root)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except FeatcacheError:  # some of them are OSErrors too, and say what is wrong already
@@ -143,26 +173,18 @@ def whole_folder(root: Path) -> Iterator[Path]:
         raise store_error(error, root) from error
 
 
-def _replace(folder: Path, root: Path) -> None:
-    """Put a folder in its place; the old one leaves that place whole, so that a kill leaves no half."""
-    if root.exists():
-        old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
-        os.replace(root, old)
-        os.replace(folder, root)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(folder, root)
-
-
-def _drop_leftovers(folder: Path) -> None:
-    """Remove the folders that earlier runs left when they were killed."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if leftover.is_dir() and temporary_is_dead(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def printable(text: str) -> str:
-    """Return a text in which bytes of a file name that are no UTF-8 show as escapes.
+    """Return a text with escapes for those bytes of a file name that are not valid UTF-8.
+
+    Parameters
+    ----------
+    text : str
+        Text, as the operating system gives it.
+
+    Returns
+    -------
+    str
+        Text that can be printed.
 
     Examples
     --------
@@ -175,7 +197,24 @@ def printable(text: str) -> str:
 def store_error(
     error: OSError, path: Path, n_bytes: int = 0, *, verb: str = "written"
 ) -> StoreError:
-    """Return the error that says in a user's words why ``path`` could not be written (or read)."""
+    """Return the error that says in a user's words why ``path`` could not be written (or read).
+
+    Parameters
+    ----------
+    error : OSError
+        Error that was raised.
+    path : Path
+        File or folder.
+    n_bytes : int
+        Size in bytes.
+    verb : str
+        What failed, for the message.
+
+    Returns
+    -------
+    StoreError
+        The error that says in a user's words why ``path`` could not be written (or read).
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             f"The disk is full: writing {path} needs {n_bytes:,} bytes and {_free(path):,} are free. "
@@ -197,6 +236,15 @@ def store_error(
 
 def check_room(folder: Path, n_bytes: int, what: str) -> None:
     """Refuse to begin what the disk cannot hold.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+    n_bytes : int
+        Size in bytes.
+    what : str
+        What is being done, for messages.
 
     Raises
     ------
@@ -243,6 +291,16 @@ BLOCK_BYTES = 1 << 20
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of ``value``: sorted keys, no spaces, ASCII, no NaN.
 
+    Parameters
+    ----------
+    value : Any
+        Value to convert.
+
+    Returns
+    -------
+    str
+        The one JSON text of ``value``.
+
     Examples
     --------
     >>> canonical_json({"b": 1, "a": [0.5, None]})
@@ -254,6 +312,16 @@ def canonical_json(value: Any) -> str:
 def digest_bytes(data: bytes) -> str:
     """Return the digest of ``data``: 32 hexadecimal digits (BLAKE2b, 128 bits).
 
+    Parameters
+    ----------
+    data : bytes
+        Bytes to hash.
+
+    Returns
+    -------
+    str
+        The digest of ``data``.
+
     Examples
     --------
     >>> digest_bytes(b"")
@@ -263,12 +331,34 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """Return the digest of the canonical JSON of ``value``."""
+    """Return the digest of the canonical JSON of ``value``.
+
+    Parameters
+    ----------
+    value : Any
+        Value to convert.
+
+    Returns
+    -------
+    str
+        The digest of the canonical JSON of ``value``.
+    """
     return digest_bytes(canonical_json(value).encode("ascii"))
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a file's bytes; a file of unchanged size and time is not read again."""
+    """Return the digest of a file's bytes; a file of unchanged size and time is not read again.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    str
+        The digest of a file's bytes.
+    """
     status = path.stat()
     return _digest_file(path, status.st_size, status.st_mtime_ns)
 

@@ -2,7 +2,8 @@
 
 The rules, the same for every backbone (they are part of the feature key as :data:`DECODING`):
 
-- what Pillow's ``convert("RGB")`` gives, as the code of UnivFD and of the paper does; alpha is dropped;
+- what Pillow's ``convert("RGB")`` gives, as the code of UnivFD and of the paper does; alpha is
+dropped;
 - 16-bit grey is scaled to 8 bits (Pillow alone would clip it to white);
 - of an animation the first frame;
 - EXIF orientation is not applied;
@@ -28,7 +29,9 @@ DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", 
 """The decoding rules as they stand in a feature key."""
 
 MAX_PIXELS = 120_000_000
-"""An image of more pixels is refused before it is decoded (a bomb needs a few bytes to fill the memory)."""
+"""An image of more pixels is refused before it is decoded (a bomb needs a few bytes to fill the
+memory).
+"""
 
 FORMATS = (
     "JPEG",
@@ -45,7 +48,9 @@ FORMATS = (
     "TGA",
     "ICO",
 )
-"""What is decoded. Pillow knows more; one of these (EPS) runs a program, and photographs come in none."""
+"""What is decoded. Pillow knows more; one of these (EPS) runs a program, and photographs come in
+none.
+"""
 
 MAX_JPEG_SCANS = 200
 """Passes over the picture that a progressive JPEG may take: a few bytes can ask for millions."""
@@ -121,15 +126,28 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise ImageError("the file is empty")
     with warnings.catch_warnings():
-        # Pillow warns about bombs, EXIF oddities and palettes; our own limits and rules say it instead.
+        # Pillow warns about bombs, EXIF oddities and palettes; our own limits and rules say it
+        # instead.
         warnings.simplefilter("ignore")
         image = _open(data)
-        _check_size(image, max_pixels)
+        if image.width * image.height > max_pixels:
+            raise ImageError(
+                f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}"
+            )
         if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
             raise ImageError(f"the JPEG takes more than {MAX_JPEG_SCANS} passes to decode")
         try:
             image.load()
-            return _to_rgb(image)
+            if image.mode.startswith("I"):
+                # Scale 16-bit grey to 8 bits; Pillow's own conversion would clip all above 255 to
+                # white.
+                deep = np.asarray(image).astype(np.int64)
+                if deep.min() < 0 or deep.max() > 0xFFFF:
+                    raise ImageError("integer pixels outside 0..65535 have no known range")
+                return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+            if image.mode == "F":
+                raise ImageError("floating-point pixels have no known range")
+            return image.convert("RGB")
         except _DECODE_ERRORS as error:
             raise ImageError(f"the {image.format} data are damaged: {_words(error)}") from error
 
@@ -174,7 +192,17 @@ def _name_frozen(tables: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[int, 
 
 
 def is_image(head: bytes) -> bool:
-    """Say whether a file that begins with ``head`` looks like an image that Pillow can open."""
+    """Say whether a file that begins with ``head`` looks like an image that Pillow can open.
+
+    Parameters
+    ----------
+    head : bytes
+        Fitted head, if there is one.
+
+    Returns
+    -------
+    bool
+    """
     return read_metadata(head).format != ""
 
 
@@ -297,29 +325,6 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError(f"the header is damaged: {_words(error)}") from error
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}"
-        )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_deep_grey(image)
-    if image.mode == "F":
-        raise ImageError("floating-point pixels have no known range")
-    return image.convert("RGB")
-
-
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip all above 255 to white."""
-    deep = np.asarray(image).astype(np.int64)
-    if deep.min() < 0 or deep.max() > 0xFFFF:
-        raise ImageError("integer pixels outside 0..65535 have no known range")
-    return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
 def _words(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
@@ -334,7 +339,21 @@ FILTERS = {
 
 
 def resize_shorter_side(image: Image.Image, size: int, interpolation: str) -> Image.Image:
-    """Resize so that the shorter side is ``size``; the longer is truncated to whole pixels."""
+    """Resize so that the shorter side is ``size``; the longer is truncated to whole pixels.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image.
+    size : int
+        Side of the input in pixels.
+    interpolation : str
+        Resampling filter.
+
+    Returns
+    -------
+    Image.Image
+    """
     width, height = image.size
     short, long = sorted(image.size)
     if short == size:
@@ -345,7 +364,19 @@ def resize_shorter_side(image: Image.Image, size: int, interpolation: str) -> Im
 
 
 def center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Cut the central square; what lies outside the image is black."""
+    """Cut the central square; what lies outside the image is black.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image.
+    size : int
+        Side of the input in pixels.
+
+    Returns
+    -------
+    Image.Image
+    """
     width, height = image.size
     left = _offset(width, size)
     top = _offset(height, size)

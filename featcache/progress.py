@@ -1,6 +1,7 @@
 """Progress on standard error: a bar where it is a terminal, plain lines where it is not.
 
-Shown only while the logger ``featcache`` lets INFO through, so that ``-q`` and library use are silent.
+Shown only while the logger ``featcache`` lets INFO through, so that ``-q`` and library use are
+silent.
 """
 
 from __future__ import annotations
@@ -58,7 +59,24 @@ def progress(
 
 
 def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> Iterator[T]:
-    """Yield ``items`` one by one while :func:`progress` shows how far they are."""
+    """Yield ``items`` one by one while :func:`progress` shows how far they are.
+
+    Parameters
+    ----------
+    items : Iterable[T]
+        Items, in order.
+    what : str
+        What is being done, for messages.
+    total : int
+        Number of items in all.
+    unit : str
+        Unit of the items, for messages.
+
+    Yields
+    ------
+    T
+        ``items`` one by one while :func:`progress` shows how far they are.
+    """
     with progress(what, total, unit) as advance:
         for item in items:
             yield item

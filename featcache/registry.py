@@ -1,4 +1,6 @@
-"""One registry for everything that is chosen by name; built-ins and plug-ins enter by the same door."""
+"""One registry for everything that is chosen by name; built-ins and plug-ins enter by the same
+door.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,39 @@ class Registry(Generic[T]):
         self._added: dict[str, T] = {}
 
     def add(self, name: str, item: T) -> None:
-        """Register ``item`` for this process only (notebooks, tests)."""
+        """Register ``item`` for this process only (notebooks, tests).
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+        item : T
+            Item to add or to process.
+        """
         self._added[name] = item
 
     def names(self) -> list[str]:
-        """Return all names, sorted; nothing is imported for it."""
+        """Return all names, sorted; nothing is imported for it.
+
+        Returns
+        -------
+        list[str]
+            All names, sorted.
+        """
         return sorted({*self._added, *self._entry_points()})
 
     def get(self, name: str) -> T:
         """Return the thing of that name.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        T
+            The thing of that name.
 
         Raises
         ------
@@ -53,22 +79,7 @@ class Registry(Generic[T]):
         points = self._entry_points()
         if name not in points:
             raise unknown_name(self.kind, name, self.names())
-        return self._load(points[name])
-
-    def all(self) -> dict[str, T]:
-        """Return everything by name; a plug-in that fails is left out with a warning that names it."""
-        entries = {}
-        for name in self.names():
-            try:
-                entries[name] = self.get(name)
-            except ResourceError as error:
-                warnings.warn(str(error), FeatcacheWarning, stacklevel=2)
-        return entries
-
-    def _entry_points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group)}
-
-    def _load(self, point: EntryPoint) -> T:
+        point = points[name]
         origin = f"{self.kind} {point.name!r} ({point.value}, from {_distribution(point)})"
         try:
             item = point.load()
@@ -79,6 +90,25 @@ class Registry(Generic[T]):
                 f"The {origin} is a {type(item).__name__}, not a {self.type_.__name__}."
             )
         return item
+
+    def all(self) -> dict[str, T]:
+        """Return everything by name; a plug-in that fails is left out with a warning that names it.
+
+        Returns
+        -------
+        dict[str, T]
+            Everything by name.
+        """
+        entries = {}
+        for name in self.names():
+            try:
+                entries[name] = self.get(name)
+            except ResourceError as error:
+                warnings.warn(str(error), FeatcacheWarning, stacklevel=2)
+        return entries
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
 
 
 def _distribution(point: EntryPoint) -> str:

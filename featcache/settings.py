@@ -1,7 +1,7 @@
 """The one settings object: flags, then ``FEATCACHE_*``, then ``featcache.toml``, then defaults.
 
-The file is looked for in the working directory and upwards, as git looks for its own; relative paths
-in it are relative to it. A key that does not exist is an error that names the near ones.
+The file is looked for in the working directory and upwards, as git looks for its own; relative
+paths in it are relative to it. A key that does not exist is an error that names the near ones.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ PATH_KEYS = ("cache", "data", "weights")
 
 def split_names(value: Any) -> Any:
     """Turn ``"a,b"`` into ``["a", "b"]``, as flags and variables write lists.
+
+    Parameters
+    ----------
+    value : Any
+        Value to convert.
+
+    Returns
+    -------
+    Any
 
     Examples
     --------
@@ -76,15 +85,16 @@ class Settings(BaseSettings):
     shard_rows : int in [1, 4096]
         Images per shard: what a killed run may lose.
     C : float > 0 or str
-        Inverse strength of the probe's penalty; ``"grid"`` and lists (``"0.01,1"``) are chosen from on
-        validation data.
+        Inverse strength of the probe's penalty; ``"grid"`` and lists (``"0.01,1"``) are chosen from
+        on validation data.
     source_pattern : str
         Regular expression whose first group is the photograph that a file comes from.
     weights : dict of str to Path
         Weights files by backbone name: the table ``[weights]`` of the file.
     weights_variable : list of str
-        ``FEATCACHE_WEIGHTS``: folders that hold weights files, and ``NAME=FILE``. Beside ``weights`` and not
-        above it: what the file of a study names comes before what lies on a machine.
+        ``FEATCACHE_WEIGHTS``: folders that hold weights files, and ``NAME=FILE``. Beside
+        ``weights`` and not above it: what the file of a study names comes before what lies on a
+        machine.
     test_fraction : float in (0, 1)
         Share of the photographs held out where a tree has no train and test folders.
     layout : str
@@ -145,7 +155,25 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Rank the sources: flags, then the environment, then the file."""
+        """Rank the sources: flags, then the environment, then the file.
+
+        Parameters
+        ----------
+        settings_cls : type[BaseSettings]
+            Settings class.
+        init_settings : PydanticBaseSettingsSource
+            Values given as arguments.
+        env_settings : PydanticBaseSettingsSource
+            Values of environment variables.
+        dotenv_settings : PydanticBaseSettingsSource
+            Values of a dotenv file; not used.
+        file_secret_settings : PydanticBaseSettingsSource
+            Values of secret files; not used.
+
+        Returns
+        -------
+        tuple[PydanticBaseSettingsSource, ...]
+        """
         in_file = InitSettingsSource(settings_cls, init_kwargs=read_file(find_file(Path.cwd())))
         return init_settings, _Environment(settings_cls), in_file
 
@@ -184,7 +212,18 @@ def load_settings(**flags: Any) -> Settings:
 
 
 def find_file(folder: Path) -> Path | None:
-    """Return the nearest ``featcache.toml`` in ``folder`` or above it."""
+    """Return the nearest ``featcache.toml`` in ``folder`` or above it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    Path | None
+        The nearest ``featcache.toml`` in ``folder`` or above it.
+    """
     for candidate in (folder, *folder.parents):
         if (candidate / FILE_NAME).is_file():
             return candidate / FILE_NAME
@@ -193,6 +232,16 @@ def find_file(folder: Path) -> Path | None:
 
 def read_file(path: Path | None) -> dict[str, Any]:
     """Return the settings in a ``featcache.toml``, its relative paths made absolute.
+
+    Parameters
+    ----------
+    path : Path | None
+        File or folder.
+
+    Returns
+    -------
+    dict[str, Any]
+        The settings in a ``featcache.toml``, its relative paths made absolute.
 
     Raises
     ------
@@ -234,6 +283,16 @@ def _explain(error: ValidationError) -> str:
 
 def split_all(values: list[str] | None) -> list[str]:
     """Return the names in repeated flags, each of which may hold several.
+
+    Parameters
+    ----------
+    values : list[str] | None
+        Values to read.
+
+    Returns
+    -------
+    list[str]
+        The names in repeated flags, each of which may hold several.
 
     Examples
     --------

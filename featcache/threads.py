@@ -1,7 +1,8 @@
 """Threads of our own over single-threaded BLAS.
 
-BLAS's own threads wait for each other by spinning: on a machine that others use too, two of them were
-measured fifteen times slower than one. Independent pieces on plain threads lose nothing there.
+BLAS's own threads wait for each other by spinning: on a machine that others use too, two of them
+were measured fifteen times slower than one. Independent pieces on plain threads lose nothing
+there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ _pool: ContextVar[ThreadPoolExecutor | None] = ContextVar("featcache_pool", defa
 
 @contextmanager
 def thread_pool() -> Iterator[None]:
-    """Let :func:`parallel_map` use as many threads as BLAS was allowed, and BLAS one."""
+    """Let :func:`parallel_map` use as many threads as BLAS was allowed, and BLAS one.
+
+    Yields
+    ------
+    None
+    """
     if _pool.get() is not None:
         yield
         return
@@ -39,7 +45,20 @@ def thread_pool() -> Iterator[None]:
 
 
 def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return the function's values on independent items, in their order."""
+    """Return the function's values on independent items, in their order.
+
+    Parameters
+    ----------
+    function : Callable[[T], R]
+        Function that is applied to each item.
+    items : Iterable[T]
+        Items, in order.
+
+    Returns
+    -------
+    list[R]
+        The function's values on independent items, in their order.
+    """
     threads = _pool.get()
     if threads is None or threads._max_workers == 1:
         return [function(item) for item in items]
@@ -47,7 +66,19 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def parts(n: int, least: int = 256) -> list[slice]:
-    """Cut n rows into a piece per thread, of at least ``least`` rows."""
+    """Cut n rows into a piece per thread, of at least ``least`` rows.
+
+    Parameters
+    ----------
+    n : int
+        Number of items.
+    least : int
+        Smallest number of rows of a part.
+
+    Returns
+    -------
+    list[slice]
+    """
     threads = _pool.get()
     return split_evenly(n, 1 if threads is None else max(min(threads._max_workers, n // least), 1))
 
@@ -55,9 +86,20 @@ def parts(n: int, least: int = 256) -> list[slice]:
 def split_evenly(n: int, k: int) -> list[slice]:
     """Cut n things into k pieces of nearly equal size.
 
+    Parameters
+    ----------
+    n : int
+        Number of items.
+    k : int
+        Number of parts.
+
+    Returns
+    -------
+    list[slice]
+
     Examples
     --------
-    >>> cut(5, 2)
+    >>> split_evenly(5, 2)
     [slice(0, 2, None), slice(2, 5, None)]
     """
     return [slice(n * i // k, n * (i + 1) // k) for i in range(k)]

@@ -1,4 +1,6 @@
-"""What all tests share: no settings from outside, a small tree, and a command line in this process."""
+"""What all tests share: no settings from outside, a small tree, and a command line in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tree and a store with its real EfficientNet-Lite0 features, made once by the command line."""
+    """A tree and a store with its real EfficientNet-Lite0 features, made once by the command
+    line.
+    """
     folder = tmp_path_factory.mktemp("extracted")
     root, store = make_tree(folder / "toy"), folder / "store"
     command = [

@@ -1,4 +1,6 @@
-"""What only a GPU can show: ``make gpu-test``. All that a CPU can show of it is in extract/test_pipeline."""
+"""What only a GPU can show: ``make gpu-test``. All that a CPU can show of it is in
+extract/test_pipeline.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The offline half loads no torch: checked in a fresh process, and the check is shown to be able to fail."""
+"""The offline half loads no torch: checked in a fresh process, and the check is shown to be able
+to fail.
+"""
 
 from __future__ import annotations
 

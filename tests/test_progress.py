@@ -1,4 +1,6 @@
-"""Progress on standard error that is no terminal: lines with rate, time left, and a note where there is one."""
+"""Progress on standard error that is no terminal: lines with rate, time left, and a note where
+there is one.
+"""
 
 from __future__ import annotations
 

@@ -19,6 +19,16 @@ MOST_PREFIX = 16
 def split_tokens(n_tokens: int) -> tuple[int, int]:
     """Return the number of tokens before the patches, and the side of the square grid of patches.
 
+    Parameters
+    ----------
+    n_tokens : int
+        Number of tokens of the sequence.
+
+    Returns
+    -------
+    tuple[int, int]
+        The number of tokens before the patches, and the side of the square grid of patches.
+
     Raises
     ------
     DataError
@@ -59,8 +69,9 @@ def class_attention(weights: Float) -> Float:
 def rollout(layers: Sequence[Float]) -> Float:
     """Return attention rolled out over the layers (Abnar and Zuidema), as the paper draws it.
 
-    In each layer the mean over heads plus the identity (the residual path) is scaled to rows that sum
-    to 1; the product over the layers says how much of each input token arrives in the class token.
+    In each layer the mean over heads plus the identity (the residual path) is scaled to rows that
+    sum to 1; the product over the layers says how much of each input token arrives in the class
+    token.
 
     Parameters
     ----------
@@ -82,5 +93,16 @@ def rollout(layers: Sequence[Float]) -> Float:
 
 
 def row_error(layers: Sequence[Float]) -> float:
-    """Return the largest distance of a row from summing to 1."""
+    """Return the largest distance of a row from summing to 1.
+
+    Parameters
+    ----------
+    layers : Sequence[Float]
+        Attention of each layer.
+
+    Returns
+    -------
+    float
+        The largest distance of a row from summing to 1.
+    """
     return max(float(np.abs(weights.sum(axis=-1) - 1).max()) for weights in layers)

@@ -1,7 +1,8 @@
 """Listen to a network while it runs: its attention, and its last map of features.
 
-timm's and open_clip's transformers, and torch's own, all end in ``scaled_dot_product_attention``; to
-listen there needs no knowledge of how a library builds its blocks.
+timm's and open_clip's transformers, and torch's own, all end in
+``scaled_dot_product_attention``; to listen there needs no knowledge of how a library builds its
+blocks.
 """
 
 from __future__ import annotations
@@ -36,7 +37,17 @@ class Recording:
 
 @contextmanager
 def recording(network: nn.Module) -> Iterator[Recording]:
-    """Record what ``network`` does within the context; one network at a time in a process."""
+    """Record what ``network`` does within the context; one network at a time in a process.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Network whose modules are used.
+
+    Yields
+    ------
+    Recording
+    """
     import torch
     from torch.nn import functional
 

@@ -149,7 +149,9 @@ def _pushed(target: Tensor, heard: Recording) -> NDArray[np.float64]:
 
 
 def _logit(feature: Tensor, spec: BackboneSpec, head: SavedHead | None) -> Tensor:
-    """Return the part of the head's logit that is this feature's; all of it for a head on one feature."""
+    """Return the part of the head's logit that is this feature's; all of it for a head on one
+    feature.
+    """
     import torch
 
     if head is None:

@@ -1,4 +1,6 @@
-"""Can a data set be solved without looking at its pictures? Shortcuts, duplicates, leaks, balance."""
+"""Can a data set be solved without looking at its pictures? Shortcuts, duplicates, leaks,
+balance.
+"""
 
 from featcache.audit.result import (
     AuditResult,

@@ -29,6 +29,11 @@ def perceptual_hash(image: Image.Image) -> int | None:
     Parameters
     ----------
     image : PIL.Image.Image
+
+    Returns
+    -------
+    int | None
+        The 64-bit hash of a picture (imagehash's ``phash``), None where it is too plain.
     """
     import imagehash
 
@@ -47,8 +52,13 @@ def find_duplicates(manifest: Manifest, hashes: Mapping[str, int]) -> Duplicates
     manifest : Manifest
     hashes : mapping of str to int
         Perceptual hash by sample id, of those images that were decoded.
+
+    Returns
+    -------
+    Duplicates
+        Copies and leaks.
     """
-    files = _distinct_files(manifest)
+    files = list({(s.path, s.split): s for s in manifest if s.sample_id and not s.problem}.values())
     by_id: dict[str, list[Sample]] = defaultdict(list)
     for sample in files:
         by_id[sample.sample_id].append(sample)
@@ -72,8 +82,8 @@ def find_duplicates(manifest: Manifest, hashes: Mapping[str, int]) -> Duplicates
 def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> list[tuple[int, int, int]]:
     """Return the pairs of 64-bit hashes that differ in at most so many bits.
 
-    Two such hashes are equal in at least one of ``max_distance + 1`` bands, so only those that share a
-    band are compared.
+    Two such hashes are equal in at least one of ``max_distance + 1`` bands, so only those that
+    share a band are compared.
 
     Parameters
     ----------
@@ -110,11 +120,6 @@ def _pairs_in(
             (int(i), int(j), int(n)) for j, n in zip(rest, bits, strict=True) if n <= max_distance
         ]
     return pairs
-
-
-def _distinct_files(manifest: Manifest) -> list[Sample]:
-    """Return every file once per split, whatever the number of generators that it serves."""
-    return list({(s.path, s.split): s for s in manifest if s.sample_id and not s.problem}.values())
 
 
 def _leak(same: list[Sample]) -> Pair | None:

@@ -138,17 +138,38 @@ class AuditResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON can hold it."""
+        """Return the result as JSON can hold it.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as JSON can hold it.
+        """
         return {**asdict(self), "trusted": self.trusted}
 
     def write(self, path: Path) -> None:
-        """Write the result as JSON, whole or not at all."""
+        """Write the result as JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : Path
+            File or folder.
+        """
         text = json.dumps(self.to_dict(), indent=2)
         write_atomic(path, printable(text).encode("utf-8"))
 
 
 def read_audit(path: Path) -> AuditResult:
     """Read what :meth:`AuditResult.write` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    AuditResult
 
     Raises
     ------

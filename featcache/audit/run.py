@@ -43,7 +43,8 @@ class AuditOptions:
         Images of each generator, split and label that are looked at, chosen by content. Equal bytes
         are compared over all files all the same.
     decode : bool
-        Whether pictures are decoded: needed for near duplicates, damage, and any view but ``clean``.
+        Whether pictures are decoded: needed for near duplicates, damage, and any view but
+        ``clean``.
     workers : int
         0 means one per core.
     """
@@ -83,7 +84,14 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     SettingsError
         If the view stands for several, or needs decoding and that is switched off.
     """
-    view = _one_view(options)
+    views = parse_views(options.view)
+    if len(views) != 1:
+        raise SettingsError(
+            f"--view {options.view!r} stands for several views; the audit takes one."
+        )
+    if views[0] != CLEAN and not options.decode:
+        raise SettingsError("A view needs the pictures: leave --files-only out.")
+    view = views[0]
     chosen = limit(manifest.usable(), options.max_per_class)
     if not len(chosen):
         raise DataError("There are no images to audit. Run 'featcache datasets scan' first.")
@@ -112,23 +120,22 @@ def propose_view(manifest: Manifest) -> str:
 
     The quality is the lowest of the JPEG files, so that their earlier compression does not shine
     through a gentler one; the size the shortest side, so that nothing is scaled up.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+
+    Returns
+    -------
+    str
+        The ``match`` view whose quality and size no image of the set (but the odd one) lacks.
     """
     qualities = [sample.jpeg_quality for sample in manifest if sample.jpeg_quality]
     quality = int(np.percentile(qualities, 2)) if qualities else 90
     sides = [min(s.width, s.height) for s in manifest if s.width and s.height]
     side = int(np.percentile(sides, 2)) if sides else 224
     return f"match:{min(max(quality, 50), 95)}-{min(max(side // 8 * 8, 32), 224)}"
-
-
-def _one_view(options: AuditOptions) -> View:
-    views = parse_views(options.view)
-    if len(views) != 1:
-        raise SettingsError(
-            f"--view {options.view!r} stands for several views; the audit takes one."
-        )
-    if views[0] != CLEAN and not options.decode:
-        raise SettingsError("A view needs the pictures: leave --files-only out.")
-    return views[0]
 
 
 def _decode_all(manifest: Manifest, view: View, options: AuditOptions) -> dict[str, _Looked]:

@@ -1,6 +1,7 @@
 """A probe that sees file facts only: how far does it come, and by which fact?
 
-What is known of a file without looking at the picture, as the backbone's input would still carry it.
+What is known of a file without looking at the picture, as the backbone's input would still carry
+it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,18 @@ class AuditedMetadata:
 
 
 def metadata_of(sample: Sample) -> AuditedMetadata:
-    """Return the facts of a file as it is stored."""
+    """Return the facts of a file as it is stored.
+
+    Parameters
+    ----------
+    sample : Sample
+        Sample.
+
+    Returns
+    -------
+    AuditedMetadata
+        The facts of a file as it is stored.
+    """
     pixels = max(sample.width * sample.height, 1)
     return AuditedMetadata(
         sample.format,
@@ -74,6 +86,11 @@ def metadata_under_view(view: View, sample: Sample, size: tuple[int, int]) -> Au
     sample : Sample
     size : (int, int), pixels
         Width and height after the view.
+
+    Returns
+    -------
+    AuditedMetadata
+        The facts of a file as a view leaves them.
     """
     stored = metadata_of(sample)
     if view.codec is None:
@@ -90,7 +107,18 @@ def metadata_under_view(view: View, sample: Sample, size: tuple[int, int]) -> Au
 
 
 def table(facts: list[AuditedMetadata]) -> dict[str, NDArray[np.float64]]:
-    """Return for each fact its columns, shape (n, k): numbers as they are, kinds as indicators."""
+    """Return for each fact its columns, shape (n, k): numbers as they are, kinds as indicators.
+
+    Parameters
+    ----------
+    facts : list[AuditedMetadata]
+        Metadata of the files.
+
+    Returns
+    -------
+    dict[str, ndarray of float64]
+        For each fact its columns, shape (n, k).
+    """
     ratio = [fact.width / max(fact.height, 1) for fact in facts]
     return {
         "format": _kinds([fact.format for fact in facts]),
@@ -104,7 +132,20 @@ def table(facts: list[AuditedMetadata]) -> dict[str, NDArray[np.float64]]:
 
 
 def most_common(name: str, facts: list[AuditedMetadata]) -> str:
-    """Return the most common value of a fact with its share, or the median of a number."""
+    """Return the most common value of a fact with its share, or the median of a number.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    facts : list[AuditedMetadata]
+        Metadata of the files.
+
+    Returns
+    -------
+    str
+        The most common value of a fact with its share, or the median of a number.
+    """
     if name == "bytes_per_pixel":
         return f"median {np.median([fact.bytes_per_pixel for fact in facts]):.2f}"
     if name == "aspect":
@@ -152,6 +193,11 @@ def measure_shortcut(
         Photograph of each file; folds never cut through one.
     remedy : str
         View that removes what is found, for the sentence.
+
+    Returns
+    -------
+    GeneratorAudit
+        What the facts of one generator's files give away.
     """
     n_real, n_fake = int((labels == 0).sum()), int((labels == 1).sum())
     columns = table(facts)
@@ -163,7 +209,11 @@ def measure_shortcut(
     best = max(alone.values())
     feature = next(name for name in COLUMN_NAMES if alone[name] >= best - NEARLY)
     auroc = max(auroc_all, best)
-    interval = _interval(auroc, n_real, n_fake)
+    # The 95 % interval of Hanley and McNeil (1982).
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = auroc * (1 - auroc) + (n_fake - 1) * (q1 - auroc**2) + (n_real - 1) * (q2 - auroc**2)
+    half = 1.96 * math.sqrt(max(variance, 0.0) / (n_real * n_fake))
+    interval = max(auroc - half, 0.0), min(auroc + half, 1.0)
     verdict = _verdict(auroc, interval)
     real_facts = [fact for fact, label in zip(facts, labels, strict=True) if not label]
     fakes = [fact for fact, label in zip(facts, labels, strict=True) if label]
@@ -186,7 +236,9 @@ def measure_shortcut(
 def _auroc(
     values: NDArray[np.float64], labels: NDArray[np.int64], sources: NDArray[np.int64]
 ) -> float | None:
-    """Return the mean AUROC over folds, None where a class has too few photographs for two folds."""
+    """Return the mean AUROC over folds, None where a class has too few photographs for two
+    folds.
+    """
     folds = min(FOLDS, *(len(np.unique(sources[labels == label])) for label in (0, 1)))
     if folds < 2:
         return None
@@ -203,14 +255,6 @@ def _auroc(
             tree.fit(values[train], labels[train])
             scores.append(roc_auc_score(labels[test], tree.predict_proba(values[test])[:, 1]))
     return float(np.mean(scores)) if scores else None
-
-
-def _interval(auroc: float, n_real: int, n_fake: int) -> tuple[float, float]:
-    """Return the 95 % interval of Hanley and McNeil (1982)."""
-    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
-    variance = auroc * (1 - auroc) + (n_fake - 1) * (q1 - auroc**2) + (n_real - 1) * (q2 - auroc**2)
-    half = 1.96 * math.sqrt(max(variance, 0.0) / (n_real * n_fake))
-    return max(auroc - half, 0.0), min(auroc + half, 1.0)
 
 
 def _verdict(auroc: float, interval: tuple[float, float]) -> str:

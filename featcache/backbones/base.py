@@ -1,4 +1,5 @@
-"""What a backbone is: a frozen network with its weights, tap and preprocessing, known before it is loaded.
+"""What a backbone is: a frozen network with its weights, tap and preprocessing, known before it is
+loaded.
 
 A backbone at another tap: its width and what the key says of it.
 
@@ -73,9 +74,10 @@ class BackboneSpec:
     find_weights : callable
         Return the weights file, already checked; raise WeightsError saying where it was looked for.
     build : callable
-        From the weights file to a module that maps normalised images (N, 3, size, size), float32, to
-        features (N, n_features); in evaluation mode, all weights from the file. A module with a method
-        ``forward_taps(images, taps: Sequence[Tap]) -> tuple of Tensor`` gives several features in one pass.
+        From the weights file to a module that maps normalised images (N, 3, size, size), float32,
+        to features (N, n_features); in evaluation mode, all weights from the file. A module with a
+        method ``forward_taps(images, taps: Sequence[Tap]) -> tuple of Tensor`` gives several
+        features in one pass.
     licence, page : str
         Of the weights: under what terms, and where they come from.
     network : str
@@ -87,8 +89,8 @@ class BackboneSpec:
     taps : Taps or None
         Where features can be taken other than at the end; None: nowhere.
     crop : int, pixels
-        Side of the crop of the preset ``univfd``; 0 stands for the native size. 224 wherever the network
-        takes it.
+        Side of the crop of the preset ``univfd``; 0 stands for the native size. 224 wherever the
+        network takes it.
     weights : WeightsSource or None
         Where the weights are published; None where ``find_weights`` alone knows.
     """
@@ -118,6 +120,18 @@ class BackboneSpec:
 def with_tap(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
     """Return ``spec`` with its feature taken at ``tap``.
 
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    tap : Tap
+        Tap to read.
+
+    Returns
+    -------
+    BackboneSpec
+        ``spec`` with its feature taken at ``tap``.
+
     Raises
     ------
     SettingsError
@@ -133,7 +147,20 @@ def with_tap(spec: BackboneSpec, tap: Tap) -> BackboneSpec:
         raise SettingsError(f"{spec.name} has no tap {str(tap)!r}: {reason}.")
     width = spec.taps.widths[-1 if tap.place != "layer" else tap.layer - spec.taps.first]
     n_parts = len(tap.pooling.split("+"))
-    return replace(spec, tap=_to_key(spec.taps, tap), n_features=width * n_parts)
+    # What stands in the key; the final feature keeps what the spec says.
+    tokens = {"cls": "class", "mean": "patches", "cls+mean": "class+patches"}
+    pooling = "mean" if "mean" in tap.pooling else "none"
+    return replace(
+        spec,
+        tap={
+            "layer": tap.layer if tap.place == "layer" else "final",
+            "token": tokens[tap.pooling] if spec.taps.tokens else "none",
+            "pooling": pooling if spec.taps.tokens else "average",
+            "projection": "none",
+            "norm": "none" if tap.place == "layer" else "applied",
+        },
+        n_features=width * n_parts,
+    )
 
 
 def _refusal(taps: Taps, tap: Tap) -> str:
@@ -147,19 +174,6 @@ def _refusal(taps: Taps, tap: Tap) -> str:
     if tap.place == "final" and taps.projected:
         return "the projection is for the class token only; write @pre:mean for the patch tokens before it"
     return ""
-
-
-def _to_key(taps: Taps, tap: Tap) -> dict[str, Any]:
-    """Return what stands in the key; the final feature keeps what the spec says."""
-    tokens = {"cls": "class", "mean": "patches", "cls+mean": "class+patches"}
-    pooling = "mean" if "mean" in tap.pooling else "none"
-    return {
-        "layer": tap.layer if tap.place == "layer" else "final",
-        "token": tokens[tap.pooling] if taps.tokens else "none",
-        "pooling": pooling if taps.tokens else "average",
-        "projection": "none",
-        "norm": "none" if tap.place == "layer" else "applied",
-    }
 
 
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
@@ -179,7 +193,8 @@ def choose_precision(name: str, device: str | torch.device, *, transformer: bool
     device : str or torch.device
         ``"auto"`` is the GPU if there is one.
     transformer : bool
-        False for networks of convolutions: their features suffer in bf16 (docs/performance.md has figures).
+        False for networks of convolutions: their features suffer in bf16 (docs/performance.md has
+        figures).
 
     Returns
     -------
@@ -199,7 +214,22 @@ def choose_precision(name: str, device: str | torch.device, *, transformer: bool
 
 
 def precision_of(spec: BackboneSpec, name: str, device: str | torch.device) -> str:
-    """Return the precision that ``name`` means for a backbone; see :func:`choose_precision`."""
+    """Return the precision that ``name`` means for a backbone; see :func:`choose_precision`.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    name : str
+        Name to look up or to show.
+    device : str | torch.device
+        Device that computes.
+
+    Returns
+    -------
+    str
+        The precision that ``name`` means for a backbone.
+    """
     transformer = spec.taps is not None and spec.taps.tokens
     return choose_precision(name, device, transformer=transformer)
 
@@ -218,7 +248,17 @@ def _computes_bf16(device: str) -> bool:
 
 
 def cpu_computes_bf16(info: Path = _CPU_INFO) -> bool:
-    """Say whether this CPU has bf16 matrix instructions, as far as Linux tells."""
+    """Say whether this CPU has bf16 matrix instructions, as far as Linux tells.
+
+    Parameters
+    ----------
+    info : Path
+        File that lists the flags of the processor.
+
+    Returns
+    -------
+    bool
+    """
     try:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

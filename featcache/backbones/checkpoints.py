@@ -45,8 +45,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path : Path
-        A safetensors file, a state dict of ``torch.save`` (also under ``model`` or ``state_dict``), or a
-        TorchScript archive.
+        A safetensors file, a state dict of ``torch.save`` (also under ``model`` or ``state_dict``),
+        or a TorchScript archive.
 
     Returns
     -------
@@ -61,7 +61,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        return _tensors_in(_read(path, head), path)
+        # Unwrap a checkpoint down to its mapping of tensors.
+        value = _read(path, head)
+        while isinstance(value, Mapping):
+            inner = next(
+                (value[name] for name in _WRAPPERS if isinstance(value.get(name), Mapping)), None
+            )
+            if inner is None:
+                break
+            value = inner
+        tensors = (
+            {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+            if isinstance(value, Mapping)
+            else {}
+        )
+        if not tensors:
+            raise WeightsError(
+                f"{path} holds no weights: neither tensors by name, nor such under 'model' or 'state_dict'. "
+                "Give the file that the authors publish."
+            )
+        return tensors
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
@@ -72,7 +91,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path, head: bytes) -> Any:
     if head[8:9] == b"{":
-        return _read_safetensors(path)
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors: dict[str, Tensor] = load_file(path)
+        except SafetensorError as error:
+            raise _damaged(path, error) from error
+        return tensors
     if head[:4] == b"PK\x03\x04":
         return read_torchscript(path) if is_torchscript(path) else _read_torch(path)
     if head[:1] == b"\x80":
@@ -83,43 +109,10 @@ def _read(path: Path, head: bytes) -> Any:
     )
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-    return tensors
-
-
 def _read_torch(path: Path) -> Any:
     with warnings.catch_warnings(), torch.serialization.safe_globals(_INERT):
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _tensors_in(value: Any, path: Path) -> dict[str, Tensor]:
-    """Unwrap a checkpoint down to its mapping of tensors."""
-    while isinstance(value, Mapping):
-        inner = next(
-            (value[name] for name in _WRAPPERS if isinstance(value.get(name), Mapping)), None
-        )
-        if inner is None:
-            break
-        value = inner
-    tensors = _only_tensors(value) if isinstance(value, Mapping) else {}
-    if not tensors:
-        raise WeightsError(
-            f"{path} holds no weights: neither tensors by name, nor such under 'model' or 'state_dict'. "
-            "Give the file that the authors publish."
-        )
-    return tensors
-
-
-def _only_tensors(value: Mapping[Any, Any]) -> dict[str, Tensor]:
-    return {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
 
 
 def _holds_code(path: Path, error: BaseException) -> WeightsError:
@@ -188,8 +181,18 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name
 def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
     """Return what ``make`` makes with memory for its weights but no values, which takes no time.
 
-    Only :func:`load_state` may follow, which fills all of it. A network that computes some tensors when it is made,
-    and does not keep them in its state, is made as usual.
+    Only :func:`load_state` may follow, which fills all of it. A network that computes some tensors
+    when it is made, and does not keep them in its state, is made as usual.
+
+    Parameters
+    ----------
+    make : Callable[[], nn.Module]
+        Function that builds the object in the worker.
+
+    Returns
+    -------
+    nn.Module
+        What ``make`` makes with memory for its weights but no values, which takes no time.
     """
     with torch.device("meta"):
         model = make()
@@ -203,13 +206,19 @@ def make_empty(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def select_prefix(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dict[str, Tensor]:
-    """Return the tensors under the first prefix that occurs, without it; all of them where none does.
+    """Return the tensors under the first prefix that occurs, without it; all of them where none
+    does.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
     prefixes : iterable of str
         The longest first: ``("module.visual.", "visual.")``.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The tensors under the first prefix that occurs, without it.
     """
     for prefix in prefixes:
         if any(key.startswith(prefix) for key in tensors):

@@ -15,7 +15,14 @@ from featcache.errors import WeightsError
 
 
 def describe_all() -> list[dict[str, Any]]:
-    """Return one row per registered backbone: name, aliases, width, weights (found or missing), licence."""
+    """Return one row per registered backbone: name, aliases, width, weights (found or missing),
+    licence.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        One row per registered backbone.
+    """
     return [
         {
             "name": name,
@@ -32,7 +39,18 @@ def describe_all() -> list[dict[str, Any]]:
 
 
 def locate(spec: BackboneSpec) -> tuple[Path, str] | None:
-    """Return the weights file on this machine and the place where it was found; None where it is missing.
+    """Return the weights file on this machine and the place where it was found; None where it is
+    missing.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+
+    Returns
+    -------
+    tuple[Path, str] | None
+        The weights file on this machine and the place where it was found.
 
     Raises
     ------
@@ -51,12 +69,18 @@ def locate(spec: BackboneSpec) -> tuple[Path, str] | None:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return all about one backbone: network, taps, preprocessing, and its weights with where to get them.
+    """Return all about one backbone: network, taps, preprocessing, and its weights with where to
+    get them.
 
     Parameters
     ----------
     name : str
         A feature name.
+
+    Returns
+    -------
+    dict[str, Any]
+        All about one backbone.
     """
     spec = resolve(name)
     base, source = parse_name(spec.name).base, spec.weights
@@ -88,7 +112,18 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def format_taps(spec: BackboneSpec) -> str:
-    """Return the taps of a backbone in a few words."""
+    """Return the taps of a backbone in a few words.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+
+    Returns
+    -------
+    str
+        The taps of a backbone in a few words.
+    """
     taps = spec.taps
     if taps is None:
         return "final"
@@ -99,6 +134,11 @@ def format_taps(spec: BackboneSpec) -> str:
 
 def check_weights(spec: BackboneSpec) -> dict[str, Any]:
     """Load the weights strictly and return which they are.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
 
     Returns
     -------

@@ -60,6 +60,11 @@ class Lite:
     def find_weights(self) -> Path:
         """Return the weights file inside the installed package, its digest checked.
 
+        Returns
+        -------
+        Path
+            The weights file inside the installed package, its digest checked.
+
         Raises
         ------
         WeightsError
@@ -80,7 +85,20 @@ class Lite:
         return path
 
     def translate(self, tensors: Tensors, trunk: nn.Module) -> Tensors:
-        """Return the tensors under timm's names, without the classifier."""
+        """Return the tensors under timm's names, without the classifier.
+
+        Parameters
+        ----------
+        tensors : Tensors
+            Tensors of the file by name.
+        trunk : nn.Module
+            Network without its head.
+
+        Returns
+        -------
+        Tensors
+            The tensors under timm's names, without the classifier.
+        """
         if "conv_stem.weight" in tensors:  # timm's own file
             return timm_names(tensors, trunk)
         renamed = rename(tensors, self.stages)
@@ -104,12 +122,26 @@ _BLOCK = {
     "_bn1": "bn2",
     "_bn2": "bn3",
 }
-# The first block has no expansion: its projection is timm's pointwise convolution, its norms move up.
+# The first block has no expansion: its projection is timm's pointwise convolution, its norms move
+# up.
 _FIRST_BLOCK = _BLOCK | {"_project_conv": "conv_pw", "_bn1": "bn1", "_bn2": "bn2"}
 
 
 def rename(tensors: Tensors, stages: tuple[int, ...]) -> Tensors:
-    """Return the tensors under timm's names, given the blocks per stage."""
+    """Return the tensors under timm's names, given the blocks per stage.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    stages : tuple[int, ...]
+        Seconds by stage.
+
+    Returns
+    -------
+    Tensors
+        The tensors under timm's names, given the blocks per stage.
+    """
     return {_timm_name(name, stages): tensor for name, tensor in tensors.items()}
 
 
@@ -125,7 +157,9 @@ def _timm_name(name: str, stages: tuple[int, ...]) -> str:
 
 
 def _position(number: int, stages: tuple[int, ...]) -> tuple[int, int]:
-    """Return stage and block within it of the n-th block; what is too many lands behind the last stage."""
+    """Return stage and block within it of the n-th block; what is too many lands behind the last
+    stage.
+    """
     for stage, size in enumerate(stages):
         if number < size:
             return stage, number

@@ -32,7 +32,18 @@ _ABSENT = "it answers"
 
 
 def unreachable(source: WeightsSource) -> str:
-    """Return why the weights cannot be fetched just now, in a few words; empty where they can."""
+    """Return why the weights cannot be fetched just now, in a few words; empty where they can.
+
+    Parameters
+    ----------
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    str
+        Why the weights cannot be fetched just now, in a few words.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "HF_HUB_OFFLINE is set"
     answer = ""
@@ -47,6 +58,17 @@ def unreachable(source: WeightsSource) -> str:
 
 def download(name: str, source: WeightsSource) -> Path:
     """Fetch the weights, going on where an interrupted fetch stopped, and verify them.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
@@ -154,7 +176,9 @@ def _verify(path: Path, sha256: str, origin: str) -> None:
 
 
 SETTLED_S = 2.0
-"""A file changed less than this long ago is not remembered: its time could not tell a further change."""
+"""A file changed less than this long ago is not remembered: its time could not tell a further
+change.
+"""
 
 KEPT = 1000
 
@@ -192,6 +216,11 @@ def weights_identities(values: Iterable[str], names: Iterable[str]) -> dict[str,
         that is not on this machine.
     names : iterable of str
         The features of the command.
+
+    Returns
+    -------
+    dict[str, str]
+        Which weights features shall come from, as their keys say it, by backbone.
 
     Raises
     ------

@@ -38,12 +38,36 @@ class TimmNet(nn.Module):
         self.trunk = trunk
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the final feature (N, D): what timm pools, after the last norm."""
+        """Return the final feature (N, D): what timm pools, after the last norm.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        Tensor
+            The final feature (N, D).
+        """
         features: Tensor = self.trunk(images)
         return features
 
     def forward_taps(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
-        """Return one feature (N, D_i) for each tap."""
+        """Return one feature (N, D_i) for each tap.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+        taps : Sequence[Tap]
+            Taps to return.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One feature (N, D_i) for each tap.
+        """
         blocks, tokens = blocks_of(self.trunk)
         with watch(blocks, taps, first=0 if tokens else 1) as seen:
             end = self.trunk.forward_features(images)  # type: ignore[operator]
@@ -78,12 +102,36 @@ class ClipVit(nn.Module):
         self.visual = visual
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the projected class token (N, D)."""
+        """Return the projected class token (N, D).
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        Tensor
+            The projected class token (N, D).
+        """
         features: Tensor = self.visual(images) @ self.proj
         return features
 
     def forward_taps(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
-        """Return one feature (N, D_i) for each tap."""
+        """Return one feature (N, D_i) for each tap.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+        taps : Sequence[Tap]
+            Taps to return.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One feature (N, D_i) for each tap.
+        """
         transformer = self.visual.transformer
         blocks = list(transformer.resblocks)
         needed = [*taps, Tap("layer", len(blocks))]
@@ -118,12 +166,36 @@ class ClipResNet(nn.Module):
         self.visual = visual
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the attention-pooled feature (N, D)."""
+        """Return the attention-pooled feature (N, D).
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        Tensor
+            The attention-pooled feature (N, D).
+        """
         features: Tensor = self.visual(images)
         return features
 
     def forward_taps(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
-        """Return one feature (N, D_i) for each tap; stages are averaged over their map."""
+        """Return one feature (N, D_i) for each tap; stages are averaged over their map.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+        taps : Sequence[Tap]
+            Taps to return.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One feature (N, D_i) for each tap.
+        """
         stages = [getattr(self.visual, f"layer{i}") for i in (1, 2, 3, 4)]
         with watch(stages, taps, first=1) as seen:
             final = self.visual(images)
@@ -136,7 +208,8 @@ def watch(
 ) -> Iterator[dict[int, Tensor]]:
     """Catch what leaves the tapped layers while the network runs in this thread.
 
-    One network runs in several threads at once: what other threads make of their images is let pass.
+    One network runs in several threads at once: what other threads make of their images is let
+    pass.
 
     Parameters
     ----------
@@ -169,7 +242,9 @@ def watch(
 
 
 def _keeper(seen: dict[int, Tensor], layer: int, thread: int) -> Any:
-    """Return a hook that keeps what enters (before a module) or leaves (after it), in one thread."""
+    """Return a hook that keeps what enters (before a module) or leaves (after it), in one
+    thread.
+    """
 
     def keep(module: nn.Module, arguments: Any, output: Tensor | None = None) -> None:
         if get_ident() == thread:
@@ -188,15 +263,32 @@ def pool_tokens(tokens: Tensor, tap: Tap, n_prefix: int) -> Tensor:
     tap : Tap
     n_prefix : int
         Class token and registers.
+
+    Returns
+    -------
+    Tensor
+        The class token (the first), the mean of the patch tokens, or both side by side.
     """
     parts = {"cls": tokens[:, 0], "mean": tokens[:, n_prefix:].mean(dim=1)}
     return torch.cat([parts[name] for name in tap.pooling.split("+")], dim=1)
 
 
 def blocks_of(trunk: Any) -> tuple[list[nn.Module], bool]:
-    """Return the blocks or stages of a model of timm, and whether they carry a class and patch tokens.
+    """Return the blocks or stages of a model of timm, and whether they carry a class and patch
+    tokens.
 
     Empty for families whose layout is not known here: their final feature is all there is.
+
+    Parameters
+    ----------
+    trunk : Any
+        Network without its head.
+
+    Returns
+    -------
+    tuple[list[nn.Module], bool]
+        The blocks or stages of a model of timm, and whether they carry a class and patch
+        tokens.
     """
     from timm.models.convnext import ConvNeXt
     from timm.models.efficientnet import EfficientNet
@@ -215,7 +307,8 @@ def blocks_of(trunk: Any) -> tuple[list[nn.Module], bool]:
 
 
 def taps_of(trunk: nn.Module, size: int) -> tuple[Taps | None, int]:
-    """Return the taps of a model of timm, and the width of its final feature, from a pass without numbers.
+    """Return the taps of a model of timm, and the width of its final feature, from a pass without
+    numbers.
 
     Parameters
     ----------
@@ -223,6 +316,12 @@ def taps_of(trunk: nn.Module, size: int) -> tuple[Taps | None, int]:
         On the meta device.
     size : int, pixels
         Side of its input.
+
+    Returns
+    -------
+    tuple[Taps | None, int]
+        The taps of a model of timm, and the width of its final feature, from a pass without
+        numbers.
     """
     blocks, tokens = blocks_of(trunk)
     first = 0 if tokens else 1
@@ -251,7 +350,18 @@ class FeatureNetwork(nn.Module):
         self.taps = tuple(taps)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor (N, D_i) for each tap from images (N, 3, S, S)."""
+        """Return one tensor (N, D_i) for each tap from images (N, 3, S, S).
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One tensor (N, D_i) for each tap from images (N, 3, S, S).
+        """
         if set(self.taps) == {Tap()}:
             return (self.model(images),) * len(self.taps)
         features: tuple[Tensor, ...] = self.model.forward_taps(images, self.taps)  # type: ignore[operator]
@@ -260,6 +370,16 @@ class FeatureNetwork(nn.Module):
 
 def load_model(spec: BackboneSpec) -> nn.Module:
     """Return the network of a spec with its weights, or with random ones where it says so.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+
+    Returns
+    -------
+    nn.Module
+        The network of a spec with its weights, or with random ones where it says so.
 
     Raises
     ------
@@ -286,6 +406,17 @@ class Single(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (N, D) features of (N, 3, S, S) images."""
+        """Return (N, D) features of (N, 3, S, S) images.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        Tensor
+            (N, D) features of (N, 3, S, S) images.
+        """
         feature: Tensor = self.network(images)[0]
         return feature

@@ -1,6 +1,8 @@
-"""The grammar of feature names, ``NAME[@TAP][#randomSEED]``, and their one canonical spelling; no torch.
+"""The grammar of feature names, ``NAME[@TAP][#randomSEED]``, and their one canonical spelling; no
+torch.
 
-A feature's canonical name stands in its key, so ``clip`` and ``clip-vit-b16`` find the same features.
+A feature's canonical name stands in its key, so ``clip`` and ``clip-vit-b16`` find the same
+features.
 
 ============================  =========================================================================
 ``clip``                      the final feature of ``clip-vit-b16``
@@ -84,6 +86,15 @@ class FeatureName:
 def parse_name(text: str) -> FeatureName:
     """Take a feature name apart; whether such a backbone exists is not asked.
 
+    Parameters
+    ----------
+    text : str
+        Text to read.
+
+    Returns
+    -------
+    FeatureName
+
     Raises
     ------
     SettingsError
@@ -108,6 +119,16 @@ def parse_name(text: str) -> FeatureName:
 def parse_tap(text: str) -> Tap:
     """Return the tap that ``text`` means.
 
+    Parameters
+    ----------
+    text : str
+        Text to read.
+
+    Returns
+    -------
+    Tap
+        The tap that ``text`` means.
+
     Raises
     ------
     SettingsError
@@ -123,6 +144,16 @@ def parse_tap(text: str) -> Tap:
 def canonical_name(name: str) -> str:
     """Return the one spelling of a feature name, which its key has.
 
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    str
+        The one spelling of a feature name, which its key has.
+
     Raises
     ------
     SettingsError
@@ -130,9 +161,9 @@ def canonical_name(name: str) -> str:
 
     Examples
     --------
-    >>> canonical("clip@layer11:cls")
+    >>> canonical_name("clip@layer11:cls")
     'clip-vit-b16@layer11'
-    >>> canonical("synclr@final")
+    >>> canonical_name("synclr@final")
     'synclr-vit-b16'
     """
     return str(parse_name(name))

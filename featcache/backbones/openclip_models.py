@@ -1,6 +1,8 @@
-"""CLIP's image towers, by open_clip: exact activation, projected feature, nothing of the text tower.
+"""CLIP's image towers, by open_clip: exact activation, projected feature, nothing of the text
+tower.
 
-``open_clip:ARCH/TAG``: the image tower of any model of open_clip. Loads torch to ask open_clip about it.
+``open_clip:ARCH/TAG``: the image tower of any model of open_clip. Loads torch to ask open_clip
+about it.
 """
 
 from __future__ import annotations
@@ -45,11 +47,27 @@ class ClipFamily:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def create(self) -> nn.Module:
-        """Return the tower with random weights, drawn from torch's generator."""
+        """Return the tower with random weights, drawn from torch's generator.
+
+        Returns
+        -------
+        nn.Module
+            The tower with random weights, drawn from torch's generator.
+        """
         return wrap(self.make_tower())
 
     def build(self, path: Path) -> nn.Module:
         """Return the tower with all its weights from ``path``.
+
+        Parameters
+        ----------
+        path : Path
+            File or folder.
+
+        Returns
+        -------
+        nn.Module
+            The tower with all its weights from ``path``.
 
         Raises
         ------
@@ -68,7 +86,13 @@ class ClipFamily:
         return wrap(tower).eval()
 
     def make_tower(self) -> nn.Module:
-        """Return open_clip's tower, in evaluation mode."""
+        """Return open_clip's tower, in evaluation mode.
+
+        Returns
+        -------
+        nn.Module
+            Open_clip's tower, in evaluation mode.
+        """
         from open_clip.model import _build_vision_tower
 
         config = tower_config(self.model)
@@ -78,13 +102,30 @@ class ClipFamily:
         return tower.eval()
 
     def small(self) -> ClipFamily:
-        """Return the same kind of tower in a size for tests."""
+        """Return the same kind of tower in a size for tests.
+
+        Returns
+        -------
+        ClipFamily
+            The same kind of tower in a size for tests.
+        """
         resnet = isinstance(tower_config(self.model)["vision_cfg"]["layers"], list)
         return replace(self, overrides=SMALL_RESNET if resnet else SMALL)
 
 
 def wrap(tower: nn.Module) -> nn.Module:
-    """Return a tower as a module that gives plain features, and taps where its layout is known."""
+    """Return a tower as a module that gives plain features, and taps where its layout is known.
+
+    Parameters
+    ----------
+    tower : nn.Module
+        Image tower of the model.
+
+    Returns
+    -------
+    nn.Module
+        A tower as a module that gives plain features, and taps where its layout is known.
+    """
     from open_clip.modified_resnet import ModifiedResNet
 
     from featcache.backbones.modules import ClipResNet, ClipVit
@@ -95,7 +136,17 @@ def wrap(tower: nn.Module) -> nn.Module:
 
 
 def is_plain_vit(tower: nn.Module) -> bool:
-    """Say whether a tower is CLIP's own transformer: class token, norm, projection."""
+    """Say whether a tower is CLIP's own transformer: class token, norm, projection.
+
+    Parameters
+    ----------
+    tower : nn.Module
+        Image tower of the model.
+
+    Returns
+    -------
+    bool
+    """
     from open_clip.transformer import VisionTransformer
 
     return (
@@ -109,6 +160,16 @@ def is_plain_vit(tower: nn.Module) -> bool:
 
 def tower_config(model: str) -> dict[str, Any]:
     """Return open_clip's configuration of a model.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    dict[str, Any]
+        Open_clip's configuration of a model.
 
     Raises
     ------
@@ -124,13 +185,27 @@ def tower_config(model: str) -> dict[str, Any]:
 
 
 def tag_config(model: str, tag: str) -> dict[str, Any]:
-    """Return what open_clip knows of pretrained weights, their activation checked against the model's.
+    """Return what open_clip knows of pretrained weights, their activation checked against the
+    model's.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    tag : str
+        Tag of the pretrained weights.
+
+    Returns
+    -------
+    dict[str, Any]
+        What open_clip knows of pretrained weights, their activation checked against the
+        model's.
 
     Raises
     ------
     SettingsError
-        If there is no such tag, or its weights were trained with the other activation: open_clip would only
-        warn, and the features would be wrong.
+        If there is no such tag, or its weights were trained with the other activation: open_clip
+        would only warn, and the features would be wrong.
     """
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
@@ -159,6 +234,11 @@ def any_clip(base: str) -> BackboneSpec:
     base : str
         ``open_clip:ARCH/TAG``.
 
+    Returns
+    -------
+    BackboneSpec
+        The backbone of a pretrained model of open_clip.
+
     Raises
     ------
     SettingsError
@@ -175,8 +255,29 @@ def any_clip(base: str) -> BackboneSpec:
     family = ClipFamily(base, model)
     with torch.device("meta"):
         tower = family.make_tower()
-    native = _native(cfg, tower)
-    source = _source(cfg, model)
+    size = getattr(tower, "image_size", 224)
+    side = int(size if isinstance(size, int) else size[0])
+    native = Preprocessing(
+        preset="native",
+        resize=side,
+        interpolation=cfg.get("interpolation", "bicubic"),
+        size=side,
+        mean=tuple(cfg.get("mean", CLIP_MEAN)),
+        std=tuple(cfg.get("std", CLIP_STD)),
+        squash=cfg.get("resize_mode", "shortest") == "squash",
+    )
+    # Where the weights are: owner/repository/file on the hub, or an address.
+    owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
+    name, _, file = rest.partition("/")
+    hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
+    defaults = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    source = WeightsSource(
+        files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
+        page=f"https://huggingface.co/{hub}" if hub else url,
+        hub=hub,
+        hub_files=((file,) if file else defaults) if hub else (),
+        url=url,
+    )
     return BackboneSpec(
         name=base,
         summary=f"{model} of open_clip, weights {tag}",
@@ -217,32 +318,3 @@ def _width(tower: Any, size: int) -> int:
 
     with torch.inference_mode():
         return int(tower(torch.zeros(1, 3, size, size, device="meta")).shape[1])
-
-
-def _native(cfg: dict[str, Any], tower: Any) -> Preprocessing:
-    size = getattr(tower, "image_size", 224)
-    side = int(size if isinstance(size, int) else size[0])
-    return Preprocessing(
-        preset="native",
-        resize=side,
-        interpolation=cfg.get("interpolation", "bicubic"),
-        size=side,
-        mean=tuple(cfg.get("mean", CLIP_MEAN)),
-        std=tuple(cfg.get("std", CLIP_STD)),
-        squash=cfg.get("resize_mode", "shortest") == "squash",
-    )
-
-
-def _source(cfg: dict[str, Any], model: str) -> WeightsSource:
-    """Return where the weights are: ``owner/repository/file`` on the hub, or an address."""
-    owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
-    name, _, file = rest.partition("/")
-    hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
-    defaults = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    return WeightsSource(
-        files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
-        page=f"https://huggingface.co/{hub}" if hub else url,
-        hub=hub,
-        hub_files=((file,) if file else defaults) if hub else (),
-        url=url,
-    )

@@ -1,7 +1,7 @@
 """Weights files of our own: every tensor of a backbone as safetensors, with where it comes from.
 
-``featcache finetune`` writes them. Any backbone that can be made without weights reads them, under the
-names that its module gives its tensors; nothing in them is executed.
+``featcache finetune`` writes them. Any backbone that can be made without weights reads them,
+under the names that its module gives its tensors; nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -49,13 +49,19 @@ def write_checkpoint(path: Path, network: str, model: nn.Module, about: Mapping[
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(model)}
     metadata = {**about, "format": FORMAT, "network": network}
-    # One text only: safetensors writes several in an order that changes, and the bytes are the identity.
+    # One text only: safetensors writes several in an order that changes, and the bytes are the
+    # identity.
     write_atomic(path, save(state, {KEY: canonical_json(metadata)}))
     return path.resolve()
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
     """Return what a weights file of ours says about itself; None where it is another file.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
 
     Returns
     -------
@@ -74,7 +80,20 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
 
 
 def load_checkpoint(path: Path, spec: BackboneSpec) -> nn.Module:
-    """Return the network of ``spec`` with the weights in a file that :func:`write_checkpoint` wrote.
+    """Return the network of ``spec`` with the weights in a file that :func:`write_checkpoint`
+    wrote.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    spec : BackboneSpec
+        Specification of the backbone.
+
+    Returns
+    -------
+    nn.Module
+        The network of ``spec`` with the weights in a file that :func:`write_checkpoint` wrote.
 
     Raises
     ------

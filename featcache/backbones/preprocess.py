@@ -1,7 +1,7 @@
 """From an RGB image to the pixels that a backbone sees. Part of the feature key; knows no torch.
 
-Resizing and cropping follow torchvision's ``Resize`` and ``CenterCrop`` on Pillow images to the pixel.
-Pixels stay uint8 here; mean and standard deviation are applied on the device.
+Resizing and cropping follow torchvision's ``Resize`` and ``CenterCrop`` on Pillow images to the
+pixel. Pixels stay uint8 here; mean and standard deviation are applied on the device.
 """
 
 from __future__ import annotations
@@ -61,7 +61,13 @@ class Preprocessing:
     squash: bool = False
 
     def to_key(self) -> dict[str, Any]:
-        """Return every setting as it stands in a feature key."""
+        """Return every setting as it stands in a feature key.
+
+        Returns
+        -------
+        dict[str, Any]
+            Every setting as it stands in a feature key.
+        """
         values = asdict(self)
         values |= {"mean": list(self.mean), "std": list(self.std), "crop": "center"}
         values |= {"antialias": self.resize is not None, "padding": "black", "decoding": DECODING}
@@ -71,7 +77,19 @@ class Preprocessing:
         return values
 
     def pads(self, width: int, height: int) -> bool:
-        """Say whether an image of this size would be padded."""
+        """Say whether an image of this size would be padded.
+
+        Parameters
+        ----------
+        width : int
+            Width in pixels or characters.
+        height : int
+            Height in pixels.
+
+        Returns
+        -------
+        bool
+        """
         return self.resize is None and min(width, height) < self.size
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -99,14 +117,19 @@ def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocess
     Parameters
     ----------
     name : str
-        ``univfd``: centre crop without resizing and CLIP's statistics, as UnivFD and the paper test every
-        backbone. ``native``: what the backbone was trained for. ``resize``: the shorter side is resized to the
-        input size, with the backbone's own filter and statistics. Each may name other statistics after a
-        colon: ``univfd:imagenet``, ``native:clip``, ``resize:half``.
+        ``univfd``: centre crop without resizing and CLIP's statistics, as UnivFD and the paper test
+        every backbone. ``native``: what the backbone was trained for. ``resize``: the shorter side
+        is resized to the input size, with the backbone's own filter and statistics. Each may name
+        other statistics after a colon: ``univfd:imagenet``, ``native:clip``, ``resize:half``.
     native : Preprocessing
         The backbone's own.
     crop : int, pixels
         Side of the crop of ``univfd``; 0 stands for the native size.
+
+    Returns
+    -------
+    Preprocessing
+        The preprocessing that a preset means for a backbone.
 
     Raises
     ------

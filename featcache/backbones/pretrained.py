@@ -134,8 +134,9 @@ CLASS_TOKEN = {"layer": "final", "token": "class", "pooling": "none", "projectio
 SYNCLR_NATIVE = Preprocessing(
     preset="native", resize=224, interpolation="bicubic", size=224, mean=CLIP_MEAN, std=CLIP_STD
 )
-"""SynCLR's downstream evaluation. Its training statistics are not published and its scripts disagree: CLIP's are
-what its evaluation and the paper use; ``native:imagenet`` takes the other."""
+"""SynCLR's downstream evaluation. Its training statistics are not published and its scripts
+disagree: CLIP's are what its evaluation and the paper use; ``native:imagenet`` takes the other.
+"""
 
 STABLEREP_NATIVE = Preprocessing(
     preset="native",
@@ -246,7 +247,8 @@ def _dinov2(size: str, letter: str, width: int, depth: int, registers: bool) -> 
         name,
         f"142 M photographs, at 224{'; 4 registers' if registers else ''}",
         TimmFamily(name, model, translate, {"img_size": 224}),
-        # The hub's and timm's ways of resampling the embedding differ by little: the key says which.
+        # The hub's and timm's ways of resampling the embedding differ by little: the key says
+        # which.
         f"timm:{model} img_size=224 pos_embed=hub-{way}",
         width,
         depth,

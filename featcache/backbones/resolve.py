@@ -78,6 +78,11 @@ def resolve_all(
         ``NAME=FILE``, or ``FILE`` where there is one backbone only.
     random_init : int, optional
 
+    Returns
+    -------
+    list[BackboneSpec]
+        The backbones that a command line names.
+
     Raises
     ------
     SettingsError
@@ -115,6 +120,11 @@ def _find_weights(base: str, flags: Mapping[str, Path], otherwise: Callable[[], 
 def require_weights(specs: Sequence[BackboneSpec]) -> None:
     """Find the weights of every backbone, or say so before any other work is done.
 
+    Parameters
+    ----------
+    specs : Sequence[BackboneSpec]
+        Specifications of the backbones.
+
     Raises
     ------
     WeightsError
@@ -126,7 +136,20 @@ def require_weights(specs: Sequence[BackboneSpec]) -> None:
 
 
 def preprocessing_of(spec: BackboneSpec, preset: str) -> Preprocessing:
-    """Return the preprocessing that a preset means for a backbone."""
+    """Return the preprocessing that a preset means for a backbone.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    preset : str
+        Name of the preset.
+
+    Returns
+    -------
+    Preprocessing
+        The preprocessing that a preset means for a backbone.
+    """
     return choose_preset(preset, spec.native, spec.crop)
 
 
@@ -162,7 +185,18 @@ def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str,
 
 
 def weights_id(spec: BackboneSpec) -> str:
-    """Return what names the weights in a key: the digest of their file, or the seed of random ones."""
+    """Return what names the weights in a key: the digest of their file, or the seed of random ones.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+
+    Returns
+    -------
+    str
+        What names the weights in a key.
+    """
     if spec.random_init is not None:
         return f"random:{spec.random_init}"
     return f"blake2b:{remembered_digest(spec.find_weights())}"
@@ -179,8 +213,8 @@ def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
     Returns
     -------
     nn.Module
-        In evaluation mode, without gradients. Maps normalised images (N, 3, S, S), float32, to a tuple
-        of one tensor (N, n_features) for each spec.
+        In evaluation mode, without gradients. Maps normalised images (N, 3, S, S), float32, to a
+        tuple of one tensor (N, n_features) for each spec.
 
     Raises
     ------
@@ -215,8 +249,8 @@ def load_backbone(
     Returns
     -------
     torch.nn.Module
-        From images (N, 3, S, S), float32, with the preset's mean and deviation taken out, to features
-        (N, D), float32; in evaluation mode, no gradients.
+        From images (N, 3, S, S), float32, with the preset's mean and deviation taken out, to
+        features (N, D), float32; in evaluation mode, no gradients.
 
     Raises
     ------

@@ -1,4 +1,5 @@
-"""Networks of timm: how a published file becomes timm's tensors, and how a network is made from them.
+"""Networks of timm: how a published file becomes timm's tensors, and how a network is made from
+them.
 
 ``timm:NAME``: any model of timm, with its own preprocessing. Loads torch to ask timm about it.
 """
@@ -51,13 +52,29 @@ class TimmFamily:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def create(self) -> nn.Module:
-        """Return the network with random weights, drawn from torch's generator."""
+        """Return the network with random weights, drawn from torch's generator.
+
+        Returns
+        -------
+        nn.Module
+            The network with random weights, drawn from torch's generator.
+        """
         from featcache.backbones.modules import TimmNet
 
         return TimmNet(self.make_trunk())
 
     def build(self, path: Path) -> nn.Module:
         """Return the network with all its weights from ``path``.
+
+        Parameters
+        ----------
+        path : Path
+            File or folder.
+
+        Returns
+        -------
+        nn.Module
+            The network with all its weights from ``path``.
 
         Raises
         ------
@@ -72,7 +89,13 @@ class TimmFamily:
         return TimmNet(trunk).eval()
 
     def make_trunk(self) -> nn.Module:
-        """Return timm's model without classifier."""
+        """Return timm's model without classifier.
+
+        Returns
+        -------
+        nn.Module
+            Timm's model without classifier.
+        """
         import timm
 
         options = {"num_classes": 0, **self.options}
@@ -80,15 +103,34 @@ class TimmFamily:
         return trunk.eval()
 
     def small(self) -> TimmFamily:
-        """Return the same kind of network in a size for tests."""
+        """Return the same kind of network in a size for tests.
+
+        Returns
+        -------
+        TimmFamily
+            The same kind of network in a size for tests.
+        """
         transformer = self.model.startswith("vit_")
         return replace(self, options={**self.options, **SMALL}) if transformer else self
 
 
 def synclr_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
-    """Return the visual tower of SynCLR or StableRep: ``module.visual.*``, ``visual.*`` or bare names.
+    """Return the visual tower of SynCLR or StableRep: ``module.visual.*``, ``visual.*`` or bare
+    names.
 
     Heads, text towers and optimisers beside the tower are left away; nothing inside it is.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    trunk : nn.Module
+        Network without its head.
+
+    Returns
+    -------
+    Tensors
+        The visual tower of SynCLR or StableRep.
     """
     from featcache.backbones.checkpoints import select_prefix
 
@@ -96,9 +138,22 @@ def synclr_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
 
 
 def dinov2_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
-    """Return DINOv2's tensors, the hub's or timm's, with the position embedding for the trunk's grid.
+    """Return DINOv2's tensors, the hub's or timm's, with the position embedding for the trunk's
+    grid.
 
     The hub's models resample the embedding in every pass; for one input size once is the same.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    trunk : nn.Module
+        Network without its head.
+
+    Returns
+    -------
+    Tensors
+        DINOv2's tensors, the hub's or timm's, with the position embedding for the trunk's grid.
     """
     state = {_swiglu(key): value for key, value in tensors.items() if key != "mask_token"}
     registers = state.pop("register_tokens", None)
@@ -124,8 +179,8 @@ def resample_as_hub(embedding: Tensor, n_wanted: int) -> Tensor:
     Parameters
     ----------
     embedding : Tensor of shape (1, [1 +] M * M, D)
-        With a class token: bicubic by the scale (m + 0.1) / M, not antialiased, as the models without
-        registers. Without: bicubic to the size m, antialiased, as those with registers.
+        With a class token: bicubic by the scale (m + 0.1) / M, not antialiased, as the models
+        without registers. Without: bicubic to the size m, antialiased, as those with registers.
     n_wanted : int
         Tokens of the result, the class token included where there is one.
 
@@ -156,6 +211,18 @@ def timm_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
     """Return the tensors of a file for a model of timm, without its classifier.
 
     timm's own filter of the architecture translates what its authors published.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    trunk : nn.Module
+        Network without its head.
+
+    Returns
+    -------
+    Tensors
+        The tensors of a file for a model of timm, without its classifier.
     """
     import sys
 
@@ -177,6 +244,16 @@ def timm_names(tensors: Tensors, trunk: nn.Module) -> Tensors:
 
 def timm_config(name: str) -> tuple[str, Any]:
     """Return the full name and the configuration that timm has for a model.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    tuple[str, Any]
+        The full name and the configuration that timm has for a model.
 
     Raises
     ------
@@ -203,7 +280,18 @@ def timm_config(name: str) -> tuple[str, Any]:
 
 
 def no_weights(name: str) -> WeightsError:
-    """Return the error for a model that was never published with weights."""
+    """Return the error for a model that was never published with weights.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    WeightsError
+        The error for a model that was never published with weights.
+    """
     return WeightsError(
         f"{name} has no published weights. Give a file with --weights {name}=FILE, "
         "or take random weights with --random-init SEED."
@@ -218,6 +306,11 @@ def any_timm(base: str) -> BackboneSpec:
     base : str
         ``timm:ARCHITECTURE[.TAG]``.
 
+    Returns
+    -------
+    BackboneSpec
+        The backbone of a model of timm.
+
     Raises
     ------
     SettingsError
@@ -230,7 +323,18 @@ def any_timm(base: str) -> BackboneSpec:
     _, cfg = timm_config(base.removeprefix("timm:"))
     model = base.removeprefix("timm:")
     family = TimmFamily(base, model, timm_names)
-    native = _native(cfg)
+    size = int(cfg.input_size[-1])
+    if cfg.crop_mode not in ("center", "squash"):
+        raise SettingsError(f"timm's crop mode {cfg.crop_mode!r} is not supported.")
+    native = Preprocessing(
+        preset="native",
+        resize=math.floor(size / cfg.crop_pct),
+        interpolation=cfg.interpolation if cfg.interpolation in FILTERS else "bilinear",
+        size=size,
+        mean=tuple(cfg.mean),
+        std=tuple(cfg.std),
+        squash=cfg.crop_mode == "squash",
+    )
     with torch.device("meta"):
         trunk = family.make_trunk()
     taps, width = taps_of(trunk, native.size)
@@ -248,7 +352,7 @@ def any_timm(base: str) -> BackboneSpec:
         licence=cfg.license or "see the page",
         page=source.page if source else "timm",
         taps=taps,
-        crop=native.size if _fixed_size(trunk, cfg) else 224,
+        crop=native.size if (bool(cfg.fixed_input_size) or hasattr(trunk, "pos_embed")) else 224,
         weights=source,
     )
 
@@ -257,26 +361,6 @@ def _find(base: str, source: WeightsSource | None) -> Path:
     if source is None:
         raise no_weights(base)
     return find(base, source)
-
-
-def _fixed_size(trunk: Any, cfg: Any) -> bool:
-    """Say whether the network takes images of its own size only, as transformers do."""
-    return bool(cfg.fixed_input_size) or hasattr(trunk, "pos_embed")
-
-
-def _native(cfg: Any) -> Preprocessing:
-    size = int(cfg.input_size[-1])
-    if cfg.crop_mode not in ("center", "squash"):
-        raise SettingsError(f"timm's crop mode {cfg.crop_mode!r} is not supported.")
-    return Preprocessing(
-        preset="native",
-        resize=math.floor(size / cfg.crop_pct),
-        interpolation=cfg.interpolation if cfg.interpolation in FILTERS else "bilinear",
-        size=size,
-        mean=tuple(cfg.mean),
-        std=tuple(cfg.std),
-        squash=cfg.crop_mode == "squash",
-    )
 
 
 def _source(base: str, model: str, cfg: Any) -> WeightsSource | None:

@@ -1,7 +1,8 @@
 """The tensors of a TorchScript archive, read without running any of its code.
 
-``torch.jit.load`` would compile and may run what the archive brings. Here only its ``data.pkl`` is read, by an
-unpickler that can make tensors, containers and inert records of modules, and nothing else.
+``torch.jit.load`` would compile and may run what the archive brings. Here only its ``data.pkl``
+is read, by an unpickler that can make tensors, containers and inert records of modules, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -28,13 +29,33 @@ class Record:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Say whether a zip file is a TorchScript archive, by its list of members."""
+    """Say whether a zip file is a TorchScript archive, by its list of members.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    bool
+    """
     with zipfile.ZipFile(path) as archive:
         return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the parameters and buffers of the archived module by name.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The parameters and buffers of the archived module by name.
 
     Raises
     ------
@@ -52,7 +73,9 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes only what stands in :meth:`find_class`; every other name in the file is refused unread."""
+    """Makes only what stands in :meth:`find_class`; every other name in the file is refused
+    unread.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))

@@ -1,4 +1,6 @@
-"""Where the weights of a backbone are looked for, in which order, and what is said when they are nowhere."""
+"""Where the weights of a backbone are looked for, in which order, and what is said when they are
+nowhere.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class WeightsSource:
     Parameters
     ----------
     files : tuple of str
-        Names of the published files, looked for in the folders of ``FEATCACHE_WEIGHTS`` and in the caches.
+        Names of the published files, looked for in the folders of ``FEATCACHE_WEIGHTS`` and in the
+        caches.
     page : str
         Where a person gets them.
     hub : str
@@ -37,7 +40,8 @@ class WeightsSource:
     url : str
         Direct address; empty: none.
     sha256 : str
-        Beginning of the file's SHA-256 behind ``url``, as its publisher gives it; empty: not published.
+        Beginning of the file's SHA-256 behind ``url``, as its publisher gives it; empty: not
+        published.
     """
 
     files: tuple[str, ...]
@@ -63,6 +67,11 @@ def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
     flags : mapping of str to Path
         What ``--weights`` said, by canonical name.
 
+    Returns
+    -------
+    tuple[Path, str] | None
+        The file that the user named for a backbone, and where.
+
     Raises
     ------
     WeightsError
@@ -80,7 +89,20 @@ def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
 
 
 def locate(name: str, source: WeightsSource) -> tuple[Path, str] | None:
-    """Return the first local file of published weights, and the place; the network is not asked."""
+    """Return the first local file of published weights, and the place; the network is not asked.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    tuple[Path, str] | None
+        The first local file of published weights, and the place.
+    """
     for place, candidates in _places(name, source):
         for path in candidates:
             if path.is_file():
@@ -90,6 +112,18 @@ def locate(name: str, source: WeightsSource) -> tuple[Path, str] | None:
 
 def find(name: str, source: WeightsSource) -> Path:
     """Return the weights file of a backbone, from this machine or from the hub.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    Path
+        The weights file of a backbone, from this machine or from the hub.
 
     Raises
     ------
@@ -108,12 +142,40 @@ def find(name: str, source: WeightsSource) -> Path:
 
 
 def finder(name: str, source: WeightsSource) -> partial[Path]:
-    """Return the ``find_weights`` of a spec."""
+    """Return the ``find_weights`` of a spec.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    partial[Path]
+        The ``find_weights`` of a spec.
+    """
     return partial(find, name, source)
 
 
 def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
-    """Return the error for weights that are nowhere."""
+    """Return the error for weights that are nowhere.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+    hub : str
+        Name of the repository on the hub.
+
+    Returns
+    -------
+    WeightsError
+        The error for weights that are nowhere.
+    """
     looked = "; ".join(looked_at(name, source))
     file = source.files[0]
     fetch = f" or run 'featcache backbones fetch {name}' with a network" if source.can_fetch else ""
@@ -125,7 +187,22 @@ def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
 
 
 def looked_at(name: str, source: WeightsSource) -> list[str]:
-    """Return the places behind the user's own settings where published weights are looked for, in words."""
+    """Return the places behind the user's own settings where published weights are looked for, in
+    words.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    source : WeightsSource
+        Where the weights are published.
+
+    Returns
+    -------
+    list[str]
+        The places behind the user's own settings where published weights are looked for, in
+        words.
+    """
     return [
         f"{place}: {', '.join(_brief(candidates)) or 'nothing set'}"
         for place, candidates in _places(name, source)
@@ -141,6 +218,11 @@ def parse_weights(values: Iterable[str], names: Iterable[str]) -> dict[str, Path
         ``FILE`` or ``NAME=FILE``.
     names : iterable of str
         The backbones of the command; a bare ``FILE`` is for the only one.
+
+    Returns
+    -------
+    dict[str, Path]
+        What ``--weights`` says, by canonical name.
 
     Raises
     ------
@@ -186,7 +268,9 @@ def _named(flags: Mapping[str, Path]) -> Iterator[tuple[str, Mapping[str, Path]]
 
 
 def _places(name: str, source: WeightsSource) -> Iterator[tuple[str, list[Path]]]:
-    """Yield every place where published weights may lie, with the files that are looked for there."""
+    """Yield every place where published weights may lie, with the files that are looked for
+    there.
+    """
     aliases = [alias for alias, base in ALIASES.items() if base == name]
     plain = name.replace("/", "_").replace(":", "_")
     names = [*source.files, *(f"{n}{suffix}" for n in (plain, *aliases) for suffix in SUFFIXES)]
@@ -215,7 +299,13 @@ def _in_hub_cache(source: WeightsSource) -> Iterator[Path]:
 
 
 def weights_folder() -> Path:
-    """Return the folder that ``backbones fetch`` keeps files from direct addresses in."""
+    """Return the folder that ``backbones fetch`` keeps files from direct addresses in.
+
+    Returns
+    -------
+    Path
+        The folder that ``backbones fetch`` keeps files from direct addresses in.
+    """
     return user_cache_path("featcache") / "weights"
 
 

@@ -1,4 +1,6 @@
-"""Which images there are: layouts, scanning by content, manifests. Labels live here and only here."""
+"""Which images there are: layouts, scanning by content, manifests. Labels live here and only
+here.
+"""
 
 from featcache.datasets.containers import read_bytes
 from featcache.datasets.discovery import describe_layouts

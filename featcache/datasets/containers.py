@@ -1,7 +1,7 @@
 """Images inside tar, zip and Parquet files, read in place.
 
-A member is named by a path of its own: the container's path, ``::`` and the member's name (for Parquet
-``row/column``). :func:`read_bytes` reads such a path and an ordinary one alike.
+A member is named by a path of its own: the container's path, ``::`` and the member's name (for
+Parquet ``row/column``). :func:`read_bytes` reads such a path and an ordinary one alike.
 
 Images in the rows of a Parquet file, as Hugging Face and Community Forensics keep them.
 """
@@ -45,14 +45,41 @@ class Container(Protocol):
     """A file that holds files; reading is safe from several threads."""
 
     def members(self) -> Iterator[Member]:
-        """Yield the files, in the container's order."""
+        """Yield the files, in the container's order.
+
+        Returns
+        -------
+        Iterator[Member]
+            The files, in the container's order.
+        """
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a member; ``KeyError`` where there is none of the name."""
+        """Return the bytes of a member; ``KeyError`` where there is none of the name.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        bytes
+            The bytes of a member.
+        """
 
 
 def is_container(name: str) -> bool:
-    """Say whether a file of this name is read as a container."""
+    """Say whether a file of this name is read as a container.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    bool
+    """
     return name.lower().endswith(SUFFIXES)
 
 
@@ -63,6 +90,11 @@ def read_bytes(path: str) -> bytes:
     ----------
     path : str
         As it stands in a manifest.
+
+    Returns
+    -------
+    bytes
+        The bytes of a sample.
 
     Raises
     ------
@@ -83,6 +115,16 @@ def read_bytes(path: str) -> bytes:
 
 def open_container(path: str) -> Container:
     """Return the container; its table of contents is read once per process.
+
+    Parameters
+    ----------
+    path : str
+        File or folder.
+
+    Returns
+    -------
+    Container
+        The container.
 
     Raises
     ------
@@ -118,11 +160,28 @@ class TarFile:
         self._path = path
 
     def members(self) -> Iterator[Member]:
-        """Yield the regular files."""
+        """Yield the regular files.
+
+        Yields
+        ------
+        Member
+            The regular files.
+        """
         yield from (Member(name, size) for name, (_, size) in self._at.items())
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a member."""
+        """Return the bytes of a member.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        bytes
+            The bytes of a member.
+        """
         offset, size = self._at[name]
         with open(self._path, "rb") as file:
             file.seek(offset)
@@ -137,13 +196,35 @@ class ZipFile:
         self._lock = threading.Lock()
 
     def members(self) -> Iterator[Member]:
-        """Yield the files."""
+        """Yield the files.
+
+        Yields
+        ------
+        Member
+            The files.
+        """
         for info in self._zip.infolist():
             if not info.is_dir():
                 yield Member(info.filename, info.file_size)
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a member; a damaged or encrypted one is an OSError."""
+        """Return the bytes of a member; a damaged or encrypted one is an OSError.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        bytes
+            The bytes of a member.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
         with self._lock:
             try:
                 return self._zip.read(name)
@@ -154,8 +235,9 @@ class ZipFile:
 class ParquetFile:
     """A Parquet table with columns of image bytes, as Hugging Face writes them.
 
-    Parquet can only be decoded by whole groups of rows, and features are made in the order of sample ids.
-    A group is therefore decoded once, into an unnamed temporary file, and its rows are read from there.
+    Parquet can only be decoded by whole groups of rows, and features are made in the order of
+    sample ids. A group is therefore decoded once, into an unnamed temporary file, and its rows
+    are read from there.
     """
 
     def __init__(self, path: str) -> None:
@@ -184,19 +266,47 @@ class ParquetFile:
         return ", ".join(self._file.schema_arrow.names)
 
     def members(self) -> Iterator[Member]:
-        """Yield the images as ``row/column``; sizes are known only from the rows, so 0 here."""
+        """Yield the images as ``row/column``; sizes are known only from the rows, so 0 here.
+
+        Yields
+        ------
+        Member
+            The images as ``row/column``.
+        """
         for row in range(self.n_rows):
             for column in self.columns:
                 yield Member(f"{row}/{column}", 0)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the other columns of each row, small ones only."""
+        """Yield the other columns of each row, small ones only.
+
+        Yields
+        ------
+        dict[str, Any]
+            The other columns of each row, small ones only.
+        """
         names = [name for name in self._file.schema_arrow.names if name not in self.columns]
         for batch in self._file.iter_batches(batch_size=4096, columns=names):
             yield from batch.to_pylist()
 
     def read(self, name: str) -> bytes:
-        """Return the image at ``row/column``."""
+        """Return the image at ``row/column``.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        bytes
+            The image at ``row/column``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such item.
+        """
         row_text, _, column = name.partition("/")
         row = int(row_text)
         if column not in self.columns or not 0 <= row < self.n_rows:
@@ -213,7 +323,10 @@ class _Spool:
     """The images of one group of rows in a temporary file that has no name."""
 
     def __init__(self, source: pq.ParquetFile, group: int, columns: list[str]) -> None:
-        self._handle = _unnamed_file()
+        # A handle of a temporary file that goes away with it.
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX)
+        os.unlink(name)
+        self._handle = handle
         weakref.finalize(self, os.close, self._handle)
         self._at: dict[tuple[str, int], tuple[int, int]] = {}
         end = 0
@@ -232,7 +345,18 @@ class _Spool:
 
 
 def image_columns(file: pq.ParquetFile) -> list[str]:
-    """Return the columns that hold image bytes: binary, or Hugging Face's struct with ``bytes``."""
+    """Return the columns that hold image bytes: binary, or Hugging Face's struct with ``bytes``.
+
+    Parameters
+    ----------
+    file : pq.ParquetFile
+        Opened file.
+
+    Returns
+    -------
+    list[str]
+        The columns that hold image bytes.
+    """
     names = []
     for item in file.schema_arrow:
         kind = item.type
@@ -244,14 +368,18 @@ def image_columns(file: pq.ParquetFile) -> list[str]:
 
 
 def image_bytes(value: Any) -> bytes:
-    """Return the bytes in a cell, empty where there are none."""
+    """Return the bytes in a cell, empty where there are none.
+
+    Parameters
+    ----------
+    value : Any
+        Value to convert.
+
+    Returns
+    -------
+    bytes
+        The bytes in a cell, empty where there are none.
+    """
     if isinstance(value, dict):
         value = value.get("bytes")
     return value if isinstance(value, bytes) else b""
-
-
-def _unnamed_file() -> int:
-    """Return a handle of a temporary file that goes away with it."""
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX)
-    os.unlink(name)
-    return handle

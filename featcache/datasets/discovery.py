@@ -52,9 +52,14 @@ def find(root: Path, layout: str = "") -> Discovered:
     Parameters
     ----------
     root : Path
-        A folder, a tar, zip or Parquet file with images in it, or a CSV, JSON Lines or Parquet list.
+        A folder, a tar, zip or Parquet file with images in it, or a CSV, JSON Lines or Parquet
+        list.
     layout : str
         Name of the layout to read it by; empty means by its structure.
+
+    Returns
+    -------
+    Discovered
 
     Raises
     ------
@@ -82,6 +87,18 @@ def find(root: Path, layout: str = "") -> Discovered:
 def read_place(path: str, layouts: Iterable[Layout] = LAYOUTS) -> tuple[Rule, Place] | None:
     """Return what a folder's path says (root's name first, joined by ``/``), None where nothing.
 
+    Parameters
+    ----------
+    path : str
+        File or folder.
+    layouts : Iterable[Layout]
+        Layouts to try, in order.
+
+    Returns
+    -------
+    tuple[Rule, Place] | None
+        What a folder's path says (root's name first, joined by ``/``), None where nothing.
+
     Examples
     --------
     >>> read_place("data/test/stylegan/cat/1_fake")[1].generator
@@ -91,7 +108,13 @@ def read_place(path: str, layouts: Iterable[Layout] = LAYOUTS) -> tuple[Rule, Pl
 
 
 def layout_names() -> list[str]:
-    """Return the names that ``--layout`` takes."""
+    """Return the names that ``--layout`` takes.
+
+    Returns
+    -------
+    list[str]
+        The names that ``--layout`` takes.
+    """
     return [layout.name for layout in LAYOUTS]
 
 
@@ -120,7 +143,16 @@ def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ..
             _add_folder(result, folder, path, read_place(path, layouts))
     result.samples += share_reals(rows)
     if not result.samples and not _has_named_folder(folders, root_name, layouts):
-        raise DataError(_unknown_tree(root, folders, layouts))
+        what = "that of the layout" if len(layouts) == 1 else "0_real and 1_fake (or real and fake)"
+        shown = ["/".join((*folder.parts, "")) or "./" for folder in folders if folder.files]
+        if not shown and root.is_dir():
+            shown = sorted(entry.name for entry in os.scandir(root))
+        listing = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "") if shown else "nothing"
+        raise DataError(
+            f"{root} holds no folders named {what}. {_expected(layouts)} Found: {listing}. "
+            "Rename the folders, force a layout with --layout, or give a list with the columns "
+            "path, label, generator."
+        )
     return result
 
 
@@ -152,19 +184,22 @@ def _add_folder(
     source_of = re.compile(rule.source) if rule.source else None
     for file in images:
         match = source_of.search(file.path) if source_of else None
-        result.samples.append((file, _with_source(place, match.group(1)) if match else place))
-
-
-def _with_source(place: Place, source: str) -> Place:
-    return Place(
-        place.split,
-        place.generator,
-        place.category,
-        place.label,
-        place.serves,
-        source,
-        place.layout,
-    )
+        result.samples.append(
+            (
+                file,
+                Place(
+                    place.split,
+                    place.generator,
+                    place.category,
+                    place.label,
+                    place.serves,
+                    match.group(1),
+                    place.layout,
+                )
+                if match
+                else place,
+            )
+        )
 
 
 def _why_skipped(file: File) -> str:
@@ -205,19 +240,12 @@ def _expected(layouts: Sequence[Layout]) -> str:
     return f"Expected <root>/{general.summary}, or one of the layouts {named}; or a list."
 
 
-def _unknown_tree(root: Path, folders: list[Folder], layouts: Sequence[Layout]) -> str:
-    what = "that of the layout" if len(layouts) == 1 else "0_real and 1_fake (or real and fake)"
-    shown = ["/".join((*folder.parts, "")) or "./" for folder in folders if folder.files]
-    if not shown and root.is_dir():
-        shown = sorted(entry.name for entry in os.scandir(root))
-    listing = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "") if shown else "nothing"
-    return (
-        f"{root} holds no folders named {what}. {_expected(layouts)} Found: {listing}. "
-        "Rename the folders, force a layout with --layout, or give a list with the columns "
-        "path, label, generator."
-    )
-
-
 def describe_layouts() -> list[dict[str, str]]:
-    """Return name and summary of every layout, in the order in which they are tried."""
+    """Return name and summary of every layout, in the order in which they are tried.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        Name and summary of every layout, in the order in which they are tried.
+    """
     return [{"name": layout.name, "summary": layout.summary} for layout in LAYOUTS]

@@ -51,8 +51,13 @@ def group_of(generator: str, own: Mapping[str, Collection[str]] | None = None) -
     ----------
     generator : str
     own : mapping of str to collection of str, optional
-        The user's families (``[groups]`` in ``featcache.toml``): they add to the built-in ones and win
-        over them. A name ending in ``*`` stands for all that begin so.
+        The user's families (``[groups]`` in ``featcache.toml``): they add to the built-in ones and
+        win over them. A name ending in ``*`` stands for all that begin so.
+
+    Returns
+    -------
+    str
+        The family of a generator, ``"control"``, ``"simulated"`` or ``"other"``.
 
     Examples
     --------

@@ -1,4 +1,6 @@
-"""What the files are: identity by content, and the facts in their headers. Read in parallel, once."""
+"""What the files are: identity by content, and the facts in their headers. Read in parallel,
+once.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,17 @@ def _read_chunk(files: list[File]) -> list[FileMetadata]:
 
 
 def read_one(file: File) -> FileMetadata:
-    """Read a file and return its facts."""
+    """Read a file and return its facts.
+
+    Parameters
+    ----------
+    file : File
+        Opened file.
+
+    Returns
+    -------
+    FileMetadata
+    """
     try:
         data = read_bytes(file.path)
     except OSError as error:

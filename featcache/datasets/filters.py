@@ -38,8 +38,9 @@ def select(
     datasets : collection of str
         Names of data sets.
     max_per_class : int > 0, optional
-        At most so many images of each generator, split and label. Which ones is decided by the digest
-        of seed and sample id: the same on every machine, and a smaller number takes a part of a larger.
+        At most so many images of each generator, split and label. Which ones is decided by the
+        digest of seed and sample id: the same on every machine, and a smaller number takes a part
+        of a larger.
     seed : int
 
     Returns
@@ -67,7 +68,27 @@ def select(
 
 
 def limit(manifest: Manifest, max_per_class: int, seed: int = 0) -> Manifest:
-    """Return at most so many contents of each generator, split and label; see :func:`select`."""
+    """Return at most so many contents of each generator, split and label; see :func:`select`.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    max_per_class : int
+        Images of each generator, split and label.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    Manifest
+        At most so many contents of each generator, split and label.
+
+    Raises
+    ------
+    SettingsError
+        If a setting or a flag is not valid.
+    """
     if max_per_class < 1:
         raise SettingsError(f"max-per-class = {max_per_class} is not allowed: it must be positive.")
     cells: dict[tuple[str, str, int], set[str]] = defaultdict(set)
@@ -78,7 +99,20 @@ def limit(manifest: Manifest, max_per_class: int, seed: int = 0) -> Manifest:
 
 
 def sample_ids(ids: Iterable[str], seed: int = 0) -> list[str]:
-    """Return ids in a random order that depends on seed and ids only; files without an id come last.
+    """Return ids in a random order that depends on seed and ids only; files without an id come
+    last.
+
+    Parameters
+    ----------
+    ids : Iterable[str]
+        Sample ids.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    list[str]
+        Ids in a random order that depends on seed and ids only.
 
     Examples
     --------
@@ -98,7 +132,9 @@ def _only(
 
 
 def _resolve(kind: str, names: Iterable[str], known: Collection[str]) -> list[str]:
-    """Return the known names that are meant; a name in another case counts where it is not ambiguous."""
+    """Return the known names that are meant; a name in another case counts where it is not
+    ambiguous.
+    """
     folded = defaultdict(list)
     for name in known:
         folded[name.casefold()].append(name)
@@ -151,7 +187,13 @@ def choose(
         Name of a protocol; empty means the splits of the manifest.
     classes : int, optional
         Motifs in the training set; see :func:`~featcache.datasets.protocols.class_subset`.
-    generators, categories, groups, max_per_class
+    generators
+        See :func:`~featcache.datasets.filters`.
+    categories
+        See :func:`~featcache.datasets.filters`.
+    groups
+        See :func:`~featcache.datasets.filters`.
+    max_per_class
         See :func:`~featcache.datasets.filters`.
 
     Returns

@@ -1,4 +1,5 @@
-"""The table of layouts: how each benchmark lies on disk. A new layout is a few lines in :data:`LAYOUTS`.
+"""The table of layouts: how each benchmark lies on disk. A new layout is a few lines in
+:data:`LAYOUTS`.
 
 A folder is read by the first rule that fits it, in the order of the table, so that a root may hold
 several benchmarks side by side. Templates are explained in :mod:`featcache.datasets.template`.
@@ -96,8 +97,8 @@ class Rule:
     ----------
     template : Template
     generator, split, source : str
-        Values where the template has no such field; ``source`` is a regular expression on the file's
-        path, whose first group is the photograph.
+        Values where the template has no such field; ``source`` is a regular expression on the
+        file's path, whose first group is the photograph.
     label : int, optional
     serves : str
         The generators that reals in such a folder belong to (``a|b`` or ``*``).
@@ -127,7 +128,8 @@ class Layout:
     rename : mapping of str to str
         Folder names to generator names.
     marks : str
-        A named set; unless forced, the layout is considered only if the tree has ``n_marks`` of its names.
+        A named set; unless forced, the layout is considered only if the tree has ``n_marks`` of its
+        names.
     n_marks : int
     """
 
@@ -139,29 +141,47 @@ class Layout:
     n_marks: int = 0
 
     def fits(self, names: Collection[str]) -> bool:
-        """Say whether a tree with folders of these names (lower case) can be of this layout."""
+        """Say whether a tree with folders of these names (lower case) can be of this layout.
+
+        Parameters
+        ----------
+        names : Collection[str]
+            Names, in order.
+
+        Returns
+        -------
+        bool
+        """
         marks = {name.lower() for name in SETS.get(self.marks, ())}
         return len(marks & set(names)) >= self.n_marks
 
     def read(self, path: str) -> tuple[Rule, Place] | None:
-        """Return what a folder's path (root's name first) says, None where no rule fits."""
+        """Return what a folder's path (root's name first) says, None where no rule fits.
+
+        Parameters
+        ----------
+        path : str
+            File or folder.
+
+        Returns
+        -------
+        tuple[Rule, Place] | None
+            What a folder's path (root's name first) says, None where no rule fits.
+        """
         for rule in self.rules:
             fields = rule.template.match(path)
             if fields is not None:
-                return rule, self._place(rule, fields, path)
+                label = int(fields["label"]) if "label" in fields else rule.label or 0
+                generator = fields.get("generator") or rule.generator or path.split("/")[0]
+                return rule, Place(
+                    split=fields.get("split") or rule.split,
+                    generator=self.rename.get(generator, ALIASES.get(generator, generator)),
+                    category=fields.get("category", ""),
+                    label=label,
+                    serves="" if label else rule.serves,
+                    layout=self.name,
+                )
         return None
-
-    def _place(self, rule: Rule, fields: dict[str, str], path: str) -> Place:
-        label = int(fields["label"]) if "label" in fields else rule.label or 0
-        generator = fields.get("generator") or rule.generator or path.split("/")[0]
-        return Place(
-            split=fields.get("split") or rule.split,
-            generator=self.rename.get(generator, ALIASES.get(generator, generator)),
-            category=fields.get("category", ""),
-            label=label,
-            serves="" if label else rule.serves,
-            layout=self.name,
-        )
 
 
 ALIASES = {"seeingdark": "sitd", "elsa_data": "elsa", "ffhq_test": "ffhq"}
@@ -169,7 +189,20 @@ ALIASES = {"seeingdark": "sitd", "elsa_data": "elsa", "ffhq_test": "ffhq"}
 
 
 def rule(template: str, **values: object) -> Rule:
-    """Return the rule of a template."""
+    """Return the rule of a template.
+
+    Parameters
+    ----------
+    template : str
+        Template of the path.
+    **values : object
+        Values to read.
+
+    Returns
+    -------
+    Rule
+        The rule of a template.
+    """
     return Rule(compile_template(template, SETS), **values)  # type: ignore[arg-type]
 
 

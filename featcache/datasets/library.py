@@ -14,7 +14,20 @@ FOLDER = "manifests"
 
 
 def manifest_path(store: Path, name: str) -> Path:
-    """Return where the manifest of a dataset lies in a store."""
+    """Return where the manifest of a dataset lies in a store.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the feature store.
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Path
+        Where the manifest of a dataset lies in a store.
+    """
     return store / FOLDER / f"{name}.csv"
 
 
@@ -23,10 +36,15 @@ def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = Tru
 
     Parameters
     ----------
-    store, root : Path
+    store : Path
+    root : Path
     options : ScanOptions
     keep : bool
         False only looks: what an earlier scan knows is used, and nothing is written.
+
+    Returns
+    -------
+    Scan
 
     Raises
     ------
@@ -58,9 +76,15 @@ def load_manifests(
     names : list of str, optional
         Datasets to take; all by default.
     generators : collection of str
-        Shared reals get rows for these only; empty means all. (Nothing else is filtered; see ``select``.)
+        Shared reals get rows for these only; empty means all. (Nothing else is filtered; see
+        ``select``.)
     groups : mapping of str to collection of str, optional
         The user's own families of generators, over those that were written.
+
+    Returns
+    -------
+    Manifest
+        The samples of a store's datasets, each once for every generator that it serves.
 
     Raises
     ------

@@ -22,7 +22,17 @@ SIDE_FILES = (".json", ".cls", ".txt", ".label")
 
 
 def is_list(path: Path) -> bool:
-    """Say whether a file is a list of images rather than a container of them."""
+    """Say whether a file is a list of images rather than a container of them.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    bool
+    """
     if path.suffix.lower() == ".parquet":
         from pyarrow.parquet import ParquetFile
 
@@ -34,6 +44,16 @@ def is_list(path: Path) -> bool:
 
 def in_list(path: Path) -> Iterator[tuple[File, Place]]:
     """Yield the samples of a list; paths are relative to its folder unless they are absolute.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Yields
+    ------
+    tuple[File, Place]
+        The samples of a list.
 
     Raises
     ------
@@ -54,7 +74,18 @@ def in_list(path: Path) -> Iterator[tuple[File, Place]]:
 
 
 def stat_file(path: str) -> File:
-    """Return a file with its size and time, or with the reason why it has none."""
+    """Return a file with its size and time, or with the reason why it has none.
+
+    Parameters
+    ----------
+    path : str
+        File or folder.
+
+    Returns
+    -------
+    File
+        A file with its size and time, or with the reason why it has none.
+    """
     try:
         status = os.stat(path.partition(SEPARATOR)[0] if not os.path.exists(path) else path)
     except OSError as error:
@@ -66,7 +97,20 @@ def stat_file(path: str) -> File:
 
 
 def in_parquet(folder: Folder, path: str) -> list[tuple[File, Place]]:
-    """Return the images in a Parquet file; what its other columns do not say is read from its path."""
+    """Return the images in a Parquet file; what its other columns do not say is read from its path.
+
+    Parameters
+    ----------
+    folder : Folder
+        Folder that is read or written.
+    path : str
+        File or folder.
+
+    Returns
+    -------
+    list[tuple[File, Place]]
+        The images in a Parquet file.
+    """
     from featcache.datasets.containers import ParquetFile
 
     container = open_container(folder.container)
@@ -92,7 +136,15 @@ def _for_column(row: dict[str, Any], column: str, n_columns: int) -> dict[str, A
 
 
 def in_tar(folder: Folder, path: str) -> list[tuple[File, Place]]:
-    """Return the images of a WebDataset: each has a side file of the same stem that gives its label.
+    """Return the images of a WebDataset: each has a side file of the same stem that gives its
+    label.
+
+    Parameters
+    ----------
+    folder : Folder
+        Folder that is read or written.
+    path : str
+        File or folder.
 
     Returns
     -------
@@ -129,7 +181,17 @@ def _read_sides(files: dict[str, File]) -> dict[str, Any]:
 
 
 def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
-    """Let reals whose generator made no fake here (``lsun``, ``raise``) serve every generator."""
+    """Let reals whose generator made no fake here (``lsun``, ``raise``) serve every generator.
+
+    Parameters
+    ----------
+    samples : list[tuple[File, Place]]
+        Samples, in the order of the rows.
+
+    Returns
+    -------
+    list[tuple[File, Place]]
+    """
     makers = {place.generator for _, place in samples if place.label}
     return [
         (file, place)

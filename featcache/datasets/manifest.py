@@ -37,8 +37,8 @@ class Sample:
     generator : str
         The program that made it; ``"real"`` for photographs.
     serves : str
-        The generator whose test or training set it belongs to; for a fake its own generator. In a table
-        on disk a shared real has several (``a|b``, or ``*`` for all);
+        The generator whose test or training set it belongs to; for a fake its own generator. In a
+        table on disk a shared real has several (``a|b``, or ``*`` for all);
         :func:`~featcache.datasets.shared_reals.expand` gives it one row for each.
     group : str
         Family of the generator that it serves.
@@ -92,7 +92,9 @@ _COLUMNS = [field.name for field in fields(Sample)]
 _INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
 _row_of = attrgetter(*_COLUMNS)
 LATER = {"tables": "", "has_exif": "0", "layout": ""}
-"""Columns that tables written before them lack, and what they hold then: features and labels need none."""
+"""Columns that tables written before them lack, and what they hold then: features and labels
+need none.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,38 @@ class Manifest:
         return iter(self.samples)
 
     def where(self, keep: Callable[[Sample], bool]) -> Manifest:
-        """Return the samples for which ``keep`` says yes, in the same order."""
+        """Return the samples for which ``keep`` says yes, in the same order.
+
+        Parameters
+        ----------
+        keep : Callable[[Sample], bool]
+            Predicate of the samples to keep.
+
+        Returns
+        -------
+        Manifest
+            The samples for which ``keep`` says yes, in the same order.
+        """
         return Manifest(tuple(sample for sample in self.samples if keep(sample)))
 
     def usable(self) -> Manifest:
-        """Return the samples whose bytes could be read."""
+        """Return the samples whose bytes could be read.
+
+        Returns
+        -------
+        Manifest
+            The samples whose bytes could be read.
+        """
         return self.where(lambda sample: not sample.problem)
 
     def write(self, path: Path) -> None:
-        """Write the table as CSV, whole or not at all."""
+        """Write the table as CSV, whole or not at all.
+
+        Parameters
+        ----------
+        path : Path
+            File or folder.
+        """
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -137,6 +162,10 @@ class Manifest:
         path : Path
         all_columns : bool
             Refuse a table of before that lacks columns, which otherwise have their defaults.
+
+        Returns
+        -------
+        Manifest
 
         Raises
         ------
@@ -172,7 +201,12 @@ class Manifest:
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """Keep the garbage collector from running while many lasting objects are made."""
+    """Keep the garbage collector from running while many lasting objects are made.
+
+    Yields
+    ------
+    None
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -187,6 +221,16 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
 
     A folder that was scanned under two names, or moved and scanned again, gives the same content in
     the same role twice; only the first is kept. Repeats inside one table are left as they are.
+
+    Parameters
+    ----------
+    manifests : Iterable[Manifest]
+        Manifests to join.
+
+    Returns
+    -------
+    Manifest
+        One table of several, each sample once.
 
     Raises
     ------

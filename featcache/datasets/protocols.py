@@ -1,7 +1,7 @@
 """Named protocols: who trains, who stops or chooses, who is tested. A protocol is data about roles.
 
-:meth:`Protocol.apply` gives every sample its role as its split, so that the evaluation needs to know
-nothing about protocols.
+:meth:`Protocol.apply` gives every sample its role as its split, so that the evaluation needs to
+know nothing about protocols.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Protocol:
     categories : tuple of str
         Motifs of the training and validation set; empty means all.
     validation : str
-        Generator whose *test* images are the early-stop set, as UnivFD's code has it; empty where the
-        tree's own validation split is used.
+        Generator whose *test* images are the early-stop set, as UnivFD's code has it; empty where
+        the tree's own validation split is used.
     test : tuple of str
         Generators that are tested, in the order of the paper's table.
     preset : str
@@ -80,17 +80,47 @@ class Protocol:
     def apply(self, manifest: Manifest) -> Manifest:
         """Return the samples that play a role, with the role as their split.
 
+        Parameters
+        ----------
+        manifest : Manifest
+            Samples with labels, generators, splits and sources.
+
+        Returns
+        -------
+        Manifest
+            The samples that play a role, with the role as their split.
+
         Raises
         ------
         DataError
             If the training set is missing, or every test set.
         """
         rows = [row for sample in manifest for row in self._roles(sample)]
-        self._check(rows)
+        splits = {row.split for row in rows}
+        for split, names in (("train", self.train), ("test", self.test)):
+            if split not in splits:
+                what = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+                of_categories = f" of {', '.join(self.categories)}" if self.categories else ""
+                raise DataError(
+                    f"The protocol {self.name!r} needs {split} images of {what}"
+                    f"{of_categories if split == 'train' else ''}, and the store knows none. "
+                    "Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is there."
+                )
         return Manifest(tuple(rows))
 
     def missing(self, manifest: Manifest) -> list[str]:
-        """Return the test sets that the manifest lacks, in the protocol's order."""
+        """Return the test sets that the manifest lacks, in the protocol's order.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            Samples with labels, generators, splits and sources.
+
+        Returns
+        -------
+        list[str]
+            The test sets that the manifest lacks, in the protocol's order.
+        """
         there = {sample.serves.lower() for sample in manifest if sample.split == "test"}
         return [name for name in self.test if name.lower() not in there]
 
@@ -105,18 +135,6 @@ class Protocol:
             yield replace(sample, split="val")
         if sample.split == "test" and name in map(str.lower, self.test):
             yield sample
-
-    def _check(self, rows: list[Sample]) -> None:
-        splits = {row.split for row in rows}
-        for split, names in (("train", self.train), ("test", self.test)):
-            if split not in splits:
-                what = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-                of_categories = f" of {', '.join(self.categories)}" if self.categories else ""
-                raise DataError(
-                    f"The protocol {self.name!r} needs {split} images of {what}"
-                    f"{of_categories if split == 'train' else ''}, and the store knows none. "
-                    "Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is there."
-                )
 
 
 _UNIVFD = Protocol(
@@ -159,6 +177,16 @@ PROTOCOLS = {
 def get_protocol(name: str) -> Protocol:
     """Return the protocol of a name.
 
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Protocol
+        The protocol of a name.
+
     Raises
     ------
     UnknownNameError
@@ -179,6 +207,11 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
         The first of :data:`CLASS_ORDER` that the training images have, so that each set holds the
         smaller ones. Test images stay as they are.
 
+    Returns
+    -------
+    Manifest
+        The manifest with the training and validation images of so many motifs only.
+
     Raises
     ------
     SettingsError
@@ -197,7 +230,20 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
 
 
 def class_subsets(manifest: Manifest, counts: Iterable[int] = CLASS_COUNTS) -> dict[int, Manifest]:
-    """Return the data of the number-of-classes ablation, for each count that the motifs allow."""
+    """Return the data of the number-of-classes ablation, for each count that the motifs allow.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    counts : Iterable[int]
+        Numbers of classes.
+
+    Returns
+    -------
+    dict[int, Manifest]
+        The data of the number-of-classes ablation, for each count that the motifs allow.
+    """
     n_there = len({s.category for s in manifest if s.split == "train" and s.category})
     return {count: class_subset(manifest, count) for count in counts if count <= n_there}
 
@@ -207,6 +253,16 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
 
     Photographs that the generator left out shares with the others' training set are taken out of
     training, so that the test stays independent.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+
+    Returns
+    -------
+    dict[str, Manifest]
+        For each generator the data that train on all the others and test on it.
 
     Raises
     ------
@@ -235,7 +291,13 @@ def _without(manifest: Manifest, name: str) -> Manifest:
 
 
 def describe_protocols() -> list[dict[str, object]]:
-    """Return every protocol as plain data."""
+    """Return every protocol as plain data.
+
+    Returns
+    -------
+    list[dict[str, object]]
+        Every protocol as plain data.
+    """
     return [
         {
             "name": p.name,

@@ -1,4 +1,6 @@
-"""What a row of a list says about an image: lists, Parquet columns and WebDataset side files alike."""
+"""What a row of a list says about an image: lists, Parquet columns and WebDataset side files
+alike.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,16 @@ REAL_WORDS = frozenset(("real", "photo", "photograph", "nature", "human", "camer
 def read_list(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the rows of a CSV, TSV, JSON Lines or Parquet list with their line numbers.
 
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Yields
+    ------
+    tuple[int, dict[str, Any]]
+        The rows of a CSV, TSV, JSON Lines or Parquet list with their line numbers.
+
     Raises
     ------
     DataError
@@ -81,7 +93,20 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """Return a row's value under any of the names that it may have, None where it has none."""
+    """Return a row's value under any of the names that it may have, None where it has none.
+
+    Parameters
+    ----------
+    row : Mapping[str, Any]
+        Row to describe.
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Any
+        A row's value under any of the names that it may have, None where it has none.
+    """
     lower = {str(key).lower(): value for key, value in row.items()}
     for column in COLUMNS[name]:
         value = lower.get(column)
@@ -100,6 +125,11 @@ def place_of(row: Mapping[str, Any], where: str, default: Place) -> Place:
         File and line, for the message.
     default : Place
         What holds where the row says nothing; a ``label`` of -1 means that it must.
+
+    Returns
+    -------
+    Place
+        What a row says.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
-from featcache.datasets.discovery import NOT_NAMED, Discovered, find
+from featcache.datasets.discovery import NOT_NAMED, find
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, SERVES_SEPARATOR, Place
@@ -27,9 +27,9 @@ class ScanOptions:
     layout : str
         Name of the layout; empty means by the tree's structure.
     source_pattern : str
-        Regular expression searched in the path below the root; its first group (or whole match) names
-        the photograph that the file comes from. Empty: what the layout says, else every file is a
-        source of its own.
+        Regular expression searched in the path below the root; its first group (or whole match)
+        names the photograph that the file comes from. Empty: what the layout says, else every file
+        is a source of its own.
     test_fraction : float in (0, 1)
         Share of the sources held out where neither folders nor list name a split.
     groups : mapping of str to collection of str
@@ -105,16 +105,47 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
         for (file, place), fact in zip(discovered.samples, facts, strict=True)
     ]
     manifest = Manifest(tuple(samples))
+    notes = []
+    if set(discovered.layouts) - {"tree"}:
+        read = ", ".join(f"{name} ({n:,} files)" for name, n in discovered.layouts.most_common())
+        notes.append(f"Read as {read}; force another with --layout.")
+    if unsplit := sum(not place.split for _, place in discovered.samples):
+        notes.append(
+            f"{unsplit:,} files lie under no train or test folder: they were split by source, "
+            f"{options.test_fraction:.0%} for testing."
+        )
+    if n_shared := sum(not sample.group for sample in samples):
+        notes.append(f"{n_shared:,} reals are shared by several generators; each is stored once.")
+    if discovered.skipped[NOT_NAMED]:
+        where = ", ".join(discovered.strays[:3]) + (", ..." if len(discovered.strays) > 3 else "")
+        notes.append(
+            f"{discovered.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}."
+        )
+    if bad := sum(bool(sample.problem) for sample in samples):
+        notes.append(
+            f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."
+        )
     return Scan(
         manifest,
         dict(discovered.skipped),
-        _notes(discovered, samples, options),
+        notes,
         dict(discovered.layouts),
     )
 
 
 def dataset_name(root: Path) -> str:
-    """Return the name of the dataset in ``root``: its folder's, with the parent's if that says too little.
+    """Return the name of the dataset in ``root``: its folder's, with the parent's if that says too
+    little.
+
+    Parameters
+    ----------
+    root : Path
+        Root folder.
+
+    Returns
+    -------
+    str
+        The name of the dataset in ``root``.
 
     Examples
     --------
@@ -127,7 +158,23 @@ def dataset_name(root: Path) -> str:
 
 
 def compile_source_pattern(pattern: str) -> Callable[[str], str]:
-    """Return the function from a path below the root to the name of its source, empty for none."""
+    """Return the function from a path below the root to the name of its source, empty for none.
+
+    Parameters
+    ----------
+    pattern : str
+        Regular expression.
+
+    Returns
+    -------
+    Callable[[str], str]
+        The function from a path below the root to the name of its source, empty for none.
+
+    Raises
+    ------
+    SettingsError
+        If a setting or a flag is not valid.
+    """
     if not pattern:
         return lambda path: ""
     try:
@@ -147,7 +194,20 @@ def compile_source_pattern(pattern: str) -> Callable[[str], str]:
 
 
 def split_of(source: str, test_fraction: float) -> str:
-    """Return ``"train"`` or ``"test"`` for a source, the same on every machine and in every order."""
+    """Return ``"train"`` or ``"test"`` for a source, the same on every machine and in every order.
+
+    Parameters
+    ----------
+    source : str
+        Where the data come from.
+    test_fraction : float
+        Share of the sources that are test data.
+
+    Returns
+    -------
+    str
+        ``"train"`` or ``"test"`` for a source, the same on every machine and in every order.
+    """
     digest = hashlib.blake2b(source.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return "test" if int.from_bytes(digest, "big") < test_fraction * 2**64 else "train"
 
@@ -192,27 +252,3 @@ _SAID = (
 """What place and options say about a sample; the rest are facts of the file."""
 
 _said = attrgetter(*_SAID)
-
-
-def _notes(discovered: Discovered, samples: list[Sample], options: ScanOptions) -> list[str]:
-    notes = []
-    if set(discovered.layouts) - {"tree"}:
-        read = ", ".join(f"{name} ({n:,} files)" for name, n in discovered.layouts.most_common())
-        notes.append(f"Read as {read}; force another with --layout.")
-    if unsplit := sum(not place.split for _, place in discovered.samples):
-        notes.append(
-            f"{unsplit:,} files lie under no train or test folder: they were split by source, "
-            f"{options.test_fraction:.0%} for testing."
-        )
-    if n_shared := sum(not sample.group for sample in samples):
-        notes.append(f"{n_shared:,} reals are shared by several generators; each is stored once.")
-    if discovered.skipped[NOT_NAMED]:
-        where = ", ".join(discovered.strays[:3]) + (", ..." if len(discovered.strays) > 3 else "")
-        notes.append(
-            f"{discovered.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}."
-        )
-    if bad := sum(bool(sample.problem) for sample in samples):
-        notes.append(
-            f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."
-        )
-    return notes

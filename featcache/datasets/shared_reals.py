@@ -1,7 +1,7 @@
 """Reals that several generators share: whom they serve, and one row for each.
 
-A table on disk names a shared real once. UnivFD's LAION photographs serve seven generators, DRCT's COCO
-photographs sixteen, and the features of each are cached once.
+A table on disk names a shared real once. UnivFD's LAION photographs serve seven generators, DRCT's
+COCO photographs sixteen, and the features of each are cached once.
 
 How many reals and fakes each generator has, in each split.
 """
@@ -43,7 +43,18 @@ class PairedGenerators:
         self._memo: dict[_Spec, tuple[str, ...]] = {}
 
     def names(self, sample: Sample) -> tuple[str, ...]:
-        """Return the generators whose sets a sample belongs to."""
+        """Return the generators whose sets a sample belongs to.
+
+        Parameters
+        ----------
+        sample : Sample
+            Sample.
+
+        Returns
+        -------
+        tuple[str, ...]
+            The generators whose sets a sample belongs to.
+        """
         if sample.serves != EVERY and SERVES_SEPARATOR not in sample.serves:
             return (sample.serves,)
         spec = (sample.serves, sample.dataset, sample.layout, sample.split, sample.category)
@@ -79,6 +90,11 @@ def expand(
         Give rows to these only; empty means all.
     groups : mapping of str to collection of str, optional
         The user's own families; see :func:`~featcache.datasets.families.group_of`.
+
+    Returns
+    -------
+    Manifest
+        The manifest with one row for each generator that a shared real serves.
 
     Raises
     ------
@@ -121,9 +137,10 @@ def count_rows(
     Returns
     -------
     list of dict
-        Keys ``dataset``, ``generator``, ``group``, ``split``, ``n_real``, ``n_fake``, ``n_bad`` (files
-        that cannot be read), ``n_sources``, ``n_categories`` (how many), and the spread of facts that shortcuts are made of:
-        ``formats`` (format to count) and ``sizes`` (the five most common ``"WxH"`` to count).
+        Keys ``dataset``, ``generator``, ``group``, ``split``, ``n_real``, ``n_fake``, ``n_bad``
+        (files that cannot be read), ``n_sources``, ``n_categories`` (how many), and the spread of
+        facts that shortcuts are made of: ``formats`` (format to count) and ``sizes`` (the five most
+        common ``"WxH"`` to count).
     """
     cells: dict[_Cell, list[Sample]] = defaultdict(list)
     serving = PairedGenerators(manifest)

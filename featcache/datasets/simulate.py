@@ -1,8 +1,8 @@
 """Fakes of a known artefact and strength, made from photographs, as an ordinary tree.
 
-``<out>/{train,test}/<artefact>@<strength>/{0_real,1_fake}/<photo>__<tile>.png``: reals and fakes are the
-same tiles of the same photographs, in one format and size, and differ by the artefact only. Any probe on
-it gives a boundary curve: AP by generator name, which holds the strength.
+``<out>/{train,test}/<artefact>@<strength>/{0_real,1_fake}/<photo>__<tile>.png``: reals and fakes
+are the same tiles of the same photographs, in one format and size, and differ by the artefact
+only. Any probe on it gives a boundary curve: AP by generator name, which holds the strength.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class SimulateOptions:
     seed : int
         Of the noise.
     skip_plain : bool
-        Leave out tiles, real and fake alike, in which a strength changes no pixel, instead of stopping.
+        Leave out tiles, real and fake alike, in which a strength changes no pixel, instead of
+        stopping.
     """
 
     artefacts: tuple[str, ...] = tuple(ARTEFACTS)
@@ -67,7 +68,9 @@ class SimulateOptions:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was made: where, the generators, how many tiles of how many photographs; tiles left out."""
+    """What was made: where, the generators, how many tiles of how many photographs; tiles left
+    out.
+    """
 
     root: Path
     generators: list[str]
@@ -94,8 +97,8 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
     Raises
     ------
     DataError
-        If ``out`` exists, if fewer than two photographs are large enough, or if a strength is so small
-        that it changes no pixel of a tile (with ``skip_plain``: of any tile).
+        If ``out`` exists, if fewer than two photographs are large enough, or if a strength is so
+        small that it changes no pixel of a tile (with ``skip_plain``: of any tile).
     SettingsError
         If a strength lies outside (0, 1].
     UnknownNameError
@@ -106,7 +109,17 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
         raise DataError(f"{out} exists already, so it is left alone. Choose another --out.")
     tiles = {name: list(cut) for name, cut in _photographs(photos, options)}
     tiles = {name: cut for name, cut in tiles.items() if cut}
-    splits = _splits(sorted(tiles), options.test_fraction)
+    # The split of every photograph; both have at least one.
+    names = sorted(tiles)
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} photographs are large enough; two are needed, one to train and one to "
+            "test. Add photographs, or take smaller tiles: --size."
+        )
+    splits = {name: split_of(name, options.test_fraction) for name in names}
+    if len(set(splits.values())) == 1:
+        splits[names[0]] = "train"
+        splits[names[-1]] = "test"
     n_tiles, n_plain = sum(map(len, tiles.values())), 0
     with whole_folder(out) as folder, progress("simulate", n_tiles * len(generators)) as advance:
         for name, cut in tiles.items():
@@ -127,6 +140,18 @@ def simulate(photos: Path, out: Path, options: SimulateOptions) -> Simulated:
 def generator_name(artefact: str, strength: float) -> str:
     """Return the name of a simulated generator.
 
+    Parameters
+    ----------
+    artefact : str
+        Name of the artefact.
+    strength : float
+        Strength of the artefact.
+
+    Returns
+    -------
+    str
+        The name of a simulated generator.
+
     Examples
     --------
     >>> generator_name("zero-insertion", 0.25)
@@ -137,6 +162,16 @@ def generator_name(artefact: str, strength: float) -> str:
 
 def split_generator(name: str) -> tuple[str, float] | None:
     """Return artefact and strength of a simulated generator, None for any other name.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    tuple[str, float] | None
+        Artefact and strength of a simulated generator, None for any other name.
 
     Examples
     --------
@@ -152,6 +187,16 @@ def split_generator(name: str) -> tuple[str, float] | None:
 
 def parse_strengths(texts: Iterable[str]) -> tuple[float, ...]:
     """Return the strengths that a user wrote.
+
+    Parameters
+    ----------
+    texts : Iterable[str]
+        Texts to read.
+
+    Returns
+    -------
+    tuple[float, ...]
+        The strengths that a user wrote.
 
     Raises
     ------
@@ -215,20 +260,6 @@ def _tiles(image: Image.Image, size: int, n_most: int) -> list[NDArray[np.uint8]
     return [pixels[y : y + size, x : x + size] for y, x in chosen]
 
 
-def _splits(names: list[str], test_fraction: float) -> dict[str, str]:
-    """Return the split of every photograph; both have at least one."""
-    if len(names) < 2:
-        raise DataError(
-            f"{len(names)} photographs are large enough; two are needed, one to train and one to "
-            "test. Add photographs, or take smaller tiles: --size."
-        )
-    splits = {name: split_of(name, test_fraction) for name in names}
-    if len(set(splits.values())) == 1:
-        splits[names[0]] = "train"
-        splits[names[-1]] = "test"
-    return splits
-
-
 def _make_fakes(
     name: str,
     tile: NDArray[np.uint8],
@@ -262,15 +293,11 @@ def _write_tile(
             target.write_bytes(_png(tile))
             real = target
         else:
-            _link(real, target)
+            try:
+                os.link(real, target)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(real, target)
         (folder / generator / "1_fake" / f"{name}.png").write_bytes(_png(fake))
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, target)
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

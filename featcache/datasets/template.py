@@ -3,15 +3,13 @@
 A template is made of segments, one per folder::
 
     name          a folder of this name (upper and lower case are the same; ``*`` for any letters)
-    {field}       any folder; its name is the value (but no class folder: the first one of a path decides)
-    {field*}      one folder or several
-    {field:a|b=c} one of these folders; ``b=c`` gives the value c
-    {field:@set}  one of a named set; ``_`` as the field keeps no value
-    [segment]     may be missing
-    **            any folders, also none; only at the beginning
+    {field}       any folder; its name is the value (but no class folder: the first one of a path
+    decides) {field*}      one folder or several {field:a|b=c} one of these folders; ``b=c`` gives
+    the value c {field:@set}  one of a named set; ``_`` as the field keeps no value [segment]
+    may be missing **            any folders, also none; only at the beginning
 
-``{label}`` and ``{split}`` without alternatives stand for the usual names. What lies deeper belongs to
-the folder that was matched.
+``{label}`` and ``{split}`` without alternatives stand for the usual names. What lies deeper
+belongs to the folder that was matched.
 """
 
 from __future__ import annotations
@@ -58,7 +56,18 @@ class Template:
     values: Mapping[str, Mapping[str, str]]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the fields that a folder's path gives, None where it is none of these folders."""
+        """Return the fields that a folder's path gives, None where it is none of these folders.
+
+        Parameters
+        ----------
+        path : str
+            File or folder.
+
+        Returns
+        -------
+        dict[str, str] | None
+            The fields that a folder's path gives, None where it is none of these folders.
+        """
         match = self.pattern.match(path)
         if match is None:
             return None
@@ -78,7 +87,20 @@ class Template:
 
 
 def compile_template(text: str, sets: Mapping[str, tuple[str, ...]]) -> Template:
-    """Return the compiled template; ``sets`` are the named sets."""
+    """Return the compiled template; ``sets`` are the named sets.
+
+    Parameters
+    ----------
+    text : str
+        Text to read.
+    sets : Mapping[str, tuple[str, ...]]
+        Feature sets.
+
+    Returns
+    -------
+    Template
+        The compiled template.
+    """
     values: dict[str, dict[str, str]] = {}
     pattern = ""
     join = ""

@@ -58,6 +58,11 @@ def walk(root: str) -> Iterator[Folder]:
     root : str
         A folder, or one container.
 
+    Yields
+    ------
+    Folder
+        The folders of a tree, also empty ones.
+
     Raises
     ------
     OSError
@@ -70,7 +75,18 @@ def walk(root: str) -> Iterator[Folder]:
 
 
 def suffix_of(name: str) -> str:
-    """Return the last extension in lower case, with its dot: ``a.b.PNG`` gives ``.png``."""
+    """Return the last extension in lower case, with its dot: ``a.b.PNG`` gives ``.png``.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    str
+        The last extension in lower case, with its dot.
+    """
     return os.path.splitext(name)[1].lower()
 
 

@@ -91,7 +91,10 @@ def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS)
     record = {
         "recipe": recipe,
         "n_crops": len(crops),
-        "photos": [_credit(photo) for photo in loaded],
+        "photos": [
+            {name: getattr(photo, name) for name in ("name", "digest", "credit", "licence")}
+            for photo in loaded
+        ],
     }
     _write_whole(root, {photo.name: photo for photo in loaded}, crops, record)
     return _tree(root, record, built=True)
@@ -141,36 +144,40 @@ def _tree(root: Path, record: dict[str, Any], built: bool) -> DemoTree:
     return DemoTree(root, len(record["photos"]), record["n_crops"], list(GENERATORS), built)
 
 
-def _credit(photo: Photo) -> dict[str, str]:
-    return {name: getattr(photo, name) for name in ("name", "digest", "credit", "licence")}
-
-
 def _write_whole(
     root: Path, photos: dict[str, Photo], crops: list[Crop], record: dict[str, Any]
 ) -> None:
     """Make the tree in a temporary folder beside its place, then put it there."""
     with whole_folder(root) as folder:
-        _write_images(folder, photos, crops)
+        held_out = held_out_photos(sorted(photos))
+        with progress("fakes", len(crops) * len(GENERATORS)) as advance:
+            for split in ("train", "test"):
+                split_crops = [
+                    crop for crop in crops if (crop.photo in held_out) == (split == "test")
+                ]
+                reals = [crop_image(photos[crop.photo], crop) for crop in split_crops]
+                styles = [reals[i] for i in style_of(split_crops)]
+                _write_reals(folder / split, split_crops, reals)
+                for name in GENERATORS:
+                    fakes = make_fakes(name, reals, styles, advance)
+                    _write_set(folder / split / name / "1_fake", split_crops, fakes)
         (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-
-
-def _write_images(folder: Path, photos: dict[str, Photo], crops: list[Crop]) -> None:
-    held_out = held_out_photos(sorted(photos))
-    with progress("fakes", len(crops) * len(GENERATORS)) as advance:
-        for split in ("train", "test"):
-            split_crops = [crop for crop in crops if (crop.photo in held_out) == (split == "test")]
-            reals = [crop_image(photos[crop.photo], crop) for crop in split_crops]
-            styles = [reals[i] for i in style_of(split_crops)]
-            _write_reals(folder / split, split_crops, reals)
-            for name in GENERATORS:
-                fakes = make_fakes(name, reals, styles, advance)
-                _write_set(folder / split / name / "1_fake", split_crops, fakes)
 
 
 def style_of(crops: list[Crop]) -> list[int]:
     """Return for each crop the crop that styles it: of another photograph, as far away as can be.
 
     All are of one split, so that no style crosses from training to test photographs.
+
+    Parameters
+    ----------
+    crops : list[Crop]
+        Crops of photographs.
+
+    Returns
+    -------
+    list[int]
+        For each crop the crop that styles it.
     """
     n = len(crops)
     order = [*range(n // 2, n), *range(n // 2)]

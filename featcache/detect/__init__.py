@@ -1,4 +1,6 @@
-"""A trained head in the field: is this image made by a machine, and does the head know such images?"""
+"""A trained head in the field: is this image made by a machine, and does the head know such
+images?
+"""
 
 from featcache.detect.detector import Detector
 from featcache.detect.export import export_onnx

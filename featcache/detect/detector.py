@@ -30,7 +30,8 @@ class Detector:
     cache : str or Path, optional
         A store that may hold features of the images; it is only read.
     weights : sequence of str
-        ``NAME=FILE`` (or ``FILE`` for the only backbone), where the files are not found by themselves.
+        ``NAME=FILE`` (or ``FILE`` for the only backbone), where the files are not found by
+        themselves.
     views : sequence of str
         See the images through these views and take the mean of the logits; empty: through the view
         that each head was trained for.

@@ -35,8 +35,8 @@ def export_onnx(
     head : SavedHead
         All its features must see the same pixels (one preset, one view).
     path : Path
-        The file. Input ``pixels``: (N, 3, size, size), float32 in [0, 1], resized and cropped as the
-        head's preset says; outputs ``logit`` and ``probability`` (uncalibrated), each (N,).
+        The file. Input ``pixels``: (N, 3, size, size), float32 in [0, 1], resized and cropped as
+        the head's preset says; outputs ``logit`` and ``probability`` (uncalibrated), each (N,).
     weights : mapping of str to Path, optional
 
     Returns
@@ -51,12 +51,24 @@ def export_onnx(
     MissingExtraError
         If onnx or onnxruntime is not installed.
     """
+    from importlib.util import find_spec
+
     import torch
 
-    _require_onnx()
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"The export needs {package}, which is not installed. Run: pip install 'featcache[onnx]'"
+            )
     keys = [FeatureKey(fields) for fields in head.feature_keys]
     requests = [make_request(key, weights or {}) for key in keys]
-    size = _common_size(requests)
+    streams = {request.stream for request in requests}
+    if len(streams) > 1:
+        raise DataError(
+            "The head joins features that see different pixels (preset or view), which one input "
+            "cannot feed. Train it on features of one preset and view."
+        )
+    size = requests[0].preprocessing.size
     network = _detector_module(requests, head).eval()
     pixels = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     data = _to_onnx(network, pixels)
@@ -68,26 +80,6 @@ def export_onnx(
         )
     write_atomic(path, data)
     return {"size": size, "difference": difference}
-
-
-def _require_onnx() -> None:
-    from importlib.util import find_spec
-
-    for package in ("onnx", "onnxruntime"):
-        if find_spec(package) is None:
-            raise MissingExtraError(
-                f"The export needs {package}, which is not installed. Run: pip install 'featcache[onnx]'"
-            )
-
-
-def _common_size(requests: list[Request]) -> int:
-    streams = {request.stream for request in requests}
-    if len(streams) > 1:
-        raise DataError(
-            "The head joins features that see different pixels (preset or view), which one input "
-            "cannot feed. Train it on features of one preset and view."
-        )
-    return requests[0].preprocessing.size
 
 
 def _detector_module(requests: list[Request], head: SavedHead) -> nn.Module:
@@ -124,8 +116,8 @@ def _detector_module(requests: list[Request], head: SavedHead) -> nn.Module:
 def _to_onnx(network: nn.Module, pixels: Any) -> bytes:
     """Return the traced network; the tracer is ten times as fast as torch's newer exporter.
 
-    Its warnings (it is deprecated; it takes sizes for constants) are not passed on: the size is fixed
-    here, and the outcome is compared with the original.
+    Its warnings (it is deprecated; it takes sizes for constants) are not passed on: the size is
+    fixed here, and the outcome is compared with the original.
     """
     import torch
 

@@ -48,6 +48,11 @@ class Item:
     def open(self) -> Image.Image:
         """Return the image as RGB.
 
+        Returns
+        -------
+        Image.Image
+            The image as RGB.
+
         Raises
         ------
         ImageError, OSError
@@ -61,6 +66,16 @@ class Item:
 def find_items(pictures: Iterable[str | Picture]) -> list[Item]:
     """Return the images that are meant, in the order named, the files of a folder sorted.
 
+    Parameters
+    ----------
+    pictures : Iterable[str | Picture]
+        Files, folders or images.
+
+    Returns
+    -------
+    list[Item]
+        The images that are meant, in the order named, the files of a folder sorted.
+
     Raises
     ------
     DataError
@@ -69,7 +84,7 @@ def find_items(pictures: Iterable[str | Picture]) -> list[Item]:
     items: list[Item] = []
     for picture in pictures:
         if isinstance(picture, Image.Image):
-            items.append(_in_memory(picture))
+            items.append(Item("", digest_bytes(picture.convert("RGB").tobytes()), memory=picture))
         else:
             items += [_in_file(path) for path in _files(Path(picture))]
     return items
@@ -91,10 +106,6 @@ def _in_file(path: Path) -> Item:
         return Item(str(path), digest_bytes(path.read_bytes()))
     except OSError as error:
         return Item(str(path), problem=f"cannot be read: {error.strerror or error}")
-
-
-def _in_memory(image: Image.Image) -> Item:
-    return Item("", digest_bytes(image.convert("RGB").tobytes()), memory=image)
 
 
 Rows = dict[str, NDArray[np.float32]]
@@ -219,6 +230,18 @@ class FeatureMaker:
 
 def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
     """Return what makes features of exactly this key.
+
+    Parameters
+    ----------
+    key : FeatureKey
+        Feature key.
+    weights : Mapping[str, Path]
+        Weights files by name.
+
+    Returns
+    -------
+    Request
+        What makes features of exactly this key.
 
     Raises
     ------

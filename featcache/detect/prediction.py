@@ -31,7 +31,8 @@ class Prediction:
     score : float in [0, 1]
         What ``featcache probe`` gives for the same image; NaN where there is a ``problem``.
     probability : float in [0, 1]
-        Of being fake, as held-out training images bear it out; NaN where the head was not calibrated.
+        Of being fake, as held-out training images bear it out; NaN where the head was not
+        calibrated.
     threshold : float in [0, 1]
         A score above it is called fake.
     verdict : {"fake", "real", ""}
@@ -40,7 +41,8 @@ class Prediction:
     typicality : float in [0, 1]
         Share of held-out training images that lie at least as far out.
     outside : bool
-        Whether it lies farther out than all but 1 % of the training images: do not rely on the verdict.
+        Whether it lies farther out than all but 1 % of the training images: do not rely on the
+        verdict.
     cached : bool
         Whether its features were in the store.
     problem : str
@@ -72,13 +74,21 @@ class Prediction:
 
     @property
     def known(self) -> str:
-        """The same for a table: the share, NO where it is outside, a dash where the head does not know."""
+        """The same for a table: the share, NO where it is outside, a dash where the head does
+        not know.
+        """
         if math.isnan(self.typicality):
             return "-"
         return "NO" if self.outside else f"{100 * self.typicality:.0f} %"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the verdict as a plain dict."""
+        """Return the verdict as a plain dict.
+
+        Returns
+        -------
+        dict[str, Any]
+            The verdict as a plain dict.
+        """
         return asdict(self)
 
 
@@ -88,6 +98,13 @@ COLUMNS = tuple(item.name for item in fields(Prediction))
 
 def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
     """Write verdicts as CSV with every digit; file names keep their bytes.
+
+    Parameters
+    ----------
+    verdicts : Sequence[Prediction]
+        Predictions to write.
+    path : Path
+        File or folder.
 
     Returns
     -------
@@ -114,6 +131,11 @@ def predict(
         Raw; where several crops of an image were seen, their mean.
     logits : ndarray of shape (n_images,)
         Where several crops were seen, their mean.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        What a head says about each image, as the fields of a verdict.
     """
     scores = 0.5 * (1.0 + np.tanh(0.5 * logits))
     unknown = np.full(len(logits), math.nan)

@@ -1,6 +1,7 @@
 """UnivFD's ``fc_weights.pth`` read into a head of ours, and a head written in that form.
 
-The file is torch's archive; it is opened with ``weights_only=True``, so that nothing in it is executed.
+The file is torch's archive; it is opened with ``weights_only=True``, so that nothing in it is
+executed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from featcache.probes import SavedHead
 def import_fc_weights(path: Path) -> SavedHead:
     """Read a state dict with ``weight`` (1, n_features) and ``bias`` (1,).
 
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
     Returns
     -------
     SavedHead
-        Without feature keys: the file does not say what it was trained on. UnivFD's own is for the 768
-        features of CLIP ViT-L/14 behind its projection, preset ``univfd``.
+        Without feature keys: the file does not say what it was trained on. UnivFD's own is for the
+        768 features of CLIP ViT-L/14 behind its projection, preset ``univfd``.
 
     Raises
     ------
@@ -50,6 +56,17 @@ def import_fc_weights(path: Path) -> SavedHead:
 
 def export_fc_weights(head: SavedHead, path: Path) -> Path:
     """Write a head as UnivFD's validate.py loads it, in float32.
+
+    Parameters
+    ----------
+    head : SavedHead
+        Fitted head.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------

@@ -34,7 +34,10 @@ def make_map(
     ----------
     method : {"umap", "pca", "probe", "tsne"}
     features : ndarray of shape (n_samples, n_features), float32
-    labels, units : ndarray of shape (n_samples,)
+    labels : ndarray of shape (n_samples,)
+        Used by ``probe`` only: its horizontal axis is a linear score of held-out photographs, its
+        vertical axis the first principal component of what the scores leave.
+    sources : ndarray of shape (n_samples,)
         Used by ``probe`` only: its horizontal axis is a linear score of held-out photographs, its
         vertical axis the first principal component of what the scores leave.
     seed : int
@@ -57,7 +60,15 @@ def make_map(
             f"A map needs more than {NEIGHBOURS} samples; there are {len(features)}."
         )
     if method == "probe":
-        return _probe(features, labels, sources), {"folds": "by photograph"}
+        from sklearn.decomposition import PCA
+
+        scores = np.nan_to_num(cross_val_scores(features, labels, sources)).astype(np.float64)
+        centred = features - features.mean(axis=0)
+        axis = scores - scores.mean()
+        slope = centred.T @ axis / max(float(axis @ axis), 1e-12)
+        rest = centred - np.outer(axis, slope)
+        second = PCA(1, random_state=0, svd_solver="randomized").fit_transform(rest)[:, 0]
+        return np.column_stack([scores, second]), {"folds": "by photograph"}
     makers: dict[str, Callable[[Floats, int], tuple[Points, dict[str, Any]]]] = {
         "umap": _umap,
         "pca": _pca,
@@ -105,15 +116,3 @@ def _tsne(features: Floats, seed: int) -> tuple[Points, dict[str, Any]]:
     settings = {"perplexity": perplexity, "metric": METRIC, "init": "pca", "random_state": seed}
     points = TSNE(**settings).fit_transform(reduced)
     return points.astype(np.float64), settings | {"pca_first": n_axes}
-
-
-def _probe(features: Floats, labels: NDArray[np.int64], sources: NDArray[np.object_]) -> Points:
-    from sklearn.decomposition import PCA
-
-    scores = np.nan_to_num(cross_val_scores(features, labels, sources)).astype(np.float64)
-    centred = features - features.mean(axis=0)
-    axis = scores - scores.mean()
-    slope = centred.T @ axis / max(float(axis @ axis), 1e-12)
-    rest = centred - np.outer(axis, slope)
-    second = PCA(1, random_state=0, svd_solver="randomized").fit_transform(rest)[:, 0]
-    return np.column_stack([scores, second])

@@ -58,6 +58,11 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
     store : FeatureStore
     options : EmbedOptions
 
+    Returns
+    -------
+    EmbeddingResult
+        Maps of the samples' features and how far reals and fakes lie apart.
+
     Raises
     ------
     MissingFeaturesError
@@ -98,6 +103,20 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
 
 def choose(samples: Sequence[Sample], split: str, most: int) -> list[Sample]:
     """Return at most ``most`` samples per class and generator, each content once, repeatably.
+
+    Parameters
+    ----------
+    samples : Sequence[Sample]
+        Samples, in the order of the rows.
+    split : str
+        Name of the split.
+    most : int
+        Largest number of samples.
+
+    Returns
+    -------
+    list[Sample]
+        At most ``most`` samples per class and generator, each content once, repeatably.
 
     Raises
     ------

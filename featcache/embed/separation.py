@@ -1,4 +1,6 @@
-"""Whether reals and fakes are apart in all dimensions: a map of two of them can show what is not there."""
+"""Whether reals and fakes are apart in all dimensions: a map of two of them can show what is not
+there.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def cross_val_scores(features: Floats, labels: Labels, sources: NDArray[np.objec
 
     Notes
     -----
-    Least squares with a ridge, both classes weighing the same: one solution in closed form per fold.
+    Least squares with a ridge, both classes weighing the same: one solution in closed form per
+    fold.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -43,7 +46,8 @@ def cross_val_scores(features: Floats, labels: Labels, sources: NDArray[np.objec
     n_folds = min(N_FOLDS, n_units, int((labels == 0).sum()), int((labels == 1).sum()))
     if n_folds < 2:
         return scores
-    # Balancing folds of groups takes minutes for many groups, and is not needed where each has one sample.
+    # Balancing folds of groups takes minutes for many groups, and is not needed where each has one
+    # sample.
     alone = n_units == len(sources)
     kind = StratifiedKFold if alone else StratifiedGroupKFold
     folds = kind(n_folds, shuffle=True, random_state=0)
@@ -54,7 +58,22 @@ def cross_val_scores(features: Floats, labels: Labels, sources: NDArray[np.objec
 
 
 def linear_auroc(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> float:
-    """Return the AUROC of held-out linear scores, the mean over folds being one ranking."""
+    """Return the AUROC of held-out linear scores, the mean over folds being one ranking.
+
+    Parameters
+    ----------
+    features : Floats
+        Features of shape (n_samples, n_features).
+    labels : Labels
+        Labels of shape (n_samples,): 0 real, 1 fake.
+    sources : ndarray of object
+        Source of each sample, shape (n_samples,).
+
+    Returns
+    -------
+    float
+        The AUROC of held-out linear scores, the mean over folds being one ranking.
+    """
     from sklearn.metrics import roc_auc_score
 
     scores = cross_val_scores(features, labels, sources)
@@ -67,8 +86,22 @@ def linear_auroc(features: Floats, labels: Labels, sources: NDArray[np.object_])
 def knn_purity(features: Floats, labels: Labels, sources: NDArray[np.object_]) -> float:
     """Return the share of nearest neighbours of the same class, the mean of both classes.
 
-    Samples of the same photograph do not count as neighbours. With classes of unequal size a space that
-    knows nothing still gives 0.5.
+    Samples of the same photograph do not count as neighbours. With classes of unequal size a space
+    that knows nothing still gives 0.5.
+
+    Parameters
+    ----------
+    features : Floats
+        Features of shape (n_samples, n_features).
+    labels : Labels
+        Labels of shape (n_samples,): 0 real, 1 fake.
+    sources : ndarray of object
+        Source of each sample, shape (n_samples,).
+
+    Returns
+    -------
+    float
+        The share of nearest neighbours of the same class, the mean of both classes.
     """
     from sklearn.preprocessing import normalize
 
@@ -84,7 +117,20 @@ def knn_purity(features: Floats, labels: Labels, sources: NDArray[np.object_]) -
 
 
 def silhouette(features: Floats, labels: Labels) -> float:
-    """Return the mean silhouette by cosine."""
+    """Return the mean silhouette by cosine.
+
+    Parameters
+    ----------
+    features : Floats
+        Features of shape (n_samples, n_features).
+    labels : Labels
+        Labels of shape (n_samples,): 0 real, 1 fake.
+
+    Returns
+    -------
+    float
+        The mean silhouette by cosine.
+    """
     from sklearn.metrics import silhouette_score
 
     drawn = _draw(len(labels))

@@ -1,7 +1,8 @@
-"""Mean Fourier spectrum of what is left of images when their content is taken out: generators' fingerprints.
+"""Mean Fourier spectrum of what is left of images when their content is taken out: generators'
+fingerprints.
 
-Upsampling leaves periodic traces that show as bright points and crosses; the picture of the field since
-Zhang et al. (2019) and Frank et al. (2020).
+Upsampling leaves periodic traces that show as bright points and crosses; the picture of the
+field since Zhang et al. (2019) and Frank et al. (2020).
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def spectra(
         Side of the crop out of the middle; nothing is resized, which would leave traces of its own.
     most : int
         Images per generator.
+
+    Returns
+    -------
+    SpectraResult
+        The mean residual spectrum of the reals and of every generator.
 
     Raises
     ------
@@ -90,6 +96,11 @@ def _grey(path: str, size: int) -> Image.Image | None:
 def log_spectrum(grey: Image.Image) -> NDArray[np.float64]:
     """Return the log magnitude of the Fourier transform of an image less its median-filtered self.
 
+    Parameters
+    ----------
+    grey : Image.Image
+        Grey image.
+
     Returns
     -------
     ndarray of shape (height, width)
@@ -101,7 +112,18 @@ def log_spectrum(grey: Image.Image) -> NDArray[np.float64]:
 
 
 def radial_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over all directions for each whole frequency, up to Nyquist's."""
+    """Return the mean over all directions for each whole frequency, up to Nyquist's.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Values to read.
+
+    Returns
+    -------
+    ndarray of float64
+        The mean over all directions for each whole frequency, up to Nyquist's.
+    """
     side = values.shape[0]
     y, x = np.indices(values.shape) - side // 2
     radius = np.hypot(x, y).round().astype(int).ravel()

@@ -1,10 +1,14 @@
-"""Where work runs: in this process, or in workers on many machines. One interface for all engines."""
+"""Where work runs: in this process, or in workers on many machines. One interface for all
+engines.
+"""
 
 from featcache.engines.base import Engine, Hosts, Make, Work
 from featcache.registry import Registry
 
 ENGINES: Registry[type] = Registry("engine", "featcache.engines", type)
-"""All engines: the entry points of the group ``featcache.engines``, classes made from (workers, address)."""
+"""All engines: the entry points of the group ``featcache.engines``, classes made from (workers,
+address).
+"""
 
 
 def open_engine(name: str, *, workers: int = 0, address: str = "") -> Engine:
@@ -18,6 +22,11 @@ def open_engine(name: str, *, workers: int = 0, address: str = "") -> Engine:
         Processes; 0 lets the engine fill what there is. The local engine has one.
     address : str
         Of a running cluster; empty starts what the engine needs on this machine.
+
+    Returns
+    -------
+    Engine
+        An engine by name.
 
     Raises
     ------

@@ -24,7 +24,20 @@ class Hosts(Protocol):
     """The objects, or stand-ins from which their attributes can be read."""
 
     def each(self, function: Callable[[Any], Any], parts: list[Any]) -> Iterable[Any]:
-        """Return ``function`` of each object, in their order; it runs where the object lives."""
+        """Return ``function`` of each object, in their order; it runs where the object lives.
+
+        Parameters
+        ----------
+        function : Callable[[Any], Any]
+            Function that is applied to each item.
+        parts : list[Any]
+            Parts of the work, one for each worker.
+
+        Returns
+        -------
+        Iterable[Any]
+            ``function`` of each object, in their order.
+        """
 
 
 class Engine(ABC):
@@ -59,14 +72,28 @@ class Engine(ABC):
             Makes the work in each process.
         items : sequence
             Independent of each other; an item may be done twice where a worker was lost in between.
+
+        Returns
+        -------
+        Iterator[tuple[Any, Any]]
+            (item, result) for every item, as they are done.
         """
 
     @abstractmethod
     def host(self, makes: Sequence[Callable[[], Any]]) -> AbstractContextManager[Hosts]:
         """Make one object per maker, each in a process of its own, and keep them for the block.
 
-        For data larger than one memory: every object holds its rows, and what is asked of all of them
-        comes back as small sums, added up in the order of the makers.
+        For data larger than one memory: every object holds its rows, and what is asked of all of
+        them comes back as small sums, added up in the order of the makers.
+
+        Parameters
+        ----------
+        makes : Sequence[Callable[[], Any]]
+            Functions that build the object of each worker.
+
+        Returns
+        -------
+        AbstractContextManager[Hosts]
         """
 
 
@@ -77,7 +104,20 @@ class LocalHosts:
         self.parts = parts
 
     def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
-        """Return ``function`` of each object."""
+        """Return ``function`` of each object.
+
+        Parameters
+        ----------
+        function : Callable[[Any], Any]
+            Function that is applied to each item.
+        parts : list[Any]
+            Parts of the work, one for each worker.
+
+        Returns
+        -------
+        list[Any]
+            ``function`` of each object.
+        """
         return [function(part) for part in parts]
 
 
@@ -85,10 +125,33 @@ class LocalEngine(Engine):
     """Does all items here, in order."""
 
     def run(self, make: Make, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-        """Yield (item, result) in the order of the items."""
+        """Yield (item, result) in the order of the items.
+
+        Parameters
+        ----------
+        make : Make
+            Function that builds the object in the worker.
+        items : Sequence[Any]
+            Items, in order.
+
+        Yields
+        ------
+        tuple[Any, Any]
+            (item, result) in the order of the items.
+        """
         yield from zip(items, make()(items), strict=True)
 
     @contextmanager
     def host(self, makes: Sequence[Callable[[], Any]]) -> Iterator[Hosts]:
-        """Make the objects here."""
+        """Make the objects here.
+
+        Parameters
+        ----------
+        makes : Sequence[Callable[[], Any]]
+            Functions that build the object of each worker.
+
+        Yields
+        ------
+        Hosts
+        """
         yield LocalHosts([make() for make in makes])

@@ -1,8 +1,8 @@
 """Work on Ray: actors that keep what they have loaded, on one machine or on many.
 
-Every actor is given a few items at a time and yields their results one by one. When an actor is lost,
-with its process, its machine or its network, the items it had not finished go to the others, and a new
-actor is asked for. An item may therefore be done twice; what it writes must not mind.
+Every actor is given a few items at a time and yields their results one by one. When an actor is
+lost, with its process, its machine or its network, the items it had not finished go to the others,
+and a new actor is asked for. An item may therefore be done twice; what it writes must not mind.
 
 Objects that live in Ray's actors, beside their data.
 """
@@ -30,7 +30,18 @@ class Host:
         self._object = make()
 
     def apply(self, function: Callable[[Any], Any]) -> Any:
-        """Return ``function`` of the object."""
+        """Return ``function`` of the object.
+
+        Parameters
+        ----------
+        function : Callable[[Any], Any]
+            Function that is applied to each item.
+
+        Returns
+        -------
+        Any
+            ``function`` of the object.
+        """
         return function(self._object)
 
 
@@ -66,6 +77,18 @@ class RayHosts:
     def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
         """Return ``function`` of each object, all at the same time, in the order of the parts.
 
+        Parameters
+        ----------
+        function : Callable[[Any], Any]
+            Function that is applied to each item.
+        parts : list[Any]
+            Parts of the work, one for each worker.
+
+        Returns
+        -------
+        list[Any]
+            ``function`` of each object, all at the same time, in the order of the parts.
+
         Raises
         ------
         ResourceError
@@ -93,7 +116,9 @@ class RayHosts:
 log = logging.getLogger("featcache")
 
 MOST_CORES = 8
-"""Cores of an actor without a GPU at the most: more of them than that serve better as two actors."""
+"""Cores of an actor without a GPU at the most: more of them than that serve better as two
+actors.
+"""
 
 MOST_ITEMS = 8
 """Items that an actor is given at once, so that its pipeline does not run dry between them."""
@@ -116,11 +141,28 @@ class Actor:
         os.environ["LOKY_MAX_CPU_COUNT"] = str(cores)
 
     def start(self, make: Make) -> None:
-        """Load what the work needs."""
+        """Load what the work needs.
+
+        Parameters
+        ----------
+        make : Make
+            Function that builds the object in the worker.
+        """
         self._work = make()
 
     def work(self, items: Sequence[Any]) -> Iterator[Any]:
-        """Yield one result for each item."""
+        """Yield one result for each item.
+
+        Parameters
+        ----------
+        items : Sequence[Any]
+            Items, in order.
+
+        Yields
+        ------
+        Any
+            One result for each item.
+        """
         yield from self._work(items)
 
 
@@ -128,7 +170,8 @@ class Actor:
 class RayWorker:
     """An actor, the numbers of the items that it has, and what it is awaited for.
 
-    ``awaited`` is the news that it has started, then the stream of its results; None where it is idle.
+    ``awaited`` is the news that it has started, then the stream of its results; None where it is
+    idle.
     """
 
     actor: Any
@@ -142,6 +185,18 @@ class RayEngine(Engine):
     def run(self, make: Make, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield (item, result) as they are done.
 
+        Parameters
+        ----------
+        make : Make
+            Function that builds the object in the worker.
+        items : Sequence[Any]
+            Items, in order.
+
+        Yields
+        ------
+        tuple[Any, Any]
+            (item, result) as they are done.
+
         Raises
         ------
         MissingExtraError
@@ -154,13 +209,24 @@ class RayEngine(Engine):
             What the work itself raised.
         """
         with _connected(self.address) as ray:
-            shape = _shape(ray, self.workers)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            shape = shape_for(nodes, self.workers)
             self.n_workers = min(shape.n, len(items))
             yield from _Dispatch(ray, make, items, shape, self.n_workers).run()
 
     @contextmanager
     def host(self, makes: Sequence[Callable[[], Any]]) -> Iterator[Hosts]:
-        """Make each object in an actor; the cores of the cluster are shared out among them."""
+        """Make each object in an actor; the cores of the cluster are shared out among them.
+
+        Parameters
+        ----------
+        makes : Sequence[Callable[[], Any]]
+            Functions that build the object of each worker.
+
+        Yields
+        ------
+        Hosts
+        """
         with _connected(self.address) as ray:
             # All objects must be there at once, so more of them than cores share the cores.
             share = ray.cluster_resources().get("CPU", 1.0) / len(makes)
@@ -219,34 +285,33 @@ class _Dispatch:
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError as error:
-            self._replace(worker, error)
+            # Back what a lost actor had not finished, and ask for another one.
+            first = worker.given[0] if worker.given else NOT_STARTED
+            self.losses[first] += 1
+            if self.losses[first] >= MOST_LOSSES:
+                raise ResourceError(
+                    f"{MOST_LOSSES} workers were lost over the same work: {_first_line(error)}. "
+                    "Look for the kernel's out-of-memory killer in 'dmesg', or lower --processes. "
+                    "What was finished is kept; run the same command to go on."
+                ) from error
+            log.warning("A worker was lost; %d shards are done again.", len(worker.given))
+            self.todo.extendleft(reversed(worker.given))
+            self.lanes[self.lanes.index(worker)] = self._lane()
+            for idle in (candidate for candidate in self.lanes if candidate.awaited is None):
+                self._give(idle)
             return
         if not worker.given:
             self._give(worker)
 
     def _give(self, worker: RayWorker) -> None:
-        """Give a started actor its next items: fewer towards the end, so that all finish together."""
+        """Give a started actor its next items: fewer towards the end, so that all finish
+        together.
+        """
         n = min(max(len(self.todo) // (4 * len(self.lanes)), 1), MOST_ITEMS, len(self.todo))
         worker.given, worker.awaited = deque(self.todo.popleft() for _ in range(n)), None
         if worker.given:
             work = worker.actor.work.options(num_returns="streaming")
             worker.awaited = work.remote([self.items[i] for i in worker.given])
-
-    def _replace(self, worker: RayWorker, error: Exception) -> None:
-        """Give back what a lost actor had not finished, and ask for another one."""
-        first = worker.given[0] if worker.given else NOT_STARTED
-        self.losses[first] += 1
-        if self.losses[first] >= MOST_LOSSES:
-            raise ResourceError(
-                f"{MOST_LOSSES} workers were lost over the same work: {_first_line(error)}. "
-                "Look for the kernel's out-of-memory killer in 'dmesg', or lower --processes. "
-                "What was finished is kept; run the same command to go on."
-            ) from error
-        log.warning("A worker was lost; %d shards are done again.", len(worker.given))
-        self.todo.extendleft(reversed(worker.given))
-        self.lanes[self.lanes.index(worker)] = self._lane()
-        for idle in (candidate for candidate in self.lanes if candidate.awaited is None):
-            self._give(idle)
 
     def _lane(self) -> RayWorker:
         """Ask for an actor; it gets items only when it has started, which may be never."""
@@ -292,18 +357,6 @@ def _import_ray() -> Any:
     return ray
 
 
-def _shape(ray: Any, workers: int) -> Shape:
-    """Return the actors that fill the cluster, or as many as were asked for.
-
-    Raises
-    ------
-    ResourceError
-        If the cluster has no free core.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return shape_for(nodes, workers)
-
-
 def shape_for(nodes: Sequence[dict[str, float]], workers: int) -> Shape:
     """Return how many actors these nodes hold, of how many cores and GPUs.
 
@@ -313,6 +366,16 @@ def shape_for(nodes: Sequence[dict[str, float]], workers: int) -> Shape:
         Resources of each node: ``CPU``, ``GPU``.
     workers : int
         How many were asked for; 0 means what fits.
+
+    Returns
+    -------
+    Shape
+        How many actors these nodes hold, of how many cores and GPUs.
+
+    Raises
+    ------
+    ResourceError
+        If memory, disk or network do not suffice.
 
     Examples
     --------

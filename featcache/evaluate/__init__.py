@@ -1,4 +1,5 @@
-"""The protocol: fit on the training samples, score every generator's test samples, report with intervals.
+"""The protocol: fit on the training samples, score every generator's test samples, report with
+intervals.
 
 It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
 """

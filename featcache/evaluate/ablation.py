@@ -75,7 +75,18 @@ class AblationVariant:
         return names_of(self.study, self.blocks)
 
     def draws(self, metric: str) -> NDArray[np.float64]:
-        """Return the mean over generators in every resample."""
+        """Return the mean over generators in every resample.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+
+        Returns
+        -------
+        ndarray of float64
+            The mean over generators in every resample.
+        """
         values = self.judged.values
         return np.asarray(
             np.mean([values[name][metric] for name in self.judged.generators], axis=0)
@@ -83,12 +94,36 @@ class AblationVariant:
 
 
 def names_of(study: ProbeTask, blocks: Set) -> list[str]:
-    """Return the names of features by their positions."""
+    """Return the names of features by their positions.
+
+    Parameters
+    ----------
+    study : ProbeTask
+        Prepared task: samples, features and folds.
+    blocks : Set
+        Indices of the feature blocks.
+
+    Returns
+    -------
+    list[str]
+        The names of features by their positions.
+    """
     return [study.options.features[b] for b in blocks]
 
 
 def variants(options: AblateOptions) -> list[ProbeOptions]:
-    """Return the probes that the sets are fitted for: training sets x views x heads."""
+    """Return the probes that the sets are fitted for: training sets x views x heads.
+
+    Parameters
+    ----------
+    options : AblateOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    list[ProbeOptions]
+        The probes that the sets are fitted for.
+    """
     probe = options.probe
     return [
         replace(probe, train=list(train), train_views=list(views), head=head)
@@ -101,7 +136,19 @@ def variants(options: AblateOptions) -> list[ProbeOptions]:
 
 
 def fit_rows(study: ProbeTask, sets: Sequence[Set]) -> list[AblationVariant]:
-    """Fit the sets in one joint solve, and judge them on every test view."""
+    """Fit the sets in one joint solve, and judge them on every test view.
+
+    Parameters
+    ----------
+    study : ProbeTask
+        Prepared task: samples, features and folds.
+    sets : Sequence[Set]
+        Feature sets.
+
+    Returns
+    -------
+    list[AblationVariant]
+    """
     fitted = fit_feature_sets(study, sets)
     flat = [(i, C) for i, fitted_set in enumerate(fitted) for C in fitted_set.by_C]
     cells = [HeadSpec(fitted[i].blocks, C, 0) for i, C in flat]
@@ -141,7 +188,22 @@ def _points(scores: Scores, names: Sequence[str], study: ProbeTask) -> dict[str,
 def describe_row(
     row: AblationVariant, best: Comparison | None, base: Comparison | None
 ) -> AblationRow:
-    """Return a row as plain data."""
+    """Return a row as plain data.
+
+    Parameters
+    ----------
+    row : AblationVariant
+        Row to describe.
+    best : Comparison | None
+        Comparison with the best single feature, if there is one.
+    base : Comparison | None
+        Comparison with the baseline, if there is one.
+
+    Returns
+    -------
+    AblationRow
+        A row as plain data.
+    """
     study, fitted, means = row.study, row.fitted, row.judged.means()
     every = {**row.judged.generators, **row.judged.controls}
     return AblationRow(
@@ -179,12 +241,36 @@ OTHER_TESTS = "Rows whose test samples are others than the baseline's are not co
 
 
 def metric_of(sort: str) -> str:
-    """Return the metric that a table is sorted and compared by."""
+    """Return the metric that a table is sorted and compared by.
+
+    Parameters
+    ----------
+    sort : str
+        Metric that sorts the table.
+
+    Returns
+    -------
+    str
+        The metric that a table is sorted and compared by.
+    """
     return "ap" if sort == "mAP" else sort
 
 
 def sortable(value: float, metric: str) -> float:
-    """Return a number that is higher for better rows; errors are better when low."""
+    """Return a number that is higher for better rows; errors are better when low.
+
+    Parameters
+    ----------
+    value : float
+        Value to convert.
+    metric : str
+        Name of a metric, such as ``ap``.
+
+    Returns
+    -------
+    float
+        A number that is higher for better rows.
+    """
     if math.isnan(value):
         return -math.inf
     return -value if metric in ("eer", "brier", "ece") else value
@@ -194,6 +280,18 @@ def best_singles(rows: Sequence[AblationVariant], notes: list[str]) -> dict[int,
     """Return for each row, by its position, the best single feature of the same study and view.
 
     Chosen on validation data; on test data only with a note.
+
+    Parameters
+    ----------
+    rows : Sequence[AblationVariant]
+        Fitted and evaluated variants.
+    notes : list[str]
+        Notes of the result; the function may append to them.
+
+    Returns
+    -------
+    dict[int, AblationVariant]
+        For each row, by its position, the best single feature of the same study and view.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for i, row in enumerate(rows):
@@ -226,7 +324,22 @@ def _validated(row: AblationVariant) -> float:
 def baselines(
     rows: Sequence[AblationVariant], blocks: Set, notes: list[str]
 ) -> dict[int, AblationVariant]:
-    """Return for each row, by its position, the baseline on the same view: of the first study."""
+    """Return for each row, by its position, the baseline on the same view: of the first study.
+
+    Parameters
+    ----------
+    rows : Sequence[AblationVariant]
+        Fitted and evaluated variants.
+    blocks : Set
+        Indices of the feature blocks.
+    notes : list[str]
+        Notes of the result; the function may append to them.
+
+    Returns
+    -------
+    dict[int, AblationVariant]
+        For each row, by its position, the baseline on the same view.
+    """
     first = {row.view: row for row in reversed(rows) if row.blocks == blocks}
     first |= {row.view: row for row in rows if row.blocks == blocks and row.study is rows[0].study}
     baseline_of = {i: first[row.view] for i, row in enumerate(rows) if row.view in first}
@@ -245,7 +358,21 @@ def _same_tests(a: ProbeTask, b: ProbeTask) -> bool:
 def compare_rows(
     rows: Sequence[AblationVariant], partners: Mapping[int, AblationVariant], metric: str
 ) -> dict[int, Comparison]:
-    """Compare rows with their partners on the same resamples, corrected for the number of all."""
+    """Compare rows with their partners on the same resamples, corrected for the number of all.
+
+    Parameters
+    ----------
+    rows : Sequence[AblationVariant]
+        Fitted and evaluated variants.
+    partners : Mapping[int, AblationVariant]
+        Variant that each one is compared with, by index.
+    metric : str
+        Name of a metric, such as ``ap``.
+
+    Returns
+    -------
+    dict[int, Comparison]
+    """
     comparisons = {}
     for i, partner in partners.items():
         row = rows[i]
@@ -269,7 +396,9 @@ def compare_rows(
 
 
 MAX_FEATURES = 10
-"""All subsets of more features than this would be more than a thousand rows: name those you want."""
+"""All subsets of more features than this would be more than a thousand rows: name those you
+want.
+"""
 
 
 def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> AblationResult:
@@ -295,7 +424,8 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     start = time.perf_counter()
     sets = _sets(options)
     baseline = _baseline(options, sets)
-    _check_sort(options.sort)
+    if options.sort not in ("mAP", *METRICS):
+        raise unknown_name("metric", options.sort, ["mAP", *METRICS])
     studies = [prepare_task(manifest, store, probe) for probe in variants(options)]
     question = {"sets": [list(s) for s in sets], "baseline": list(baseline), "sort": options.sort}
     digests = [study.digest(ablation=question) for study in studies]
@@ -305,11 +435,6 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     rows = [row for study in studies for row in fit_rows(study, sets)]
     result = _result(rows, baseline, options.sort)
     return replace(result, digest=digest, seconds=time.perf_counter() - start)
-
-
-def _check_sort(metric: str) -> None:
-    if metric not in ("mAP", *METRICS):
-        raise unknown_name("metric", metric, ["mAP", *METRICS])
 
 
 def _sets(options: AblateOptions) -> list[Set]:

@@ -69,8 +69,12 @@ def compare(
 
     Parameters
     ----------
-    scores_a, scores_b : Scores
-        Rows are matched by generator, sample and label; rows of one run only are left out, with a note.
+    scores_a : Scores
+        Rows are matched by generator, sample and label; rows of one run only are left out, with a
+        note.
+    scores_b : Scores
+        Rows are matched by generator, sample and label; rows of one run only are left out, with a
+        note.
     groups : mapping of str to str
         Family of each generator to compare on.
     metric : str
@@ -79,47 +83,35 @@ def compare(
         Generators that either run was trained on.
     other_groups : sequence of str
         What the second run is called.
-    n_resamples, seed : int
+    n_resamples : int
         Of the bootstrap.
-    thresholds, val_thresholds : (float, float)
+    seed : int
+        Of the bootstrap.
+    thresholds : (float, float)
+        Of the two runs, for accuracies.
+    val_thresholds : (float, float)
         Of the two runs, for accuracies.
     prior : float in (0, 1)
         For ``ap_prior``.
+
+    Returns
+    -------
+    RunComparison
 
     Raises
     ------
     UnknownNameError
         If there is no such metric.
     DataError
-        If the runs have no generator with both classes in common, or count other samples as independent.
+        If the runs have no generator with both classes in common, or count other samples as
+        independent.
     """
     if metric not in METRICS:
         raise unknown_name("metric", metric, list(METRICS))
     a, b, notes = _matched(scores_a, scores_b, groups)
     rows, left = _rows(a, groups)
-    ranked = _ranked((a, b), rows, thresholds, val_thresholds)
-    unit_of = units_of(a)
-    sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
-    resamples = resamples_of(a, unit_of, n_resamples, seed)
-    replicates = bootstrap(ranked, sources, resamples, (metric,), prior)
-    differences = _differences(ranked, replicates, metric, prior, list(other_groups))
-    comparisons = {name: differences.mean([name]) for name in rows}
-    if metric == "auroc":
-        comparisons = {
-            name: _delong(comparisons[name], a, b, rows_of_name, unit_of)
-            for name, rows_of_name in rows.items()
-        }
-    gathered = _gather(differences, comparisons, groups, trained)
-    return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
-
-
-def _ranked(
-    runs: tuple[Scores, Scores],
-    rows: Mapping[str, NDArray[np.intp]],
-    thresholds: tuple[float, float],
-    val_thresholds: tuple[float, float],
-) -> dict[tuple[int, str], SortedScores]:
-    return {
+    runs = (a, b)
+    ranked = {
         (run, name): SortedScores.of(
             one.label[generator_rows],
             one.score[generator_rows],
@@ -129,23 +121,27 @@ def _ranked(
         for run, one in enumerate(runs)
         for name, generator_rows in rows.items()
     }
-
-
-def _differences(
-    ranked: Mapping[tuple[int, str], SortedScores],
-    replicates: Mapping[tuple[int, str], Mapping[str, NDArray[np.float64]]],
-    metric: str,
-    prior: float,
-    not_compared: list[str],
-) -> _Differences:
+    unit_of = units_of(a)
+    sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
+    resamples = resamples_of(a, unit_of, n_resamples, seed)
+    replicates = bootstrap(ranked, sources, resamples, (metric,), prior)
+    not_compared = list(other_groups)
     points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
     names = [name for run, name in ranked if run == 0]
-    return _Differences(
+    differences = _Differences(
         points={name: points[0, name] - points[1, name] for name in names},
         draws={name: replicates[0, name][metric] - replicates[1, name][metric] for name in names},
         metric=metric,
         other=not_compared,
     )
+    comparisons = {name: differences.mean([name]) for name in rows}
+    if metric == "auroc":
+        comparisons = {
+            name: _delong(comparisons[name], a, b, rows_of_name, unit_of)
+            for name, rows_of_name in rows.items()
+        }
+    gathered = _gather(differences, comparisons, groups, trained)
+    return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
 
 
 def _gather(

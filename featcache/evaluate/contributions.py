@@ -30,6 +30,11 @@ def contributions(
     evaluations : mapping of positions of features to Judged
         Of every non-empty subset, on the same resamples.
 
+    Returns
+    -------
+    list[Contribution]
+        The contribution of each feature.
+
     Notes
     -----
     No feature at all has the AP of chance, the share of fakes. The values then add up to the mAP of
@@ -39,10 +44,27 @@ def contributions(
     if len(evaluations) < 2**n - 1:
         return []
     values = {frozenset(s): _values(evaluation) for s, evaluation in evaluations.items()}
-    values[frozenset()] = np.full_like(values[frozenset(range(n))], _chance(evaluations))
+    generators = next(iter(evaluations.values())).generators.values()
+    values[frozenset()] = np.full_like(
+        values[frozenset(range(n))],
+        float(
+            np.mean(
+                [
+                    generator.n_fake / (generator.n_real + generator.n_fake)
+                    for generator in generators
+                ]
+            )
+        ),
+    )
     out = []
     for i, name in enumerate(features):
-        replicates = _shapley(i, n, values)
+        total = np.zeros_like(values[frozenset()])
+        for without, value in values.items():
+            if i not in without:
+                k = len(without)
+                weight = factorial(k) * factorial(n - k - 1) / factorial(n)
+                total += weight * (values[without | {i}] - value)
+        replicates = total
         everything = frozenset(range(n))
         out.append(
             Contribution(
@@ -62,33 +84,23 @@ def _values(evaluation: Evaluation) -> NDArray[np.float64]:
     return np.append(evaluation.mean("ap").value, replicates)
 
 
-def _chance(evaluations: Mapping[Set, Evaluation]) -> float:
-    generators = next(iter(evaluations.values())).generators.values()
-    return float(
-        np.mean(
-            [generator.n_fake / (generator.n_real + generator.n_fake) for generator in generators]
-        )
-    )
-
-
-def _shapley(
-    i: int, n: int, values: Mapping[frozenset[int], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    total = np.zeros_like(values[frozenset()])
-    for without, value in values.items():
-        if i not in without:
-            k = len(without)
-            weight = factorial(k) * factorial(n - k - 1) / factorial(n)
-            total += weight * (values[without | {i}] - value)
-    return total
-
-
 MAX_SAMPLES = 1000
 """CKA compares kernels of samples; so many, evenly spread, are enough for two digits."""
 
 
 def similarity(study: ProbeTask) -> dict[str, dict[str, float]]:
-    """Return the linear CKA between every two features, in [0, 1]."""
+    """Return the linear CKA between every two features, in [0, 1].
+
+    Parameters
+    ----------
+    study : ProbeTask
+        Prepared task: samples, features and folds.
+
+    Returns
+    -------
+    dict[str, dict[str, float]]
+        The linear CKA between every two features, in [0, 1].
+    """
     names = study.options.features
     ids = [sample.sample_id for sample in study.train]
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]

@@ -26,7 +26,27 @@ from featcache.results import TrainResult
 
 
 def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -> list[FeatureKey]:
-    """Return the one key of each feature that was named, seen through a view."""
+    """Return the one key of each feature that was named, seen through a view.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    options : ProbeOptions
+        Settings; their own documentation names every field.
+    view : str
+        View whose features are used.
+
+    Returns
+    -------
+    list[FeatureKey]
+        The one key of each feature that was named, seen through a view.
+
+    Raises
+    ------
+    SettingsError
+        If a setting or a flag is not valid.
+    """
     if not options.features:
         raise SettingsError("No feature was named. Say which: featcache probe --features NAME")
     names = [canonical_name(name) for name in options.features]
@@ -49,7 +69,24 @@ def _weights(name: str, options: ProbeOptions) -> str | None:
 def usable(
     manifest: Manifest, store: FeatureStore, keys: Collection[FeatureKey], notes: list[str]
 ) -> list[Sample]:
-    """Return the samples that no feature rejects; the others become a note."""
+    """Return the samples that no feature rejects; the others become a note.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    store : FeatureStore
+        Feature store.
+    keys : Collection[FeatureKey]
+        Feature keys, one for each feature.
+    notes : list[str]
+        Notes of the result; the function may append to them.
+
+    Returns
+    -------
+    list[Sample]
+        The samples that no feature rejects.
+    """
     rejected = {name for key in keys for name in store.rejects(key)}
     samples = [sample for sample in manifest.usable() if sample.sample_id not in rejected]
     notes += [
@@ -67,7 +104,24 @@ def usable(
 def select_samples(
     manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
 ) -> tuple[list[Sample], list[str]]:
-    """Return the samples that have every feature, and notes about those that were left out."""
+    """Return the samples that have every feature, and notes about those that were left out.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    store : FeatureStore
+        Feature store.
+    keys : list[FeatureKey]
+        Feature keys, one for each feature.
+    options : ProbeOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    tuple[list[Sample], list[str]]
+        The samples that have every feature, and notes about those that were left out.
+    """
     notes: list[str] = []
     samples = usable(manifest, store, keys, notes)
     return complete(samples, store, keys, notes, options.intersection), notes
@@ -76,7 +130,22 @@ def select_samples(
 def load_features(
     store: FeatureStore, keys: list[FeatureKey], samples: Sequence[Sample]
 ) -> NDArray[np.float32]:
-    """Return the features of samples side by side, joined by sample id."""
+    """Return the features of samples side by side, joined by sample id.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    keys : list[FeatureKey]
+        Feature keys, one for each feature.
+    samples : Sequence[Sample]
+        Samples, in the order of the rows.
+
+    Returns
+    -------
+    ndarray of float32
+        The features of samples side by side, joined by sample id.
+    """
     return np.asarray(store.read(keys, [sample.sample_id for sample in samples]))
 
 
@@ -89,6 +158,24 @@ def complete(
 ) -> list[Sample]:
     """Return the samples that have every feature.
 
+    Parameters
+    ----------
+    samples : list[Sample]
+        Samples, in the order of the rows.
+    store : FeatureStore
+        Feature store.
+    keys : Iterable[FeatureKey]
+        Feature keys, one for each feature.
+    notes : list[str]
+        Notes of the result; the function may append to them.
+    intersection : bool
+        Whether samples that lack a feature are left out.
+
+    Returns
+    -------
+    list[Sample]
+        The samples that have every feature.
+
     Raises
     ------
     MissingFeaturesError
@@ -98,38 +185,73 @@ def complete(
         have = store.samples(key)
         lacking = [sample for sample in samples if sample.sample_id not in have]
         if lacking and not intersection:
-            raise _lacking(key, lacking, len(samples))
+            n_all = len(samples)
+            view = key.fields["view"].get("name", "clean")
+            option = "" if view == "clean" else f" --view {view}"
+            raise MissingFeaturesError(
+                f"{len(lacking):,} of {n_all:,} samples have no feature {key.name!r} "
+                f"(first: {lacking[0].path!r}). "
+                f"Run 'featcache extract --backbone {key.name}{option}' on the same data, "
+                "or leave these samples out with --intersection."
+            )
         if lacking:
             notes.append(f"{len(lacking):,} samples without {key.name!r} are left out.")
             samples = [sample for sample in samples if sample.sample_id in have]
     return samples
 
 
-def _lacking(key: FeatureKey, lacking: list[Sample], n_all: int) -> MissingFeaturesError:
-    view = key.fields["view"].get("name", "clean")
-    option = "" if view == "clean" else f" --view {view}"
-    return MissingFeaturesError(
-        f"{len(lacking):,} of {n_all:,} samples have no feature {key.name!r} "
-        f"(first: {lacking[0].path!r}). "
-        f"Run 'featcache extract --backbone {key.name}{option}' on the same data, "
-        "or leave these samples out with --intersection."
-    )
-
-
 def training_set(
     samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
-    """Return the training samples of the wanted generators, each content once; see :func:`training_rows`."""
+    """Return the training samples of the wanted generators, each content once; see
+    :func:`training_rows`.
+
+    Parameters
+    ----------
+    samples : list[Sample]
+        Samples, in the order of the rows.
+    generators : list[str]
+        Names of generators; empty for all.
+    classes : Collection[int]
+        Labels that the head needs.
+
+    Returns
+    -------
+    list[Sample]
+        The training samples of the wanted generators, each content once.
+    """
     return unique_samples(training_rows(samples, generators, classes))
 
 
 def unique_samples(samples: list[Sample]) -> list[Sample]:
-    """Return the samples, the first of each content."""
+    """Return the samples, the first of each content.
+
+    Parameters
+    ----------
+    samples : list[Sample]
+        Samples, in the order of the rows.
+
+    Returns
+    -------
+    list[Sample]
+        The samples, the first of each content.
+    """
     return list({sample.sample_id: sample for sample in reversed(samples)}.values())[::-1]
 
 
 def paired_generators(rows: list[Sample]) -> dict[str, list[str]]:
-    """Return for each content the generators that it serves: reals may serve several."""
+    """Return for each content the generators that it serves: reals may serve several.
+
+    Parameters
+    ----------
+    rows : list[Sample]
+        Rows, in order.
+
+    Returns
+    -------
+    dict[str, list[str]]
+        For each content the generators that it serves.
+    """
     paired: dict[str, set[str]] = defaultdict(set)
     for sample in rows:
         paired[sample.sample_id].add(sample.serves)
@@ -140,6 +262,20 @@ def training_rows(
     samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
 ) -> list[Sample]:
     """Return the training samples of the wanted generators, a row for each that one serves.
+
+    Parameters
+    ----------
+    samples : list[Sample]
+        Samples, in the order of the rows.
+    generators : list[str]
+        Names of generators; empty for all.
+    classes : Collection[int]
+        Labels that the head needs.
+
+    Returns
+    -------
+    list[Sample]
+        The training samples of the wanted generators, a row for each that one serves.
 
     Raises
     ------
@@ -163,7 +299,25 @@ def training_rows(
 
 
 def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]]:
-    """Return the test samples of every generator that has both classes, sorted by name."""
+    """Return the test samples of every generator that has both classes, sorted by name.
+
+    Parameters
+    ----------
+    samples : list[Sample]
+        Samples, in the order of the rows.
+    notes : list[str]
+        Notes of the result; the function may append to them.
+
+    Returns
+    -------
+    dict[str, list[Sample]]
+        The test samples of every generator that has both classes, sorted by name.
+
+    Raises
+    ------
+    DataError
+        If the data are not as expected; the message names the file or the samples.
+    """
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.split == "test":
@@ -183,19 +337,53 @@ def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]
 
 
 def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Return the labels of samples: 0 real, 1 fake."""
+    """Return the labels of samples: 0 real, 1 fake.
+
+    Parameters
+    ----------
+    samples : Sequence[Sample]
+        Samples, in the order of the rows.
+
+    Returns
+    -------
+    ndarray of int64
+        The labels of samples.
+    """
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
 def source_of(sample: Sample) -> str:
-    """Return the unit of independence; names captured from paths hold within their dataset only."""
+    """Return the unit of independence; names captured from paths hold within their dataset only.
+
+    Parameters
+    ----------
+    sample : Sample
+        Sample.
+
+    Returns
+    -------
+    str
+        The unit of independence.
+    """
     if sample.source == sample.sample_id:
         return sample.source
     return f"{sample.dataset}/{sample.source}"
 
 
 def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
-    """Say where the test set is not independent of the training set."""
+    """Say where the test set is not independent of the training set.
+
+    Parameters
+    ----------
+    train : list[Sample]
+        Training samples.
+    test : list[Sample]
+        Test samples.
+
+    Returns
+    -------
+    list[str]
+    """
     contents = {sample.sample_id for sample in train} & {sample.sample_id for sample in test}
     if contents:
         return [f"Leak: {len(contents):,} test images are also in the training set."]
@@ -208,7 +396,20 @@ def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
 
 
 def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) -> TrainResult:
-    """Return what a head was fitted on."""
+    """Return what a head was fitted on.
+
+    Parameters
+    ----------
+    train : list[Sample]
+        Training samples.
+    views : Sequence[str]
+        Names of views.
+
+    Returns
+    -------
+    TrainResult
+        What a head was fitted on.
+    """
     label = labels(train)
     return TrainResult(
         generators=sorted({sample.serves for sample in train}),
@@ -234,7 +435,8 @@ class StoreRows:
     keys : list of list of FeatureKey
         For each view the key of each feature.
     ids : list of str
-        Samples, sorted: shards hold ranges of them. The rows of the second view follow all of the first.
+        Samples, sorted: shards hold ranges of them. The rows of the second view follow all of the
+        first.
     widths : list of int
     chunk_bytes : int
     """
@@ -256,7 +458,18 @@ class StoreRows:
         return np.dtype(np.float32)
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
-        """Yield the rows in order, as many at once as fit in ``chunk_bytes``."""
+        """Yield the rows in order, as many at once as fit in ``chunk_bytes``.
+
+        Parameters
+        ----------
+        blocks : Sequence[int]
+            Indices of the feature blocks.
+
+        Yields
+        ------
+        Chunk
+            The rows in order, as many at once as fit in ``chunk_bytes``.
+        """
         step = max(self.chunk_bytes // (4 * sum(self.widths)), 1)
         empty = np.empty((0, 0), dtype=np.float32)
         for v, keys in enumerate(self.keys):
@@ -270,7 +483,17 @@ class StoreRows:
                 yield slice(first + chunk_rows.start, first + chunk_rows.stop), arrays
 
     def parts(self, n: int) -> list[tuple[Source, NDArray[np.intp]]]:
-        """Cut the samples into ranges, as shards hold them; each part has all views of its own."""
+        """Cut the samples into ranges, as shards hold them; each part has all views of its own.
+
+        Parameters
+        ----------
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        list[tuple[Source, ndarray of intp]]
+        """
         cuts = np.array_split(np.arange(len(self.ids)), min(n, len(self.ids)))
         views = np.arange(len(self.keys))[:, None] * len(self.ids)
         return [
@@ -285,7 +508,27 @@ def open_rows(
     memory: int | None,
     parted: bool = False,
 ) -> Source:
-    """Return the rows in memory, or streamed: where they need more than half of ``memory`` bytes, or ``parted``."""
+    """Return the rows in memory, or streamed: where they need more than half of ``memory`` bytes,
+    or ``parted``.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    keys : list[list[FeatureKey]]
+        Feature keys, one for each feature.
+    ids : list[str]
+        Sample ids.
+    memory : int | None
+        Upper bound of the memory in bytes.
+    parted : bool
+        Whether rows are read in parts by workers.
+
+    Returns
+    -------
+    Source
+        The rows in memory, or streamed.
+    """
     widths = [store.summary(key).n_features for key in keys[0]]
     chunk = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, max(memory // 16, 1 << 16))
     rows = StoreRows(store, keys, ids, widths, chunk)
@@ -298,7 +541,18 @@ def open_rows(
 
 
 def chunked(source: Source) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield all rows of a source joined side by side, in pieces of bounded size."""
+    """Yield all rows of a source joined side by side, in pieces of bounded size.
+
+    Parameters
+    ----------
+    source : Source
+        Feature rows, read in chunks.
+
+    Yields
+    ------
+    tuple[slice, ndarray of float32]
+        All rows of a source joined side by side, in pieces of bounded size.
+    """
     step = max(CHUNK_BYTES // (8 * sum(source.widths)), 1)
     for rows, blocks in source.chunks(range(len(source.widths))):
         for start in range(0, rows.stop - rows.start, step):

@@ -1,4 +1,6 @@
-"""Make a head ready for images from outside: probabilities that hold, and a sense of what it knows."""
+"""Make a head ready for images from outside: probabilities that hold, and a sense of what it
+knows.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +76,17 @@ def held_out_logits(
     fit: Callable[[Features, NDArray[np.int64]], Logits],
 ) -> NDArray[np.float64]:
     """Return for each training sample the logit of a head that was fitted without its unit.
+
+    Parameters
+    ----------
+    features : Features
+        Features of shape (n_samples, n_features).
+    labels : ndarray of int64
+        Labels of shape (n_samples,): 0 real, 1 fake.
+    sources : ndarray of object
+        Source of each sample, shape (n_samples,).
+    fit : Callable[[Features, ndarray of int64], Logits]
+        Function that fits a head and returns logits.
 
     Returns
     -------

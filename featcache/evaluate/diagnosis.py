@@ -1,4 +1,6 @@
-"""Signatures of failure turned into checks, each with the sentence that says what it usually means."""
+"""Signatures of failure turned into checks, each with the sentence that says what it usually
+means.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,24 @@ REDUNDANT = 0.9
 
 
 def diagnose(result: EvalResult) -> list[Diagnosis]:
-    """Return what the numbers of a probe run point to, the gravest first; empty where nothing does."""
+    """Return what the numbers of a probe run point to, the gravest first; empty where nothing does.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    list[Diagnosis]
+        What the numbers of a probe run point to, the gravest first.
+    """
     return [
-        *_leaks(result),
+        *[
+            Diagnosis(code="leak", sentence=f"{note} The numbers are too good.")
+            for note in result.notes
+            if note.startswith("Leak:")
+        ],
         *_threshold(result),
         *_no_signal(result),
         *_no_generalisation(result),
@@ -29,7 +46,18 @@ def diagnose(result: EvalResult) -> list[Diagnosis]:
 
 
 def redundant(similarity: Mapping[str, Mapping[str, float]]) -> list[Diagnosis]:
-    """Return the pairs of features that say nearly the same (linear CKA)."""
+    """Return the pairs of features that say nearly the same (linear CKA).
+
+    Parameters
+    ----------
+    similarity : Mapping[str, Mapping[str, float]]
+        CKA of each pair of features.
+
+    Returns
+    -------
+    list[Diagnosis]
+        The pairs of features that say nearly the same (linear CKA).
+    """
     names = list(similarity)
     return [
         Diagnosis(
@@ -40,14 +68,6 @@ def redundant(similarity: Mapping[str, Mapping[str, float]]) -> list[Diagnosis]:
         for i, a in enumerate(names)
         for b in names[i + 1 :]
         if similarity[a][b] > REDUNDANT
-    ]
-
-
-def _leaks(result: EvalResult) -> list[Diagnosis]:
-    return [
-        Diagnosis(code="leak", sentence=f"{note} The numbers are too good.")
-        for note in result.notes
-        if note.startswith("Leak:")
     ]
 
 

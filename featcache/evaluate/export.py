@@ -37,14 +37,19 @@ def export_npz(
     store : FeatureStore
     key : FeatureKey
     path : Path
-        Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain strings ``sample_id``,
-        ``path``, ``generator``, ``split``, ``source``, ``serves`` (the generator whose set a real
-        belongs to). One row per file that has a feature.
+        Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain strings
+        ``sample_id``, ``path``, ``generator``, ``split``, ``source``, ``serves`` (the generator
+        whose set a real belongs to). One row per file that has a feature.
 
     Returns
     -------
     (int, int)
         Rows and features.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If the store lacks the features.
     """
     have = store.samples(key)
     samples = [sample for sample in manifest if sample.sample_id in have]
@@ -65,6 +70,13 @@ def write_transfer_csv(result: TransferResult, path: Path) -> Path:
 
     ``set`` is ``each`` (trained on ``generator`` alone) or ``without`` (on all but it).
 
+    Parameters
+    ----------
+    result : TransferResult
+        Result of a train x test matrix.
+    path : Path
+        File or folder.
+
     Returns
     -------
     Path
@@ -82,7 +94,15 @@ def write_transfer_csv(result: TransferResult, path: Path) -> Path:
 
 
 def write_efficiency_csv(result: EfficiencyResult, path: Path) -> Path:
-    """Write one row per draw: samples per class, seed, mAP of the draw, and mean and interval of its size.
+    """Write one row per draw: samples per class, seed, mAP of the draw, and mean and interval of
+    its size.
+
+    Parameters
+    ----------
+    result : EfficiencyResult
+        Result of a learning curve.
+    path : Path
+        File or folder.
 
     Returns
     -------
@@ -113,14 +133,32 @@ def _write(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
 
 
 def write_ablation_csv(result: AblationResult, path: Path) -> Path:
-    """Write one row per feature set: features, C, the mean of every metric with its interval, p-values.
+    """Write one row per feature set: features, C, the mean of every metric with its interval,
+    p-values.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+    path : Path
+        File or folder.
 
     Returns
     -------
     Path
         The file, absolute.
     """
-    rows = [[*_about(row), *_flat(_values(row)), *_p_values(row)] for row in result.rows]
+    rows = [
+        [
+            *_about(row),
+            *_flat(_values(row)),
+            *[
+                comparison.p_holm if comparison else ""
+                for comparison in (row.vs_best_single, row.vs_baseline)
+            ],
+        ]
+        for row in result.rows
+    ]
     header = [*_ABOUT, *_with_ends(*METRICS), "p_best_single", "p_baseline"]
     return _write(path, [header, *rows])
 
@@ -139,13 +177,6 @@ def _values(row: AblationRow) -> Iterator[Any]:
         yield row.means[metric].ci
 
 
-def _p_values(row: AblationRow) -> list[Any]:
-    return [
-        comparison.p_holm if comparison else ""
-        for comparison in (row.vs_best_single, row.vs_baseline)
-    ]
-
-
 def export_features(
     store: FeatureStore,
     keys: Sequence[FeatureKey],
@@ -155,6 +186,19 @@ def export_features(
     licence: str = "",
 ) -> int:
     """Write a pack of features and their samples; no path of this machine goes with it.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    keys : Sequence[FeatureKey]
+        Feature keys, one for each feature.
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    path : Path
+        File or folder.
+    licence : str
+        Note on the licence of the features.
 
     Returns
     -------
@@ -172,6 +216,17 @@ def export_features(
 
 def import_features(store: FeatureStore, path: Path) -> Imported:
     """Check a pack and add it to a store, with its manifests.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Feature store.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Imported
 
     Raises
     ------

@@ -1,4 +1,5 @@
-"""Heads for feature sets: fitted jointly on every training set, C and threshold chosen, fused late if asked.
+"""Heads for feature sets: fitted jointly on every training set, C and threshold chosen, fused late
+if asked.
 
 The engine of probe and ablation: feature sets x values of C x training sets, in one joint solve.
 """
@@ -33,7 +34,9 @@ from featcache.results import Certificate, Scores, Selection
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One head to fit: which features (positions), which C, which training set (a row of weights)."""
+    """One head to fit: which features (positions), which C, which training set (a row of
+    weights).
+    """
 
     blocks: tuple[int, ...]
     C: float
@@ -72,14 +75,21 @@ def fit_head_specs(
     tasks : ndarray of shape (n_tasks, n_rows), float64
         Weight of each row in each training set; 0 leaves it out.
     cells : sequence of Cell
-    head, scaling : str
+    head : str
+    scaling : str
     memory : int, bytes, optional
     engine : Engine, optional
         For logistic heads: holds the features in parts.
     sources : ndarray of shape (n_rows,), optional
         The photograph of each row, for heads that hold some out.
-    k, seed : int
+    k : int
         Of the heads other than logistic.
+    seed : int
+        Of the heads other than logistic.
+
+    Returns
+    -------
+    list[HeadFit]
     """
     if head == "logistic":
         return _fit_logistic(source, labels, tasks, cells, scaling, memory, engine)
@@ -134,7 +144,20 @@ def _fit_logistic(
 
 
 def seen_columns(widths: list[int], blocks: Sequence[int]) -> NDArray[np.intp]:
-    """Return the columns of some blocks, in the order of the blocks of the source."""
+    """Return the columns of some blocks, in the order of the blocks of the source.
+
+    Parameters
+    ----------
+    widths : list[int]
+        Number of columns of each feature block.
+    blocks : Sequence[int]
+        Indices of the feature blocks.
+
+    Returns
+    -------
+    ndarray of intp
+        The columns of some blocks, in the order of the blocks of the source.
+    """
     stops = np.cumsum(widths)
     return np.concatenate([np.arange(stops[b] - widths[b], stops[b]) for b in sorted(blocks)])
 
@@ -142,7 +165,22 @@ def seen_columns(widths: list[int], blocks: Sequence[int]) -> NDArray[np.intp]:
 def logits_of(
     source: Source, cells: Sequence[HeadSpec], fits: Sequence[HeadFit]
 ) -> NDArray[np.float64]:
-    """Return the logit of every row from every cell's head, shape (n_cells, n_rows), in one pass."""
+    """Return the logit of every row from every cell's head, shape (n_cells, n_rows), in one pass.
+
+    Parameters
+    ----------
+    source : Source
+        Feature rows, read in chunks.
+    cells : Sequence[HeadSpec]
+        Specifications of the heads.
+    fits : Sequence[HeadFit]
+        Fitted heads.
+
+    Returns
+    -------
+    ndarray of float64
+        The logit of every row from every cell's head, shape (n_cells, n_rows), in one pass.
+    """
     out = np.empty((len(cells), source.n_rows))
     columns = [seen_columns(source.widths, cell.blocks) for cell in cells]
     linear = [
@@ -204,6 +242,10 @@ def fit_feature_sets(study: ProbeTask, sets: Sequence[Set]) -> list[FittedHead]:
     study : Study
     sets : sequence of tuple of int
         Positions of the features of each set, in rising order.
+
+    Returns
+    -------
+    list[FittedHead]
     """
     options, tasks = study.options, study.tasks
     grid = options.grid or [options.C]
@@ -217,7 +259,9 @@ def fit_feature_sets(study: ProbeTask, sets: Sequence[Set]) -> list[FittedHead]:
     out = []
     for s in sets:
         members = [unit_sets.index((b,)) for b in s] if fused else [unit_sets.index(s)]
-        heads = [[fits[_at(shape, u, c, 0)] for u in members] for c in range(len(grid))]
+        heads = [
+            [fits[((u * shape[1] + c) * shape[2] + 0)] for u in members] for c in range(len(grid))
+        ]
         logits = None if selections is None else selections[members]
         out.append(_finish(study, s, grid, heads, logits))
     return out
@@ -236,6 +280,10 @@ def fit_tasks(
     tasks : ndarray of shape (n_tasks, n_rows), float64
         Weight of each row in each training set.
     cells : sequence of Cell
+
+    Returns
+    -------
+    list[HeadFit]
     """
     options = study.options
     return fit_head_specs(
@@ -254,7 +302,21 @@ def fit_tasks(
 
 
 def score_head(study: ProbeTask, fitted: FittedHead, scores: Scores) -> Evaluation:
-    """Judge the scores of a fitted set as the study's options say."""
+    """Judge the scores of a fitted set as the study's options say.
+
+    Parameters
+    ----------
+    study : ProbeTask
+        Prepared task: samples, features and folds.
+    fitted : FittedHead
+        Fitted head of one feature set.
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+
+    Returns
+    -------
+    Evaluation
+    """
     options = study.options
     return evaluate_scores(
         scores,
@@ -265,10 +327,6 @@ def score_head(study: ProbeTask, fitted: FittedHead, scores: Scores) -> Evaluati
         n_resamples=options.n_resamples,
         seed=options.seed,
     )
-
-
-def _at(shape: tuple[int, int, int], set_index: int, c: int, task: int) -> int:
-    return (set_index * shape[1] + c) * shape[2] + task
 
 
 def _validation(
@@ -326,21 +384,19 @@ def _finish(
 def _shares(
     study: ProbeTask, n: int, logits: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], float]:
-    """Return how the logits of the parts are added up: equally, or as stacked on held-out logits."""
+    """Return how the logits of the parts are added up: equally, or as stacked on held-out
+    logits.
+    """
     if study.options.fusion != "stacking" or n == 1:
         return np.full(n, 1.0 / n), 0.0
     if logits is None or study.folds is None:
-        raise _no_folds()
+        raise DataError(
+            "Stacking learns from held-out samples, and there are none: it needs a val split, several "
+            "training generators, or several photographs of each class. Use --fusion mean-logit."
+        )
     known = np.isfinite(logits).all(axis=0)
     stacked = LogisticProbe(C=1.0).fit(logits[:, known].T, study.folds.labels[known])
     return stacked.coef_[0], float(stacked.intercept_[0])
-
-
-def _no_folds() -> DataError:
-    return DataError(
-        "Stacking learns from held-out samples, and there are none: it needs a val split, several "
-        "training generators, or several photographs of each class. Use --fusion mean-logit."
-    )
 
 
 @dataclass(frozen=True)
@@ -353,7 +409,18 @@ class Fused:
     bias: float
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the weighted sum of the parts' logits."""
+        """Return the weighted sum of the parts' logits.
+
+        Parameters
+        ----------
+        features : ndarray of float32
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray of float64
+            The weighted sum of the parts' logits.
+        """
         blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
         part_logits = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
         return np.asarray(self.shares @ np.array(part_logits) + self.bias)

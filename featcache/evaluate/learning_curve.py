@@ -1,4 +1,6 @@
-"""How much training data a head needs, and how much its numbers depend on the draw, from the same cache."""
+"""How much training data a head needs, and how much its numbers depend on the draw, from the
+same cache.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,15 @@ def efficiency(
     kept : Path, optional
         Folder below which a saved answer is looked for; the store by default.
 
+    Returns
+    -------
+    EfficiencyResult
+
     Raises
     ------
     SettingsError
-        If a size is not positive, or several values of C, several test views or late fusion are asked for.
+        If a size is not positive, or several values of C, several test views or late fusion are
+        asked for.
     """
     start = time.perf_counter()
     if min(sizes, default=1) < 1 or n_seeds < 1:

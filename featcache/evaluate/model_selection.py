@@ -53,16 +53,47 @@ def plan_folds(
 ) -> Folds | None:
     """Return how to validate: on the validation split, else by generator, else by photograph.
 
-    By photograph also where several generators stand on the same photographs, so that none can be held
-    out; None where no fold would have both classes on both sides. ``paired`` says by the id of a sample
-    which generators it serves.
+    By photograph also where several generators stand on the same photographs, so that none can be
+    held out; None where no fold would have both classes on both sides. ``paired`` says by the id of
+    a sample which generators it serves.
+
+    Parameters
+    ----------
+    train : Sequence[Sample]
+        Training samples.
+    val : Sequence[Sample]
+        Validation samples.
+    paired : Mapping[str, Sequence[str]]
+        Generators that each real is paired with, by sample id.
+    n_views : int
+        Number of training views.
+    n_folds : int
+        Number of folds.
+
+    Returns
+    -------
+    Folds | None
+        How to validate.
     """
     if len({sample.label for sample in val}) == 2:
         tasks = np.ones((1, len(train) * n_views))
         return Folds("val", tasks, [np.arange(len(val))], *_describe(val))
     names = [paired[sample.sample_id] for sample in train]
     if len({name for group in names for name in group}) > 1:
-        folds = _folds("generator", train, _by_generator(train, names), n_views)
+        # The generator with which each sample is held out; shared reals are dealt out by
+        # photograph.
+        known = sorted({name for group in names for name in group})
+        folds = _folds(
+            "generator",
+            train,
+            np.array(
+                [
+                    known.index(group[turn % len(group)])
+                    for group, turn in zip(names, _turns(train), strict=True)
+                ]
+            ),
+            n_views,
+        )
         if folds is not None and len(folds.held_out) > 1:
             return folds
     groups = np.array(_turns(train)) % max(n_folds, 2)
@@ -70,21 +101,16 @@ def plan_folds(
 
 
 def cannot_choose() -> DataError:
-    """Return the error for values of C between which nothing can decide."""
+    """Return the error for values of C between which nothing can decide.
+
+    Returns
+    -------
+    DataError
+        The error for values of C between which nothing can decide.
+    """
     return DataError(
         "C cannot be chosen: there is no val split, and no part of the training set can be held out with "
         "both classes on both sides (photographs stay together). Name one value, e.g. --C 1."
-    )
-
-
-def _by_generator(train: Sequence[Sample], names: Sequence[Sequence[str]]) -> NDArray[np.intp]:
-    """Return the generator with which each sample is held out; shared reals are dealt out by photograph."""
-    known = sorted({name for group in names for name in group})
-    return np.array(
-        [
-            known.index(group[turn % len(group)])
-            for group, turn in zip(names, _turns(train), strict=True)
-        ]
     )
 
 
@@ -134,6 +160,10 @@ def choose(
     certificates : sequence of Certificate or None
         Of the head on the whole training set at each C.
 
+    Returns
+    -------
+    Selection
+
     Notes
     -----
     Of values of C that are equally good the smallest is taken. The threshold is the one of highest
@@ -143,7 +173,14 @@ def choose(
     path = []
     for C, row, certificate in zip(grid, scores, certificates, strict=True):
         fold_scores = [
-            _auroc(folds.labels[fold_rows], row[fold_rows]) for fold_rows in _units(folds)
+            _auroc(folds.labels[fold_rows], row[fold_rows])
+            for fold_rows in (
+                folds.held_out
+                if folds.split_by != "val"
+                else [
+                    np.flatnonzero(folds.generators == name) for name in np.unique(folds.generators)
+                ]
+            )
         ]
         good = np.array([value for value in fold_scores if np.isfinite(value)])
         error = float(good.std(ddof=1) / np.sqrt(len(good))) if len(good) > 1 else float("nan")
@@ -160,13 +197,6 @@ def choose(
         C=float(grid[best]),
         threshold=best_threshold(SortedScores.of(folds.labels[finite], scores[best][finite], 0.5)),
     )
-
-
-def _units(folds: Folds) -> list[NDArray[np.intp]]:
-    """Return what is averaged over: folds, or the generators of the validation split."""
-    if folds.split_by != "val":
-        return folds.held_out
-    return [np.flatnonzero(folds.generators == name) for name in np.unique(folds.generators)]
 
 
 def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:

@@ -51,7 +51,8 @@ class ProbeOptions:
     memory : int, bytes, optional
         Features that need more are read again for every pass.
     engine, address, processes : str, str, int
-        What holds the training features of logistic heads and adds up their sums: ``"local"`` is this process.
+        What holds the training features of logistic heads and adds up their sums: ``"local"`` is
+        this process.
     k : int
         Neighbours of the head ``knn``.
     n_resamples, seed : int
@@ -91,8 +92,8 @@ class AblateOptions:
     Parameters
     ----------
     probe : ProbeOptions
-        All features of the ablation, and everything that holds for every row. Every test view has rows of
-        its own, of the same heads.
+        All features of the ablation, and everything that holds for every row. Every test view has
+        rows of its own, of the same heads.
     heads : list of str
         Rows for each of these heads; empty means the probe's.
     train_sets : list of list of str

@@ -48,7 +48,18 @@ class Probed:
     head: SavedHead | None
 
     def saveable_head(self) -> SavedHead:
-        """Return the head, or raise an error that says why it cannot be saved."""
+        """Return the head, or raise an error that says why it cannot be saved.
+
+        Returns
+        -------
+        SavedHead
+            The head, or raise an error that says why it cannot be saved.
+
+        Raises
+        ------
+        SettingsError
+            If a setting or a flag is not valid.
+        """
         if self.head is None:
             raise SettingsError(
                 f"A {self.result.head!r} head cannot be saved: it is not linear in the features. "
@@ -60,7 +71,21 @@ class Probed:
 def evaluate(
     manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> tuple[EvalResult, Scores]:
-    """Fit a probe and judge it; :func:`run_probe` without the head."""
+    """Fit a probe and judge it; :func:`run_probe` without the head.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    store : FeatureStore
+        Feature store.
+    options : ProbeOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    tuple[EvalResult, Scores]
+    """
     probed = run_probe(manifest, store, options)
     return probed.result, probed.scores
 
@@ -80,7 +105,8 @@ def run_probe(
         Must hold the features of all usable samples.
     options : ProbeOptions
     head : SavedHead, optional
-        Judge this head instead of fitting one; its feature keys hold, and only test samples need them.
+        Judge this head instead of fitting one; its feature keys hold, and only test samples need
+        them.
 
     Returns
     -------
@@ -94,11 +120,26 @@ def run_probe(
         If the training set, or every test set, lacks a class.
     """
     study = prepare_task(manifest, store, options, _keys_of(head))
-    fitted = _given(head, study) if head else fit_feature_sets(study, [_all(study.options)])[0]
+    fitted = (
+        FittedHead(
+            blocks=_all(study.options),
+            C=math.nan,
+            scorer=head,
+            certificate=None,
+            selection=None,
+            by_C={},
+        )
+        if head
+        else fit_feature_sets(study, [_all(study.options)])[0]
+    )
     logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
     scores = [study.scores(row) for row in logits]
     evaluations = [score_head(study, fitted, view_logits) for view_logits in scores]
-    digest = study.digest(head=_fingerprint(head)) if head else study.digest()
+    digest = (
+        study.digest(head=([] if head is None else [*head.weight.tolist(), head.bias]))
+        if head
+        else study.digest()
+    )
     result = _describe(study, fitted, evaluations[0], digest)
     if head:
         result = replace(
@@ -122,21 +163,6 @@ def _keys_of(head: SavedHead | None) -> list[FeatureKey] | None:
     if not head.feature_keys:
         raise SettingsError("The head does not say which features it is for.")
     return [FeatureKey(fields) for fields in head.feature_keys]
-
-
-def _given(head: SavedHead, study: ProbeTask) -> FittedHead:
-    return FittedHead(
-        blocks=_all(study.options),
-        C=math.nan,
-        scorer=head,
-        certificate=None,
-        selection=None,
-        by_C={},
-    )
-
-
-def _fingerprint(head: SavedHead | None) -> list[float]:
-    return [] if head is None else [*head.weight.tolist(), head.bias]
 
 
 def _all(options: ProbeOptions) -> tuple[int, ...]:

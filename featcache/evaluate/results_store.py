@@ -45,7 +45,20 @@ _KINDS: dict[str, type[Result]] = {
 
 
 def result_folder(cache: Path, digest: str) -> Path:
-    """Return the folder of a result; it need not exist."""
+    """Return the folder of a result; it need not exist.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder of the feature store.
+    digest : str
+        Digest of the question.
+
+    Returns
+    -------
+    Path
+        The folder of a result.
+    """
     return cache / FOLDER / digest
 
 
@@ -57,6 +70,17 @@ def save_result(
 ) -> Path:
     """Keep a result under its digest; ``result.json`` is written last, so that it stands for all.
 
+    Parameters
+    ----------
+    cache : Path
+        Folder of the feature store.
+    result : Result
+        Result of a command.
+    scores : Scores | None
+        Labels, logits and probabilities of the test samples.
+    head : SavedHead | None
+        Fitted head.
+
     Returns
     -------
     Path
@@ -64,7 +88,12 @@ def save_result(
     """
     folder = result_folder(cache, result.digest)
     if scores is not None:
-        write_atomic(folder / SCORES_FILE, _pack(scores))
+        # The scores as an npz file of plain strings and numbers.
+        arrays: dict[str, Any] = {item.name: getattr(scores, item.name) for item in fields(Scores)}
+        plain = {name: v.astype(str) if v.dtype == object else v for name, v in arrays.items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **plain)
+        write_atomic(folder / SCORES_FILE, buffer.getvalue())
     if head is not None:
         head.save(folder / HEAD_FILE)
     kind = next(name for name, type_ in _KINDS.items() if isinstance(result, type_))
@@ -75,7 +104,22 @@ def save_result(
 
 
 def find_saved(root: Path, digest: str, kind: type[Kind]) -> Kind | None:
-    """Return the saved answer to a question; None where there is none, or none of this version."""
+    """Return the saved answer to a question; None where there is none, or none of this version.
+
+    Parameters
+    ----------
+    root : Path
+        Root folder.
+    digest : str
+        Digest of the question.
+    kind : type[Kind]
+        Kind of the requested item.
+
+    Returns
+    -------
+    Kind | None
+        The saved answer to a question.
+    """
     try:
         result = load_result(result_folder(root, digest))
     except DataError:  # damaged or of another version too: made anew
@@ -90,6 +134,10 @@ def load_result(path: Path) -> Result:
     ----------
     path : Path
         The folder of the result or its ``result.json``.
+
+    Returns
+    -------
+    Result
 
     Raises
     ------
@@ -113,6 +161,15 @@ def load_result(path: Path) -> Result:
 def load_scores(folder: Path) -> Scores:
     """Read the scores that lie beside a result.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    Scores
+
     Raises
     ------
     DataError
@@ -128,15 +185,6 @@ def load_scores(folder: Path) -> Scores:
         ) from error
     texts = {name: v.astype(object) for name, v in values.items() if v.dtype.kind == "U"}
     return Scores(**{**values, **texts})
-
-
-def _pack(scores: Scores) -> bytes:
-    """Return the scores as an npz file of plain strings and numbers."""
-    arrays: dict[str, Any] = {item.name: getattr(scores, item.name) for item in fields(Scores)}
-    plain = {name: v.astype(str) if v.dtype == object else v for name, v in arrays.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **plain)
-    return buffer.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,18 @@ LEAST_UNITS = 5
 
 
 def units_of(scores: Scores) -> NDArray[np.intp]:
-    """Return the unit of independence of each row as a number from 0; shape (n_rows,)."""
+    """Return the unit of independence of each row as a number from 0; shape (n_rows,).
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+
+    Returns
+    -------
+    ndarray of intp
+        The unit of independence of each row as a number from 0.
+    """
     _, numbers = np.unique(scores.source.astype(str), return_inverse=True)
     return np.asarray(numbers, dtype=np.intp)
 
@@ -42,15 +53,44 @@ def units_of(scores: Scores) -> NDArray[np.intp]:
 def resamples_of(
     scores: Scores, unit_of: NDArray[np.intp], n_resamples: int, seed: int
 ) -> Resamples:
-    """Return resamples of the units, stratified by the roles that their samples play."""
+    """Return resamples of the units, stratified by the roles that their samples play.
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    unit_of : ndarray of intp
+        Index of the source of each sample, shape (n_samples,).
+    n_resamples : int
+        Number of bootstrap replicates.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    Resamples
+        Resamples of the units, stratified by the roles that their samples play.
+    """
     return Resamples(strata_of(scores, unit_of), n_resamples, seed)
 
 
 def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
     """Return the stratum of each unit: the set of roles (generator, label) that its samples play.
 
-    Units whose roles are rare are pooled by class: drawn from among one or two, they would hardly vary, and
-    an interval over many such strata would have no width.
+    Units whose roles are rare are pooled by class: drawn from among one or two, they would hardly
+    vary, and an interval over many such strata would have no width.
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    unit_of : ndarray of intp
+        Index of the source of each sample, shape (n_samples,).
+
+    Returns
+    -------
+    ndarray of int64
+        The stratum of each unit.
     """
     roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
     for source, generator, label in zip(
@@ -86,14 +126,38 @@ class Evaluation:
     values: Values
 
     def mean(self, metric: str, names: Sequence[str] | None = None) -> Mean:
-        """Return the mean of a metric over generators (all by default), resampled jointly."""
+        """Return the mean of a metric over generators (all by default), resampled jointly.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+        names : Sequence[str] | None
+            Names, in order.
+
+        Returns
+        -------
+        Mean
+            The mean of a metric over generators (all by default), resampled jointly.
+        """
         chosen = list(self.generators) if names is None else list(names)
         points = [getattr(self.generators[name], metric) for name in chosen]
         replicates = np.mean([self.values[name][metric] for name in chosen], axis=0)
         return Mean(value=float(np.mean(points)), ci=percentile_ci(replicates))
 
     def means(self, names: Sequence[str] | None = None) -> dict[str, Mean]:
-        """Return the mean of every metric."""
+        """Return the mean of every metric.
+
+        Parameters
+        ----------
+        names : Sequence[str] | None
+            Names, in order.
+
+        Returns
+        -------
+        dict[str, Mean]
+            The mean of every metric.
+        """
         return {metric: self.mean(metric, names) for metric in METRICS}
 
 
@@ -116,12 +180,19 @@ def evaluate_scores(
         Family of each generator.
     threshold : float in [0, 1]
         Fake probability above which a sample is called fake.
-    n_resamples, seed : int
+    n_resamples : int
+        Of the bootstrap.
+    seed : int
         Of the bootstrap.
     val_threshold : float in [0, 1]
         Threshold from validation data; NaN where there is none, and ``acc_val`` is NaN then.
     prior : float in (0, 1)
         Share of fakes that ``ap_prior`` is stated for.
+
+    Returns
+    -------
+    Evaluation
+        The result of every generator in ``scores``.
 
     Raises
     ------
@@ -179,7 +250,20 @@ def _result(
 
 
 def group_results(evaluation: Evaluation, trained: Sequence[str]) -> dict[str, GroupResult]:
-    """Return the means by group; where training generators are among others, also without them."""
+    """Return the means by group; where training generators are among others, also without them.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Point values and replicates of all generators.
+    trained : Sequence[str]
+        Names of the training generators.
+
+    Returns
+    -------
+    dict[str, GroupResult]
+        The means by group.
+    """
     members: dict[str, list[str]] = defaultdict(list)
     for name, result in evaluation.generators.items():
         members[result.group].append(name)
@@ -187,7 +271,20 @@ def group_results(evaluation: Evaluation, trained: Sequence[str]) -> dict[str, G
 
 
 def unseen_result(evaluation: Evaluation, trained: Sequence[str]) -> GroupResult | None:
-    """Return the means over the generators that were not trained on; None where there are none."""
+    """Return the means over the generators that were not trained on; None where there are none.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Point values and replicates of all generators.
+    trained : Sequence[str]
+        Names of the training generators.
+
+    Returns
+    -------
+    GroupResult | None
+        The means over the generators that were not trained on.
+    """
     names = [name for name in evaluation.generators if name not in trained]
     return _plain_group(evaluation, names) if names else None
 
@@ -230,7 +327,9 @@ def ap_at_priors(
         Shares of fakes.
     groups : mapping of str to str or None
         Family of each generator to take, controls left out; None takes all that are in ``scores``.
-    n_resamples, seed : int
+    n_resamples : int
+        Of the bootstrap; each prior sees the same resamples.
+    seed : int
         Of the bootstrap; each prior sees the same resamples.
 
     Returns

@@ -1,4 +1,6 @@
-"""What probe and ablation share: the samples and keys of a question, its heads, and their scores."""
+"""What probe and ablation share: the samples and keys of a question, its heads, and their
+scores.
+"""
 
 from __future__ import annotations
 
@@ -94,34 +96,77 @@ class ProbeTask:
         return [self.store.summary(key).n_features for key in self.test_keys[0]]
 
     def train_rows(self) -> Source:
-        """Open the features of the training rows."""
+        """Open the features of the training rows.
+
+        Returns
+        -------
+        Source
+        """
         ids = [sample.sample_id for sample in self.train]
         parted = self.options.engine != "local"
         return open_rows(self.store, self.train_keys, ids, self.options.memory, parted)
 
     def engine(self) -> Engine | None:
-        """Return what holds the training features in parts; None where they are held here."""
+        """Return what holds the training features in parts; None where they are held here.
+
+        Returns
+        -------
+        Engine | None
+            What holds the training features in parts.
+        """
         options = self.options
         if options.engine == "local":
             return None
         return open_engine(options.engine, workers=options.processes, address=options.address)
 
     def val_rows(self) -> Source:
-        """Open the features of the validation split, in the first test view."""
+        """Open the features of the validation split, in the first test view.
+
+        Returns
+        -------
+        Source
+        """
         ids = [sample.sample_id for sample in self.val]
         return open_rows(self.store, self.test_keys[:1], ids, self.options.memory)
 
     def test_ids(self) -> list[str]:
-        """Return the ids of the test samples, each once."""
+        """Return the ids of the test samples, each once.
+
+        Returns
+        -------
+        list[str]
+            The ids of the test samples, each once.
+        """
         return sorted({s.sample_id for rows in self.tests.values() for s in rows})
 
     def test_rows(self, view: int = 0) -> Source:
-        """Open the features of :meth:`test_ids` in a test view."""
+        """Open the features of :meth:`test_ids` in a test view.
+
+        Parameters
+        ----------
+        view : int
+            View whose features are used.
+
+        Returns
+        -------
+        Source
+        """
         keys = self.test_keys[view : view + 1]
         return open_rows(self.store, keys, self.test_ids(), self.options.memory)
 
     def scores(self, logits: NDArray[np.float64]) -> Scores:
-        """Return one row per test sample and generator from the logits of :meth:`test_ids`."""
+        """Return one row per test sample and generator from the logits of :meth:`test_ids`.
+
+        Parameters
+        ----------
+        logits : ndarray of float64
+            Logits of shape (n_samples,).
+
+        Returns
+        -------
+        Scores
+            One row per test sample and generator from the logits of :meth:`test_ids`.
+        """
         by_id = dict(zip(self.test_ids(), logits.tolist(), strict=True))
         rows = [(name, sample) for name, samples in self.tests.items() for sample in samples]
         samples = [sample for _, sample in rows]
@@ -138,7 +183,18 @@ class ProbeTask:
         )
 
     def digest(self, **more: object) -> str:
-        """Return the digest of all that determines the result."""
+        """Return the digest of all that determines the result.
+
+        Parameters
+        ----------
+        **more : object
+            Further fields of the question.
+
+        Returns
+        -------
+        str
+            The digest of all that determines the result.
+        """
         options = {**asdict(self.options), "memory": None}
         del options["wanted"], options["weights"]  # they found the keys, which say it all
         del options["engine"], options["address"], options["processes"]  # the answer is the same
@@ -168,7 +224,23 @@ def prepare_task(
 ) -> ProbeTask:
     """Find the keys and samples of a question.
 
-    ``given`` are the keys of a head that is judged, not fitted: training samples need no features then.
+    ``given`` are the keys of a head that is judged, not fitted: training samples need no features
+    then.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    store : FeatureStore
+        Feature store.
+    options : ProbeOptions
+        Settings; their own documentation names every field.
+    given : list[FeatureKey] | None
+        Keys to use; by default they are looked up.
+
+    Returns
+    -------
+    ProbeTask
 
     Raises
     ------

@@ -2,7 +2,8 @@
 
 All heads are fitted in one joint solve; every training set has its own scaling.
 
-Many heads of one study fitted on other training sets and judged on the same resamples of the test set.
+Many heads of one study fitted on other training sets and judged on the same resamples of the
+test set.
 """
 
 from __future__ import annotations
@@ -43,7 +44,20 @@ class MatrixScores:
     draws: dict[str, dict[str, NDArray[np.float64]]]
 
     def mean(self, metric: str, names: Sequence[str] | None = None) -> Mean:
-        """Return the mean over generators (all by default) with its interval; NaN over none."""
+        """Return the mean over generators (all by default) with its interval; NaN over none.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+        names : Sequence[str] | None
+            Names, in order.
+
+        Returns
+        -------
+        Mean
+            The mean over generators (all by default) with its interval.
+        """
         chosen = list(self.points) if names is None else list(names)
         if not chosen:
             return Mean(value=float("nan"))
@@ -51,7 +65,20 @@ class MatrixScores:
         return Mean(value=value, ci=percentile_ci(self.mean_draws(metric, chosen)))
 
     def mean_draws(self, metric: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Return that mean in every resample, shape (n_resamples,)."""
+        """Return that mean in every resample, shape (n_resamples,).
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+        names : Sequence[str] | None
+            Names, in order.
+
+        Returns
+        -------
+        ndarray of float64
+            That mean in every resample, shape (n_resamples,).
+        """
         chosen = list(self.points) if names is None else list(names)
         return np.asarray(np.mean([self.draws[name][metric] for name in chosen], axis=0))
 
@@ -76,7 +103,17 @@ class MatrixScorer:
 
     @classmethod
     def of(cls, study: ProbeTask) -> MatrixScorer:
-        """Draw the resamples, once for all heads."""
+        """Draw the resamples, once for all heads.
+
+        Parameters
+        ----------
+        study : ProbeTask
+            Prepared task: samples, features and folds.
+
+        Returns
+        -------
+        MatrixScorer
+        """
         scores = study.scores(np.zeros(len(study.test_ids())))
         names = [name for name, group in study.groups.items() if group != CONTROL]
         rows = {name: np.flatnonzero(scores.generator == name) for name in names}
@@ -89,7 +126,19 @@ class MatrixScorer:
         )
 
     def judge(self, logits: NDArray[np.float64], metrics: Sequence[str]) -> MatrixScores:
-        """Judge one head by its logits of :meth:`Study.test_ids`."""
+        """Judge one head by its logits of :meth:`Study.test_ids`.
+
+        Parameters
+        ----------
+        logits : ndarray of float64
+            Logits of shape (n_samples,).
+        metrics : Sequence[str]
+            Names of metrics.
+
+        Returns
+        -------
+        MatrixScores
+        """
         scores, threshold = self.study.scores(logits), self.study.options.threshold
         ranked = {
             name: SortedScores.of(
@@ -135,6 +184,11 @@ def _fit(study: ProbeTask, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.f
 def check_plain(options: ProbeOptions) -> None:
     """Refuse what these questions do not ask about, rather than leave it out in silence.
 
+    Parameters
+    ----------
+    options : ProbeOptions
+        Settings; their own documentation names every field.
+
     Raises
     ------
     SettingsError
@@ -167,6 +221,10 @@ def transfer(
     kept : Path, optional
         Folder below which a saved answer is looked for; the store by default.
 
+    Returns
+    -------
+    TransferResult
+
     Raises
     ------
     DataError
@@ -180,13 +238,7 @@ def transfer(
     digest = study.digest(question="transfer")
     if saved := find_saved(kept or store.root, digest, TransferResult):
         return saved
-    scores = _judged(study)
-    result = _describe(study, scores)
-    return replace(result, digest=digest, seconds=time.perf_counter() - start)
-
-
-def _judged(study: ProbeTask) -> dict[str, dict[str, MatrixScores]]:
-    """Return what the head of each set shows, by kind of set and generator."""
+    # What the head of each set shows, by kind of set and generator.
     sets = training_sets(study)
     if not sets:
         raise DataError("No training generator has both reals and fakes of its own.")
@@ -195,11 +247,23 @@ def _judged(study: ProbeTask) -> dict[str, dict[str, MatrixScores]]:
     scores: dict[str, dict[str, MatrixScores]] = {kind: {} for kind in SETS}
     for (kind, name), row in zip(sets, logits, strict=True):
         scores[kind][name] = scorer.judge(row, METRICS)
-    return scores
+    result = _describe(study, scores)
+    return replace(result, digest=digest, seconds=time.perf_counter() - start)
 
 
 def training_sets(study: ProbeTask) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """Return the members of each training set that has every class that the head needs."""
+    """Return the members of each training set that has every class that the head needs.
+
+    Parameters
+    ----------
+    study : ProbeTask
+        Prepared task: samples, features and folds.
+
+    Returns
+    -------
+    dict[tuple[str, str], ndarray of bool]
+        The members of each training set that has every class that the head needs.
+    """
     paired = [set(study.serving[sample.sample_id]) for sample in study.train]
     labels = study.labels[: len(paired)]
     needed = classes_needed(study.options.head)

@@ -4,7 +4,8 @@ Work ahead in threads, in order, with a bound.
 
 Whose turn it is: an item is computed only when the one before it is in the store.
 
-Without this a kill while a shard is being written would cost that shard and what was computed of the next.
+Without this a kill while a shard is being written would cost that shard and what was computed of
+the next.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ def map_ahead(
         Taken one by one, only when there is room.
     ahead : int
         Results that may wait, or be in the making, behind the one that is next.
+
+    Yields
+    ------
+    R
+        ``function(item)`` in order, with at most ``ahead`` items taken before their turn.
 
     Notes
     -----
@@ -69,6 +75,11 @@ class CommitOrder:
     def wait(self, number: int) -> None:
         """Block until the ``number`` items before this one are done.
 
+        Parameters
+        ----------
+        number : int
+            Number in the order.
+
         Raises
         ------
         Over
@@ -86,14 +97,29 @@ class CommitOrder:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End all that wait: an item failed or nobody wants more, and no later one will be written."""
+        """End all that wait: an item failed or nobody wants more, and no later one will be
+        written.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
 
 def without_items(item: WorkItem, done: Container[str]) -> WorkItem:
-    """Return an item with only those requests that this process has not done."""
+    """Return an item with only those requests that this process has not done.
+
+    Parameters
+    ----------
+    item : WorkItem
+        Item to add or to process.
+    done : Container[str]
+        Keys that are finished.
+
+    Returns
+    -------
+    WorkItem
+        An item with only those requests that this process has not done.
+    """
     return replace(item, requests=tuple(name for name in item.requests if name not in done))
 
 

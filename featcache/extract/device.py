@@ -1,4 +1,6 @@
-"""Which device, in how many lanes, with which batch: what the machine decides and a user may override."""
+"""Which device, in how many lanes, with which batch: what the machine decides and a user may
+override.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,23 @@ MEMORY_SHARE = 0.5
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = {_M_MMAP_THRESHOLD: 256 * 2**20, _M_TRIM_THRESHOLD: 2**30}
-"""Of glibc's mallopt: arrays up to this size come from the heap; so much of it may lie free, in bytes."""
+"""Of glibc's mallopt: arrays up to this size come from the heap; so much of it may lie free, in
+bytes.
+"""
 
 
 def choose_device(name: str) -> torch.device:
     """Return the torch device of that name.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    torch.device
+        The torch device of that name.
 
     Raises
     ------
@@ -52,7 +66,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def idle_gpu_warning(device: torch.device) -> str:
-    """Return what to say where a torch that is built for CUDA runs on the CPU; empty otherwise."""
+    """Return what to say where a torch that is built for CUDA runs on the CPU; empty otherwise.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that computes.
+
+    Returns
+    -------
+    str
+        What to say where a torch that is built for CUDA runs on the CPU.
+    """
     import torch
 
     if device.type != "cpu" or not torch.version.cuda:
@@ -66,7 +91,18 @@ def idle_gpu_warning(device: torch.device) -> str:
 
 
 def describe_device(device: torch.device) -> str:
-    """Return the device in words (``"cuda:0 NVIDIA H100"``, ``"cpu"``)."""
+    """Return the device in words (``"cuda:0 NVIDIA H100"``, ``"cpu"``).
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that computes.
+
+    Returns
+    -------
+    str
+        The device in words (``"cuda:0 NVIDIA H100"``, ``"cpu"``).
+    """
     import torch
 
     if device.type == "cuda":
@@ -75,7 +111,13 @@ def describe_device(device: torch.device) -> str:
 
 
 def count_cores() -> int:
-    """Return the cores that this process may use, by affinity and by the quota of its container."""
+    """Return the cores that this process may use, by affinity and by the quota of its container.
+
+    Returns
+    -------
+    int
+        The cores that this process may use, by affinity and by the quota of its container.
+    """
     import joblib
 
     return int(joblib.cpu_count())
@@ -94,9 +136,14 @@ def fit_batch(nominal: int, bytes_per_image: int, workers: int, free_bytes: int)
         Forward passes at the same time.
     free_bytes : int
 
+    Returns
+    -------
+    int
+        The images per forward pass.
+
     Examples
     --------
-    >>> fit_batch(256, bytes_per_image=2**26, lanes=1, free_bytes=2**33)
+    >>> fit_batch(256, bytes_per_image=2**26, workers=1, free_bytes=2**33)
     64
     """
     batch = nominal
@@ -106,7 +153,18 @@ def fit_batch(nominal: int, bytes_per_image: int, workers: int, free_bytes: int)
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free bytes of the memory that the device computes in."""
+    """Return the free bytes of the memory that the device computes in.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that computes.
+
+    Returns
+    -------
+    int
+        The free bytes of the memory that the device computes in.
+    """
     import torch
 
     if device.type == "cuda":
@@ -124,7 +182,9 @@ def _available() -> int:
 
 
 def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes up to the limit of the container (cgroup v2); very many where there is none."""
+    """Return the bytes up to the limit of the container (cgroup v2); very many where there is
+    none.
+    """
     try:
         limit = int((folder / "memory.max").read_text())
         return max(limit - int((folder / "memory.current").read_text()), 0)
@@ -133,7 +193,8 @@ def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def bytes_of_forward(run: Callable[[], object]) -> int:
-    """Return what a forward pass needs at once: the most that one operation reads and writes, twice.
+    """Return what a forward pass needs at once: the most that one operation reads and writes,
+    twice.
 
     Works on every device, also ``meta``, because it only looks at shapes.
 
@@ -141,6 +202,11 @@ def bytes_of_forward(run: Callable[[], object]) -> int:
     ----------
     run : callable
         Does the forward pass of one image, all of it within ``torch.inference_mode``.
+
+    Returns
+    -------
+    int
+        What a forward pass needs at once.
     """
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -151,7 +217,8 @@ def bytes_of_forward(run: Callable[[], object]) -> int:
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = func(*args, **(kwargs or {}))
-            # Weights are no inference tensors: they are there already and do not grow with the batch.
+            # Weights are no inference tensors: they are there already and do not grow with the
+            # batch.
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, Tensor)]
             moving = {id(t): t.nbytes for t in tensors if t.is_inference()}
             self.most = max(self.most, sum(moving.values()))
@@ -165,8 +232,12 @@ def bytes_of_forward(run: Callable[[], object]) -> int:
 def keep_freed_memory() -> bool:
     """Let this process keep what one batch frees for the next; return whether it does (glibc only).
 
-    By default glibc gives large arrays back to the system, which hands out every page anew: 0.5 to 1.5 ms
-    for each image through a small network, a tenth of all its time.
+    By default glibc gives large arrays back to the system, which hands out every page anew: 0.5 to
+    1.5 ms for each image through a small network, a tenth of all its time.
+
+    Returns
+    -------
+    bool
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -177,7 +248,12 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Let torch use one thread per operation meanwhile: the lanes themselves fill the cores."""
+    """Let torch use one thread per operation meanwhile: the lanes themselves fill the cores.
+
+    Yields
+    ------
+    None
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -189,7 +265,17 @@ def single_threaded() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error of torch or Python means that the memory was too small."""
+    """Say whether an error of torch or Python means that the memory was too small.
+
+    Parameters
+    ----------
+    error : BaseException
+        Error that was raised.
+
+    Returns
+    -------
+    bool
+    """
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

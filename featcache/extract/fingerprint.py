@@ -1,4 +1,6 @@
-"""The behaviour of a network: its features of a few images that are made here, the same everywhere."""
+"""The behaviour of a network: its features of a few images that are made here, the same
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ SIZE = 256
 
 
 def built_in_images() -> list[Image.Image]:
-    """Return four RGB images of 256 x 256 pixels: slopes, waves, noise and blocks; integers only."""
+    """Return four RGB images of 256 x 256 pixels: slopes, waves, noise and blocks; integers only.
+
+    Returns
+    -------
+    list[Image.Image]
+        Four RGB images of 256 x 256 pixels.
+    """
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.int64)
     noise = ((x * 1103515245 + y * 12345 + (x * y) * 2654435761) >> 7) & 255
     pictures = (
@@ -47,6 +55,17 @@ def check_network_fingerprints(
     -----
     FeatcacheWarning
         Before features are mixed that do not match.
+
+    Parameters
+    ----------
+    networks : Networks
+        Loaded networks.
+    requests : Sequence[Request]
+        Requested features.
+    store : FeatureStore
+        Feature store.
+    versions : dict[str, str]
+        Versions of the libraries.
     """
     times = StageTimes()
     features: dict[str, list[NDArray[np.float32]]] = {}

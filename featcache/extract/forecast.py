@@ -9,7 +9,7 @@ from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.extract.options import ExtractOptions
-from featcache.extract.plan import WorkItem, group, make_requests
+from featcache.extract.plan import group, make_requests
 from featcache.extract.run import make_pipeline, n_bytes, plan_requests
 
 IMAGES_PER_THREAD = 4
@@ -22,7 +22,24 @@ def forecast(
     store: FeatureStore,
     options: ExtractOptions,
 ) -> list[dict[str, Any]]:
-    """Return what :func:`extract` would do: counts, shards and bytes; nothing is done."""
+    """Return what :func:`extract` would do: counts, shards and bytes; nothing is done.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    specs : Sequence[BackboneSpec]
+        Specifications of the backbones.
+    store : FeatureStore
+        Feature store.
+    options : ExtractOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        What :func:`extract` would do.
+    """
     requests = make_requests(specs, options)
     plans = plan_requests(manifest, requests, store, options)
     return [
@@ -49,6 +66,22 @@ def estimate_seconds(
     """Return how long :func:`extract` would take on this machine alone, in seconds.
 
     A few of the images that are missing go through the whole pipeline; nothing is kept.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    specs : Sequence[BackboneSpec]
+        Specifications of the backbones.
+    store : FeatureStore
+        Feature store.
+    options : ExtractOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    float
+        How long :func:`extract` would take on this machine alone, in seconds.
     """
     requests = make_requests(specs, options)
     items = group(plan_requests(manifest, requests, store, options))
@@ -59,8 +92,4 @@ def estimate_seconds(
     pipeline.rehearse(longest, pipeline.threads)  # the first pass sets up what later ones reuse
     per_image = pipeline.rehearse(longest, IMAGES_PER_THREAD * pipeline.threads)
     per_pass = per_image / len(longest.requests)
-    return per_pass * sum(_n_passes(item) for item in items)
-
-
-def _n_passes(item: WorkItem) -> int:
-    return len(item.job.samples) * len(item.requests)
+    return per_pass * sum((len(item.job.samples) * len(item.requests)) for item in items)

@@ -44,7 +44,13 @@ class Pending:
     recompute: Callable[[list[NDArray[np.float32]]], None]
 
     def result(self) -> tuple[list[NDArray[np.float32]], float]:
-        """Return the features, one (N, D_i) array for each spec, and the seconds they took."""
+        """Return the features, one (N, D_i) array for each spec, and the seconds they took.
+
+        Returns
+        -------
+        tuple[list[ndarray of float32], float]
+            The features, one (N, D_i) array for each spec, and the seconds they took.
+        """
         seconds = self.ready()
         features = [part.numpy() for part in self.parts]
         self.recompute(features)
@@ -101,7 +107,7 @@ class Forward:
             start = _mark(self.device)
             images = self._normalise(pixels, preprocessing)
             features = self._run_full(images) if self._compiled else self._run(images, self.dtype)
-            parts = [self._to_host(part) for part in features]
+            parts = [part.to("cpu", non_blocking=self.device.type == "cuda") for part in features]
             end = _mark(self.device)
         fragile = self.dtype == torch.float16
         return Pending(
@@ -129,7 +135,18 @@ class Forward:
         return images.contiguous(memory_format=self.layout)
 
     def bytes_per_image(self, size: int) -> int:
-        """Return what an image of ``size`` pixels a side takes in a pass, by looking at one."""
+        """Return what an image of ``size`` pixels a side takes in a pass, by looking at one.
+
+        Parameters
+        ----------
+        size : int
+            Side of the input in pixels.
+
+        Returns
+        -------
+        int
+            What an image of ``size`` pixels a side takes in a pass, by looking at one.
+        """
         import torch
 
         with numerics(self.device):
@@ -156,10 +173,6 @@ class Forward:
             features = (network or self.model)(images)
         return tuple(part.float() for part in features)
 
-    def _to_host(self, part: torch.Tensor) -> torch.Tensor:
-        # Only CUDA has events that say when a copy has arrived.
-        return part.to("cpu", non_blocking=self.device.type == "cuda")
-
     def _mend(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
         """Compute the rows that are not finite again in fp32; the other rows stay as they are."""
         import torch
@@ -174,13 +187,34 @@ class Forward:
 
 
 def finite_rows(features: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return for each row whether it has neither NaN nor Inf; shape (N,)."""
+    """Return for each row whether it has neither NaN nor Inf; shape (N,).
+
+    Parameters
+    ----------
+    features : ndarray of float32
+        Features of shape (n_samples, n_features).
+
+    Returns
+    -------
+    ndarray of bool
+        For each row whether it has neither NaN nor Inf.
+    """
     return np.asarray(np.isfinite(features).all(axis=1))
 
 
 @contextmanager
 def numerics(device: torch.device) -> Iterator[None]:
-    """Compute what the precision says, the same every time: no TF32 under the name of fp32."""
+    """Compute what the precision says, the same every time: no TF32 under the name of fp32.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device that computes.
+
+    Yields
+    ------
+    None
+    """
     import torch
 
     with ExitStack() as stack:
@@ -194,7 +228,9 @@ def numerics(device: torch.device) -> Iterator[None]:
 
 
 def _round_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Round the weights that autocast would round again for every batch; the results are the same bits."""
+    """Round the weights that autocast would round again for every batch; the results are the
+    same bits.
+    """
     from torch import nn
 
     for module in model.modules():
@@ -222,7 +258,9 @@ def _seconds_between(start: Any, end: Any) -> float:
 
 
 def _leave(features: list[NDArray[np.float32]]) -> None:
-    """Leave all rows as they are: bf16 has the range of fp32, so that nothing overflows in it alone."""
+    """Leave all rows as they are: bf16 has the range of fp32, so that nothing overflows in it
+    alone.
+    """
 
 
 T = TypeVar("T")
@@ -244,7 +282,18 @@ class PendingBatch:
     passes: list[tuple[Forward, list[Request], Pending]]
 
     def result(self, times: StageTimes) -> dict[str, NDArray[np.float32]]:
-        """Return the features by request, waiting for the device."""
+        """Return the features by request, waiting for the device.
+
+        Parameters
+        ----------
+        times : StageTimes
+            Seconds by stage; the function adds to them.
+
+        Returns
+        -------
+        dict[str, ndarray of float32]
+            The features by request, waiting for the device.
+        """
         features: dict[str, NDArray[np.float32]] = {}
         for forward, requests, pending in self.passes:
             parts, seconds = pending.result()
@@ -277,7 +326,21 @@ class Networks:
     def start(
         self, samples: list[Loaded], requests: Sequence[Request], times: StageTimes
     ) -> PendingBatch:
-        """Start every pass that a batch needs; the pixels of a stream go to the device once."""
+        """Start every pass that a batch needs; the pixels of a stream go to the device once.
+
+        Parameters
+        ----------
+        samples : list[Loaded]
+            Samples, in the order of the rows.
+        requests : Sequence[Request]
+            Requested features.
+        times : StageTimes
+            Seconds by stage; the function adds to them.
+
+        Returns
+        -------
+        PendingBatch
+        """
         batch = PendingBatch(samples, [])
         for stream, of_stream in group_by(requests, lambda request: request.stream):
             arrays = [s.pixels[stream] for s in samples if stream in s.pixels]
@@ -291,7 +354,13 @@ class Networks:
         return batch
 
     def bytes_per_image(self) -> int:
-        """Return what one image takes in the widest of the networks, by looking at one pass."""
+        """Return what one image takes in the widest of the networks, by looking at one pass.
+
+        Returns
+        -------
+        int
+            What one image takes in the widest of the networks, by looking at one pass.
+        """
         kinds = {(request.network, request.preprocessing.size) for request in self._requests}
         return max(self._forward[network].bytes_per_image(size) for network, size in kinds)
 
@@ -300,6 +369,18 @@ def to_device(arrays: list[NDArray[np.uint8]], device: torch.device) -> torch.Te
     """Return the images as one batch on the device, (N, size, size, 3) uint8.
 
     For CUDA they are gathered in pinned memory, so that the copy runs beside the computation.
+
+    Parameters
+    ----------
+    arrays : list[ndarray of uint8]
+        Arrays, in order.
+    device : torch.device
+        Device that computes.
+
+    Returns
+    -------
+    torch.Tensor
+        The images as one batch on the device, (N, size, size, 3) uint8.
     """
     import torch
 
@@ -311,6 +392,18 @@ def to_device(arrays: list[NDArray[np.uint8]], device: torch.device) -> torch.Te
 
 def group_by(items: Iterable[T], key: Callable[[T], K]) -> Iterable[tuple[K, list[T]]]:
     """Return (key, items) in the order in which the keys come up.
+
+    Parameters
+    ----------
+    items : Iterable[T]
+        Items, in order.
+    key : Callable[[T], K]
+        Function or text that identifies an item.
+
+    Returns
+    -------
+    Iterable[tuple[K, list[T]]]
+        (key, items) in the order in which the keys come up.
 
     Examples
     --------

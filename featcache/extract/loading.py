@@ -1,4 +1,6 @@
-"""From the path of a sample to the pixels of every stream, or a reason why not; runs in worker threads."""
+"""From the path of a sample to the pixels of every stream, or a reason why not; runs in worker
+threads.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +53,10 @@ def load(sample: tuple[str, str], streams: Sequence[Request], times: StageTimes)
     streams : sequence of Request
         One request of each stream.
     times : StageTimes
+
+    Returns
+    -------
+    Loaded
     """
     name, path = sample
     try:

@@ -56,6 +56,16 @@ class ExtractOptions:
 def parse_part(text: str) -> tuple[int, int]:
     """Return which part of how many ``i/n`` means.
 
+    Parameters
+    ----------
+    text : str
+        Text to read.
+
+    Returns
+    -------
+    tuple[int, int]
+        Which part of how many ``i/n`` means.
+
     Raises
     ------
     SettingsError

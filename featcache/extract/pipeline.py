@@ -1,10 +1,10 @@
 """The pipeline of one process: work items in, shards in the store out, all stages at the same time.
 
-On a CPU every core is a lane that takes a batch from file to features in one thread: no thread waits for
-another in the middle of an operation, and the features do not depend on the number of cores. On a GPU
-threads load samples, one thread keeps the device a batch ahead, and results are fetched a batch later.
-In both, files are read across the ends of shards while shards are written; the networks wait there, so that a kill
-costs one shard at most.
+On a CPU every core is a lane that takes a batch from file to features in one thread: no thread
+waits for another in the middle of an operation, and the features do not depend on the number of
+cores. On a GPU threads load samples, one thread keeps the device a batch ahead, and results are
+fetched a batch later. In both, files are read across the ends of shards while shards are
+written; the networks wait there, so that a kill costs one shard at most.
 """
 
 from __future__ import annotations
@@ -107,10 +107,24 @@ class Pipeline:
             except Exception as error:
                 if not dev.is_out_of_memory(error):
                     raise
-                self._halve(error)
+                # Go on with half the batch: unfinished shards begin anew, so that each has one
+                # batch size.
+                if self.batch_size == 1:
+                    raise ResourceError(
+                        f"The memory of {self.device} is too small for one image: {error}. "
+                        "Choose fewer backbones at once, --precision bf16, fewer --workers, or another --device."
+                    ) from error
+                self.batch_size //= 2
+                log.warning(
+                    "Out of memory on %s: going on with --batch-size %d.",
+                    self.device,
+                    self.batch_size,
+                )
 
     def _check_once(self) -> None:
-        """Compare the networks with what they were, before the first shard: a rehearsal writes nothing."""
+        """Compare the networks with what they were, before the first shard: a rehearsal writes
+        nothing.
+        """
         if not self._checked:
             start = time.perf_counter()
             record = writer_record(self.device.type, self.batch_size)
@@ -121,11 +135,31 @@ class Pipeline:
             self.started(time.perf_counter() - start)
 
     def started(self, seconds: float) -> None:
-        """Count time in which every lane waited for the start."""
+        """Count time in which every lane waited for the start.
+
+        Parameters
+        ----------
+        seconds : float
+            Time in seconds.
+        """
         self.times.add("start", seconds * (self.threads if self.on_cpu else 1))
 
     def rehearse(self, item: WorkItem, n: int) -> float:
-        """Return the seconds that an image of an item takes, by taking ``n`` of them; nothing is kept."""
+        """Return the seconds that an image of an item takes, by taking ``n`` of them; nothing is
+        kept.
+
+        Parameters
+        ----------
+        item : WorkItem
+            Item to add or to process.
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        float
+            The seconds that an image of an item takes, by taking ``n`` of them.
+        """
         samples = item.job.samples[:n]
         rows = ItemRows(item, self._shards(item))
         size = max(min(self.batch_size, len(samples) // self.threads), 1)
@@ -150,18 +184,6 @@ class Pipeline:
         per_image = self.networks.bytes_per_image()
         return dev.fit_batch(nominal, per_image, workers, dev.free_memory(self.device))
 
-    def _halve(self, error: Exception) -> None:
-        """Go on with half the batch: unfinished shards begin anew, so that each has one batch size."""
-        if self.batch_size == 1:
-            raise ResourceError(
-                f"The memory of {self.device} is too small for one image: {error}. "
-                "Choose fewer backbones at once, --precision bf16, fewer --workers, or another --device."
-            ) from error
-        self.batch_size //= 2
-        log.warning(
-            "Out of memory on %s: going on with --batch-size %d.", self.device, self.batch_size
-        )
-
     def _stream(self, items: list[WorkItem]) -> Iterator[ItemReport]:
         """Let batches flow across items; write each item as soon as it is whole."""
         with ExitStack() as locks, closing(self._flow(self._batches(items, locks))) as flow:
@@ -178,7 +200,14 @@ class Pipeline:
         numbers = count()
         for i, item in enumerate(items):
             own = locks.enter_context(ExitStack())
-            rows = ItemRows(item, [s for s in self._shards(item) if self._claim(s, item, own)])
+            rows = ItemRows(
+                item,
+                [
+                    s
+                    for s in self._shards(item)
+                    if own.enter_context(self.store.lock(s.request.key, item.job.name))
+                ],
+            )
             samples = item.job.samples if rows.shards else ()
             starts = range(0, max(len(samples), 1), self.batch_size)
             for start in starts:
@@ -188,14 +217,12 @@ class Pipeline:
     def _shards(self, item: WorkItem) -> list[ShardRows]:
         return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
 
-    def _claim(self, shard: ShardRows, item: WorkItem, locks: ExitStack) -> bool:
-        """Say whether this process is to make a shard; if so, hold its claim until it is written."""
-        return locks.enter_context(self.store.lock(shard.request.key, item.job.name))
-
     def _through_lanes(
         self, batches: Iterable[Batch]
     ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
-        """Take each batch from files to features in one thread, as many at once as there are cores."""
+        """Take each batch from files to features in one thread, as many at once as there are
+        cores.
+        """
         import torch
 
         def work(batch: Batch) -> tuple[Batch, list[Loaded], Features]:

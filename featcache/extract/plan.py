@@ -1,7 +1,9 @@
-"""What is to be done, as plain data: which samples lack which features, in which shards they will lie.
+"""What is to be done, as plain data: which samples lack which features, in which shards they will
+lie.
 
-Each key is planned alone, so that its shards do not depend on what runs beside it; then jobs of several
-keys that are about the same samples become one work item, in which each file is read and decoded once.
+Each key is planned alone, so that its shards do not depend on what runs beside it; then jobs of
+several keys that are about the same samples become one work item, in which each file is read and
+decoded once.
 
 What is asked for: backbone x preset x precision x view, each with the key of its features.
 """
@@ -40,8 +42,8 @@ class ShardJob:
     samples : tuple of (str, str)
         Sample id and a path where its bytes lie, sorted by id.
     number : int
-        Place of its first sample among all samples of the data, in shards: the same for every run over
-        the same data, however much of it is done.
+        Place of its first sample among all samples of the data, in shards: the same for every run
+        over the same data, however much of it is done.
     """
 
     name: str
@@ -109,9 +111,10 @@ def plan(
 
     Notes
     -----
-    Samples are taken in the order of their ids and cut into full shards. A run that was interrupted
-    after any number of shards is therefore resumed with the same cuts as if it had not been. The parts
-    are dealt out by :attr:`ShardJob.number`, which does not change while other parts are being done.
+    Samples are taken in the order of their ids and cut into full shards. A run that was
+    interrupted after any number of shards is therefore resumed with the same cuts as if it had
+    not been. The parts are dealt out by :attr:`ShardJob.number`, which does not change while
+    other parts are being done.
     """
     paths = {s.sample_id: s.path for s in reversed(manifest.usable().samples)}
     rank = {name: i for i, name in enumerate(sorted(paths))}
@@ -192,13 +195,38 @@ class Request:
         return canonical_json([self.spec.network, self.key.fields["weights"], self.precision])
 
     def prepare(self, image: Image.Image, sample_id: str) -> tuple[Any, bool]:
-        """Return the pixels (size, size, 3) uint8, and whether the image was padded."""
+        """Return the pixels (size, size, 3) uint8, and whether the image was padded.
+
+        Parameters
+        ----------
+        image : Image.Image
+            Decoded image.
+        sample_id : str
+            Sample id.
+
+        Returns
+        -------
+        tuple[Any, bool]
+            The pixels (size, size, 3) uint8, and whether the image was padded.
+        """
         seen = self.view(image, sample_id)
         return self.preprocessing(seen), self.preprocessing.pads(*seen.size)
 
 
 def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> list[Request]:
     """Return one request for each backbone and view, each key once, in the order asked for.
+
+    Parameters
+    ----------
+    specs : Iterable[BackboneSpec]
+        Specifications of the backbones.
+    options : ExtractOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    list[Request]
+        One request for each backbone and view, each key once, in the order asked for.
 
     Raises
     ------

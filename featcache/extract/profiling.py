@@ -11,8 +11,9 @@ LOADING = ("read", "decode", "view", "preprocess")
 """Stages that turn a file into pixels."""
 
 STAGES = ("start", *LOADING, "transfer", "forward", "wait", "write")
-"""All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has no pixels
-yet, or a lane that has nothing to do."""
+"""All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has
+no pixels yet, or a lane that has nothing to do.
+"""
 
 
 class StageTimes:
@@ -32,22 +33,48 @@ class StageTimes:
             self.add(stage, time.perf_counter() - start)
 
     def add(self, stage: str, seconds: float) -> None:
-        """Add seconds to a stage."""
+        """Add seconds to a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        seconds : float
+            Time in seconds.
+        """
         with self._lock:
             self._seconds[stage] += seconds
 
     def merge(self, seconds: Mapping[str, float]) -> None:
-        """Add what another process has counted."""
+        """Add what another process has counted.
+
+        Parameters
+        ----------
+        seconds : Mapping[str, float]
+            Time in seconds.
+        """
         for stage, value in seconds.items():
             self.add(stage, value)
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds per stage so far."""
+        """Return the seconds per stage so far.
+
+        Returns
+        -------
+        dict[str, float]
+            The seconds per stage so far.
+        """
         with self._lock:
             return dict(self._seconds)
 
     def take(self) -> dict[str, float]:
-        """Return the seconds per stage since the last call, and begin anew."""
+        """Return the seconds per stage since the last call, and begin anew.
+
+        Returns
+        -------
+        dict[str, float]
+            The seconds per stage since the last call, and begin anew.
+        """
         with self._lock:
             taken = dict(self._seconds)
             self._seconds = dict.fromkeys(STAGES, 0.0)
@@ -55,7 +82,19 @@ class StageTimes:
 
 
 def shares(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the share of each stage in all time counted, the greatest first, those of nothing left out.
+    """Return the share of each stage in all time counted, the greatest first, those of nothing left
+    out.
+
+    Parameters
+    ----------
+    seconds : Mapping[str, float]
+        Time in seconds.
+
+    Returns
+    -------
+    dict[str, float]
+        The share of each stage in all time counted, the greatest first, those of nothing left
+        out.
 
     Examples
     --------
@@ -87,9 +126,9 @@ def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, wo
 
     Examples
     --------
-    >>> binding_stage({"decode": 9.0, "forward": 4.0}, elapsed=5.0, loaders=2, lanes=1)
+    >>> binding_stage({"decode": 9.0, "forward": 4.0}, elapsed=5.0, loaders=2, workers=1)
     'decode'
-    >>> binding_stage({"decode": 2.0, "forward": 4.9}, elapsed=5.0, loaders=2, lanes=1)
+    >>> binding_stage({"decode": 2.0, "forward": 4.9}, elapsed=5.0, loaders=2, workers=1)
     'forward'
     """
     loading = {stage: seconds.get(stage, 0.0) for stage in LOADING}
@@ -105,9 +144,21 @@ def binding_stage(seconds: Mapping[str, float], elapsed: float, loaders: int, wo
 def format_stages(seconds: Mapping[str, float], at_least: float = 0.01) -> str:
     """Return the shares in a few words for a person.
 
+    Parameters
+    ----------
+    seconds : Mapping[str, float]
+        Time in seconds.
+    at_least : float
+        Smallest share that is listed.
+
+    Returns
+    -------
+    str
+        The shares in a few words for a person.
+
     Examples
     --------
-    >>> words({"decode": 1.0, "forward": 3.0})
+    >>> format_stages({"decode": 1.0, "forward": 3.0})
     'forward 75 %, decode 25 %'
     """
     parts = shares(seconds).items()

@@ -42,7 +42,19 @@ class Reject:
 
 
 def write_rejects(store: Path, summaries: Iterable[ExtractSummary]) -> Path:
-    """Write the rejects of the last extraction beside the shards, and return the file."""
+    """Write the rejects of the last extraction beside the shards, and return the file.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the feature store.
+    summaries : Iterable[ExtractSummary]
+        Summaries of the runs.
+
+    Returns
+    -------
+    Path
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("backbone", "view", "path", "sample_id", "reason"))
@@ -108,7 +120,13 @@ class ShardRows:
             self._keep([sample for sample in samples if stream in sample.pixels], features)
 
     def rows(self) -> Rows:
-        """Return the finished rows."""
+        """Return the finished rows.
+
+        Returns
+        -------
+        Rows
+            The finished rows.
+        """
         empty = np.empty((0, self.request.spec.n_features), np.float32)
         return Rows(self.ids, np.concatenate([empty, *self.blocks]), self.rejects)
 
@@ -144,13 +162,32 @@ class ItemRows:
     shards: list[ShardRows]
 
     def add(self, samples: list[Loaded], features: dict[str, NDArray[np.float32]]) -> None:
-        """Add a batch; ``features`` are by request."""
+        """Add a batch; ``features`` are by request.
+
+        Parameters
+        ----------
+        samples : list[Loaded]
+            Samples, in the order of the rows.
+        features : dict[str, ndarray of float32]
+            Features of shape (n_samples, n_features).
+        """
         for shard in self.shards:
             shard.add(samples, features.get(shard.request.id))
 
 
 def refusal(reject: Reject) -> DataError:
-    """Return the error with which a strict run stops."""
+    """Return the error with which a strict run stops.
+
+    Parameters
+    ----------
+    reject : Reject
+        Sample without features, with the reason.
+
+    Returns
+    -------
+    DataError
+        The error with which a strict run stops.
+    """
     return DataError(
         f"{reject.path!r}: {reject.reason}. "
         "Mend or remove the file, or run without --strict to go on without it."
@@ -192,7 +229,15 @@ class ItemReport:
     threads: int = 0
 
     def add(self, shard: ShardRows, written: bool) -> None:
-        """Count a finished shard."""
+        """Count a finished shard.
+
+        Parameters
+        ----------
+        shard : ShardRows
+            Rows of a shard.
+        written : bool
+            Whether the shard was written by this run.
+        """
         name = shard.request.id
         self.forwarded[name] += shard.n_forwarded
         self.padded[name] += shard.n_padded
@@ -240,7 +285,13 @@ class RunReport:
     binds: str = ""
 
     def add(self, report: ItemReport) -> None:
-        """Add what an item did."""
+        """Add what an item did.
+
+        Parameters
+        ----------
+        report : ItemReport
+            What one work item did.
+        """
         self.n_images += report.n_images
         self.n_passes += report.forwarded.total()
         for stage, seconds in report.seconds.items():
@@ -251,7 +302,15 @@ class RunReport:
         self.batch_size = min(self.batch_size or report.batch_size, report.batch_size)
 
     def finish(self, seconds: float, on_cpu: bool) -> None:
-        """Close the run: idle time of the lanes, and the stage that binds."""
+        """Close the run: idle time of the lanes, and the stage that binds.
+
+        Parameters
+        ----------
+        seconds : float
+            Time in seconds.
+        on_cpu : bool
+            Whether the CPU computed.
+        """
         self.seconds = seconds
         workers = self.workers * (self.threads if on_cpu else 1)
         self.start_s = self.stages.get("start", 0.0) / workers
@@ -272,13 +331,26 @@ class RunReport:
         return self.n_images / (self.seconds - self.start_s) if self.seconds else 0.0
 
     def so_far(self) -> str:
-        """Return where the finished shards were made and what took the time; empty before the first."""
+        """Return where the finished shards were made and what took the time; empty before the
+        first.
+
+        Returns
+        -------
+        str
+            Where the finished shards were made and what took the time.
+        """
         stages = without_write(self.stages)
         stages = {stage: s for stage, s in stages.items() if stage not in ("start", "wait")}
         return f"{self.device}: {format_stages(stages, at_least=0.05)}" if stages else ""
 
     def sentence(self) -> str:
-        """Return the run in one line for a person."""
+        """Return the run in one line for a person.
+
+        Returns
+        -------
+        str
+            The run in one line for a person.
+        """
         several = f"{self.workers} workers x " if self.workers > 1 else ""
         return (
             f"{self.n_images:,} images in {self.seconds:.1f} s, {self.images_per_s:.1f} images/s on "
@@ -288,12 +360,37 @@ class RunReport:
 
 
 def without_write(stages: Mapping[str, float]) -> dict[str, float]:
-    """Return the stages that share the threads of the forward pass; writing has its own."""
+    """Return the stages that share the threads of the forward pass; writing has its own.
+
+    Parameters
+    ----------
+    stages : Mapping[str, float]
+        Seconds by stage.
+
+    Returns
+    -------
+    dict[str, float]
+        The stages that share the threads of the forward pass.
+    """
     return {stage: seconds for stage, seconds in stages.items() if stage != "write"}
 
 
 def writer_record(device: str, batch_size: int) -> dict[str, str]:
-    """Return what is kept beside features: versions, kind of device and batch, which shape low bits."""
+    """Return what is kept beside features: versions, kind of device and batch, which shape low
+    bits.
+
+    Parameters
+    ----------
+    device : str
+        Device that computes.
+    batch_size : int
+        Images of a batch.
+
+    Returns
+    -------
+    dict[str, str]
+        What is kept beside features.
+    """
     versions = {name: version(name) for name in PACKAGES}
     return {"featcache": __version__, **versions, "device": device, "batch": str(batch_size)}
 
@@ -339,7 +436,13 @@ class ExtractSummary:
     rejects: list[Reject] = field(default_factory=list)
 
     def add(self, report: ItemReport) -> None:
-        """Add what a work item did for this key."""
+        """Add what a work item did for this key.
+
+        Parameters
+        ----------
+        report : ItemReport
+            What one work item did.
+        """
         name = self.key.fingerprint
         self.n_forwarded += report.forwarded[name]
         self.n_padded += report.padded[name]

@@ -56,7 +56,9 @@ def extract(
     """
     requests = make_requests(specs, options)
     if options.strict:
-        _refuse_problems(manifest)
+        for sample in manifest:
+            if sample.problem:
+                raise refusal(Reject(sample.path, "", sample.problem))
     plans = plan_requests(manifest, requests, store, options)
     run = RunReport(engine=options.engine)
     summaries = {request.id: _summary(request, plans[request.id], run) for request in requests}
@@ -73,14 +75,44 @@ def extract(
 
 
 def n_bytes(work: Plan, request: Request) -> int:
-    """Return what the missing features of a request will take on disk."""
+    """Return what the missing features of a request will take on disk.
+
+    Parameters
+    ----------
+    work : Plan
+        Planned work.
+    request : Request
+        Requested feature.
+
+    Returns
+    -------
+    int
+        What the missing features of a request will take on disk.
+    """
     return work.n_missing * (4 * request.spec.n_features + 32)
 
 
 def plan_requests(
     manifest: Manifest, requests: list[Request], store: FeatureStore, options: ExtractOptions
 ) -> Plans:
-    """Return the plan of every request, by its id."""
+    """Return the plan of every request, by its id.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    requests : list[Request]
+        Requested features.
+    store : FeatureStore
+        Feature store.
+    options : ExtractOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    Plans
+        The plan of every request, by its id.
+    """
     plans = {}
     for request in requests:
         known = store.samples(request.key) | set(store.rejects(request.key))
@@ -135,7 +167,23 @@ def make_pipeline(
     store: FeatureStore | Path,
     advance: Callable[[int], object] = lambda n: None,
 ) -> Pipeline:
-    """Load the networks in the process that is to compute."""
+    """Load the networks in the process that is to compute.
+
+    Parameters
+    ----------
+    requests : Sequence[Request]
+        Requested features.
+    options : ExtractOptions
+        Settings; their own documentation names every field.
+    store : FeatureStore | Path
+        Feature store.
+    advance : Callable[[int], object]
+        Called with the number of finished items.
+
+    Returns
+    -------
+    Pipeline
+    """
     start = time.perf_counter()
     from featcache.extract.pipeline import Pipeline
 
@@ -168,16 +216,12 @@ def _summary(request: Request, work: Plan, run: RunReport) -> ExtractSummary:
 
 
 def _rejects(manifest: Manifest, reasons: dict[str, str]) -> list[Reject]:
-    """Return every file of the manifest that has no feature, also copies, in the manifest's order."""
+    """Return every file of the manifest that has no feature, also copies, in the manifest's
+    order.
+    """
     rejects = []
     for sample in manifest:
         reason = sample.problem or reasons.get(sample.sample_id, "")
         if reason:
             rejects.append(Reject(sample.path, sample.sample_id, reason))
     return rejects
-
-
-def _refuse_problems(manifest: Manifest) -> None:
-    for sample in manifest:
-        if sample.problem:
-            raise refusal(Reject(sample.path, "", sample.problem))

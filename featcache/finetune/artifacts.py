@@ -59,6 +59,16 @@ class Artifact:
 def head_path(weights: Path) -> Path:
     """Return where the head lies: beside the weights.
 
+    Parameters
+    ----------
+    weights : Path
+        Weights files by name.
+
+    Returns
+    -------
+    Path
+        Where the head lies.
+
     Examples
     --------
     >>> head_path(Path("clip-ft.safetensors")).name
@@ -69,6 +79,11 @@ def head_path(weights: Path) -> Path:
 
 def check_name(out: Path) -> None:
     """Refuse a name for the weights that says another format.
+
+    Parameters
+    ----------
+    out : Path
+        File that the run writes.
 
     Raises
     ------
@@ -81,6 +96,13 @@ def check_name(out: Path) -> None:
 
 def check_out(out: Path, run: str) -> None:
     """Refuse to write over a file that is not of the same run.
+
+    Parameters
+    ----------
+    out : Path
+        File that the run writes.
+    run : str
+        Digest of the question that the run answers.
 
     Raises
     ------
@@ -95,7 +117,20 @@ def check_out(out: Path, run: str) -> None:
 
 
 def find_product(out: Path, run: str) -> Artifact | None:
-    """Return what an earlier run of the same digest left; None where a file of it is missing."""
+    """Return what an earlier run of the same digest left; None where a file of it is missing.
+
+    Parameters
+    ----------
+    out : Path
+        File that the run writes.
+    run : str
+        Digest of the question that the run answers.
+
+    Returns
+    -------
+    Artifact | None
+        What an earlier run of the same digest left.
+    """
     about, head_file = read_metadata(out), head_path(out)
     if about is None or about.get("run") != run or not head_file.exists():
         return None
@@ -111,8 +146,27 @@ def write_weights(
 ) -> Artifact:
     """Merge what was trained into the network and write it; ends the training.
 
-    Nothing that differs between two equal runs (times, paths) is written: the file's digest is part of
-    the key of its features.
+    Nothing that differs between two equal runs (times, paths) is written: the file's digest is part
+    of the key of its features.
+
+    Parameters
+    ----------
+    out : Path
+        File that the run writes.
+    run : str
+        Digest of the question that the run answers.
+    tuner : Tuner
+        Network with its trainable parameters.
+    graph : TuningGraph
+        Trainable network with its head.
+    state : State
+        State of the run.
+    about : Mapping[str, Any]
+        Metadata of the run.
+
+    Returns
+    -------
+    Artifact
     """
     weight, bias = graph.raw_head()
     metadata = {
@@ -129,7 +183,20 @@ def write_weights(
 
 
 def tuned_spec(spec: BackboneSpec, out: Path) -> BackboneSpec:
-    """Return the same feature of the tuned weights; a seed of random weights is left out."""
+    """Return the same feature of the tuned weights; a seed of random weights is left out.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    out : Path
+        File that the run writes.
+
+    Returns
+    -------
+    BackboneSpec
+        The same feature of the tuned weights.
+    """
     name = str(replace(parse_name(spec.name), seed=None))
     return resolve(name, weights={spec.network: out})
 
@@ -137,7 +204,25 @@ def tuned_spec(spec: BackboneSpec, out: Path) -> BackboneSpec:
 def save_head(
     product: Artifact, request: Request, options: FinetuneOptions, train: TrainResult, run: str
 ) -> SavedHead:
-    """Write the head beside the weights, bound to the key of their feature."""
+    """Write the head beside the weights, bound to the key of their feature.
+
+    Parameters
+    ----------
+    product : Artifact
+        Files of the run.
+    request : Request
+        Requested feature.
+    options : FinetuneOptions
+        Settings; their own documentation names every field.
+    train : TrainResult
+        Training samples.
+    run : str
+        Digest of the question that the run answers.
+
+    Returns
+    -------
+    SavedHead
+    """
     head = SavedHead(
         weight=product.weight,
         bias=product.bias,

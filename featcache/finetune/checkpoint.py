@@ -1,4 +1,6 @@
-"""Where training stands after an epoch, on disk: tensors and text, nothing that could be executed."""
+"""Where training stands after an epoch, on disk: tensors and text, nothing that could be
+executed.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,15 @@ class State:
         return max(self.epochs, key=lambda epoch: epoch.rank).epoch
 
     def add(self, epoch: Epoch, snapshot: Callable[[], dict[str, Tensor]]) -> None:
-        """Add a finished epoch, and keep the tensors if it is the best."""
+        """Add a finished epoch, and keep the tensors if it is the best.
+
+        Parameters
+        ----------
+        epoch : Epoch
+            Epoch, from 0.
+        snapshot : Callable[[], dict[str, Tensor]]
+            Function that copies the trained tensors.
+        """
         self.epochs.append(epoch)
         if self.best_epoch == epoch.epoch:
             self.best = snapshot()
@@ -57,6 +67,12 @@ def save_state(
     path : Path
     run : str
         Digest of all that determines the run; no other one goes on from this file.
+    state : State
+        State of the run.
+    graph : TuningGraph
+        Trainable network with its head.
+    optimizer : torch.optim.Optimizer
+        Optimizer whose state is restored.
     """
     from safetensors.torch import save
 
@@ -77,6 +93,21 @@ def load_state(
     path: Path, run: str, graph: TuningGraph, optimizer: torch.optim.Optimizer
 ) -> State | None:
     """Put graph and optimizer where :func:`save_state` left them; None where there is no such file.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    run : str
+        Digest of the question that the run answers.
+    graph : TuningGraph
+        Trainable network with its head.
+    optimizer : torch.optim.Optimizer
+        Optimizer whose state is restored.
+
+    Returns
+    -------
+    State | None
 
     Raises
     ------

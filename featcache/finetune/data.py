@@ -1,4 +1,5 @@
-"""Batches of training and validation images; their order and content depend on seed and epoch alone.
+"""Batches of training and validation images; their order and content depend on seed and epoch
+alone.
 
 Which samples train, which choose the epoch and which test; photographs are never divided.
 """
@@ -65,6 +66,11 @@ def split_manifest(manifest: Manifest, generators: list[str], fraction: float, s
         Share of the training photographs that is held out, at least one of each role.
     seed : int
 
+    Returns
+    -------
+    Splits
+        The parts of a manifest.
+
     Raises
     ------
     DataError
@@ -121,13 +127,43 @@ class TuningBatch:
 
 
 def view_of(augment: str, epoch: int, seed: int) -> View:
-    """Return what is done to the training images in an epoch: its own draw of the augmentation."""
+    """Return what is done to the training images in an epoch: its own draw of the augmentation.
+
+    Parameters
+    ----------
+    augment : str
+        Augmentation of the training images.
+    epoch : int
+        Epoch, from 0.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    View
+        What is done to the training images in an epoch.
+    """
     name = augment if augment == "clean" else f"{augment}#{epoch}"
     return parse_views(name, seed=seed)[0]
 
 
 def shuffled(samples: Sequence[Sample], epoch: int, seed: int) -> list[Sample]:
-    """Return the samples in the order of an epoch."""
+    """Return the samples in the order of an epoch.
+
+    Parameters
+    ----------
+    samples : Sequence[Sample]
+        Samples, in the order of the rows.
+    epoch : int
+        Epoch, from 0.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    list[Sample]
+        The samples in the order of an epoch.
+    """
     order = np.random.default_rng([seed, epoch]).permutation(len(samples))
     return [samples[position] for position in order]
 
@@ -140,6 +176,24 @@ def load_batches(
     pool: ThreadPoolExecutor,
 ) -> Iterator[TuningBatch]:
     """Yield the samples in order, ``size`` at a time, a few batches decoded ahead.
+
+    Parameters
+    ----------
+    samples : Sequence[Sample]
+        Samples, in the order of the rows.
+    view : View
+        View whose features are used.
+    preprocessing : Preprocessing
+        Preprocessing of the backbone.
+    size : int
+        Side of the input in pixels.
+    pool : ThreadPoolExecutor
+        Threads that load images.
+
+    Yields
+    ------
+    TuningBatch
+        The samples in order, ``size`` at a time, a few batches decoded ahead.
 
     Raises
     ------
@@ -162,7 +216,27 @@ def load_batches(
 
 
 def load(sample: Sample, view: View, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the pixels (size, size, 3) of one sample, as extraction makes them."""
+    """Return the pixels (size, size, 3) of one sample, as extraction makes them.
+
+    Parameters
+    ----------
+    sample : Sample
+        Sample.
+    view : View
+        View whose features are used.
+    preprocessing : Preprocessing
+        Preprocessing of the backbone.
+
+    Returns
+    -------
+    ndarray of uint8
+        Pixels of shape (size, size, 3).
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or decoded.
+    """
     try:
         data = read_bytes(sample.path)
     except OSError as error:

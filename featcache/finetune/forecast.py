@@ -51,12 +51,29 @@ class Forecast:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the forecast as a plain dict, ready for JSON."""
+        """Return the forecast as a plain dict, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The forecast as a plain dict, ready for JSON.
+        """
         return asdict(self)
 
 
 def forecast_finetune(manifest: Manifest, options: FinetuneOptions) -> Forecast:
     """Count the steps and time one; nothing is written.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+    options : FinetuneOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    Forecast
 
     Raises
     ------
@@ -72,7 +89,17 @@ def forecast_finetune(manifest: Manifest, options: FinetuneOptions) -> Forecast:
     scale = np.stack([np.zeros(spec.n_features), np.ones(spec.n_features)]).astype(np.float32)
     graph = make_graph(tuner, preprocessing, scale, precision, device)
     size = min(options.batch_size, len(parts.train))
-    step = _time_step(graph, torch.zeros(size, preprocessing.size, preprocessing.size, 3), device)
+    # The seconds of a forward and a backward pass, the first one not counted.
+    pixels = torch.zeros(size, preprocessing.size, preprocessing.size, 3)
+    pixels = pixels.to(torch.uint8).to(device)
+    for _ in range(2):
+        start = time.perf_counter()
+        graph(pixels).sum().backward()
+        graph.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+    step = seconds
     n_steps = math.ceil(len(parts.train) / options.batch_size)
     passes = options.epochs * n_steps + (options.epochs + 1) * len(parts.val) / size
     return Forecast(
@@ -90,16 +117,3 @@ def forecast_finetune(manifest: Manifest, options: FinetuneOptions) -> Forecast:
         seconds_per_step=step,
         seconds=step * passes,
     )
-
-
-def _time_step(graph: torch.nn.Module, pixels: torch.Tensor, device: torch.device) -> float:
-    """Return the seconds of a forward and a backward pass, the first one not counted."""
-    pixels = pixels.to(torch.uint8).to(device)
-    for _ in range(2):
-        start = time.perf_counter()
-        graph(pixels).sum().backward()
-        graph.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
-    return seconds

@@ -38,8 +38,9 @@ class TuningGraph(nn.Module):
     preprocessing : Preprocessing
         Its mean and standard deviation are applied here.
     features : ndarray of shape (n_samples, D), float32
-        Frozen features of the training samples: they set the scale of the head's inputs, so that one
-        learning rate fits every backbone. Feature values that never vary are left out of the head.
+        Frozen features of the training samples: they set the scale of the head's inputs, so that
+        one learning rate fits every backbone. Feature values that never vary are left out of the
+        head.
     precision : {"fp32", "bf16"}
         Of the network; the head computes in fp32.
     """
@@ -73,7 +74,13 @@ class TuningGraph(nn.Module):
             self.register_buffer(name, shaped, persistent=False)
 
     def start_at(self, head: SavedHead) -> None:
-        """Give the head the weights of one in raw feature space."""
+        """Give the head the weights of one in raw feature space.
+
+        Parameters
+        ----------
+        head : SavedHead
+            Fitted head.
+        """
         scale = np.divide(1.0, self.gain, out=np.zeros_like(self.gain), where=self.gain > 0)
         with torch.no_grad():
             weight = torch.tensor(head.weight * scale, dtype=torch.float32)
@@ -81,7 +88,18 @@ class TuningGraph(nn.Module):
             self.head.bias.fill_(float(head.bias + self.center @ head.weight))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits (N,), float32, of pixels (N, S, S, 3), uint8."""
+        """Return the logits (N,), float32, of pixels (N, S, S, 3), uint8.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            Pixels of shape (height, width, 3), uint8 or float64 in [0, 255].
+
+        Returns
+        -------
+        Tensor
+            The logits (N,), float32, of pixels (N, S, S, 3), uint8.
+        """
         images = pixels.permute(0, 3, 1, 2).float().div(255)
         images = images.sub(self._mean).div(self._std).contiguous()
         with torch.autocast(pixels.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -90,26 +108,65 @@ class TuningGraph(nn.Module):
         return logits[:, 0]
 
     def raw_head(self) -> tuple[NDArray[np.float64], float]:
-        """Return weight (D,) and bias of the head in raw feature space."""
+        """Return weight (D,) and bias of the head in raw feature space.
+
+        Returns
+        -------
+        tuple[ndarray of float64, float]
+            Weight (D,) and bias of the head in raw feature space.
+        """
         weight = self.head.weight[0].detach().double().cpu().numpy() * self.gain
         return weight, float(self.head.bias.item() - self.center @ weight)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that are trained, by name; the head's are among them."""
+        """Return the parameters that are trained, by name; the head's are among them.
+
+        Returns
+        -------
+        dict[str, nn.Parameter]
+            The parameters that are trained, by name.
+        """
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Return copies of the trained tensors, on the CPU."""
+        """Return copies of the trained tensors, on the CPU.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            Copies of the trained tensors, on the CPU.
+        """
         return {name: p.detach().cpu().clone() for name, p in self.trained().items()}
 
     def put_back(self, tensors: dict[str, Tensor]) -> None:
-        """Set the trained tensors to a snapshot."""
+        """Set the trained tensors to a snapshot.
+
+        Parameters
+        ----------
+        tensors : dict[str, Tensor]
+            Tensors of the file by name.
+        """
         with torch.no_grad():
             for name, parameter in self.trained().items():
                 parameter.copy_(tensors[name])
 
     def groups(self, rate: float, head_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Return AdamW's groups: only matrices decay, and the head has a rate of its own."""
+        """Return AdamW's groups: only matrices decay, and the head has a rate of its own.
+
+        Parameters
+        ----------
+        rate : float
+            Learning rate of the backbone.
+        head_rate : float
+            Learning rate of the head.
+        weight_decay : float
+            Weight decay.
+
+        Returns
+        -------
+        list[dict[str, Any]]
+            AdamW's groups.
+        """
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.trained().items():
             lr = head_rate if name.startswith("head.") else rate
@@ -143,14 +200,27 @@ class Tuner:
     adapter: Adapter | None = field(default=None, repr=False)
 
     def refresh(self) -> Callable[[], None]:
-        """Return what puts the frozen tensors back to the bit."""
+        """Return what puts the frozen tensors back to the bit.
+
+        Returns
+        -------
+        Callable[[], None]
+            What puts the frozen tensors back to the bit.
+        """
         adapter = self.adapter
         if adapter is None:
             return lambda: None
         return lambda: restore_base(self.network, adapter)
 
     def plain(self) -> nn.Module:
-        """Return the backbone as its ``build`` gives it, with the trained weights; ends the training."""
+        """Return the backbone as its ``build`` gives it, with the trained weights; ends the
+        training.
+
+        Returns
+        -------
+        nn.Module
+            The backbone as its ``build`` gives it, with the trained weights.
+        """
         if self.adapter is not None:
             merge(self.network, self.adapter)
         self.network.eval().requires_grad_(False)
@@ -167,6 +237,12 @@ def prepare(spec: BackboneSpec, size: int, options: FinetuneOptions) -> Tuner:
         Of the weights to start from.
     size : int, pixels
         Side of the images.
+    options : FinetuneOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    Tuner
 
     Raises
     ------
@@ -197,5 +273,24 @@ def make_graph(
     precision: str,
     device: torch.device,
 ) -> TuningGraph:
-    """Return the graph of a prepared network on a device."""
+    """Return the graph of a prepared network on a device.
+
+    Parameters
+    ----------
+    tuner : Tuner
+        Network with its trainable parameters.
+    preprocessing : Preprocessing
+        Preprocessing of the backbone.
+    features : ndarray of float32
+        Features of shape (n_samples, n_features).
+    precision : str
+        Precision of the forward pass.
+    device : torch.device
+        Device that computes.
+
+    Returns
+    -------
+    TuningGraph
+        The graph of a prepared network on a device.
+    """
     return TuningGraph(tuner.network, preprocessing, features, precision).to(device)

@@ -27,8 +27,8 @@ class FinetuneOptions:
     train : list of str
         Generators whose training samples are used; empty means all.
     blocks : int >= 0 or None
-        The last blocks (transformer) or stages (convolutional) that are trained, with all that comes
-        after them; 0 trains the head alone, by the same recipe. None: 1, or all for a LoRA.
+        The last blocks (transformer) or stages (convolutional) that are trained, with all that
+        comes after them; 0 trains the head alone, by the same recipe. None: 1, or all for a LoRA.
     lora : int >= 1 or None
         Rank of a LoRA in the linear layers of these blocks, instead of the blocks themselves.
     epochs : int >= 1
@@ -135,7 +135,13 @@ class FinetuneOptions:
         return f"LoRA of rank {self.lora} in {where if n is None else 'the ' + where}"
 
     def recipe(self) -> dict[str, Any]:
-        """Return all that shapes the training, and nothing that does not (device, workers)."""
+        """Return all that shapes the training, and nothing that does not (device, workers).
+
+        Returns
+        -------
+        dict[str, Any]
+            All that shapes the training, and nothing that does not (device, workers).
+        """
         return {
             "method": self.method,
             "blocks": self.n_blocks,

@@ -63,7 +63,8 @@ class FinetuneResult:
     frozen, tuned : EvalResult
         The same test samples judged with the frozen probe and with the tuned head.
     comparisons : dict of str to RunComparison
-        By metric (``ap``, ``auroc``, ``acc``): tuned minus frozen, on the same resamples of photographs.
+        By metric (``ap``, ``auroc``, ``acc``): tuned minus frozen, on the same resamples of
+        photographs.
     results : list of str
         Folders in which both results are kept, in this order.
     notes : list of str
@@ -91,5 +92,11 @@ class FinetuneResult:
     reused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
+        """Return the result as plain dicts, lists and numbers, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as plain dicts, lists and numbers, ready for JSON.
+        """
         return asdict(self)

@@ -1,13 +1,12 @@
-"""The whole run: frozen features and probe, training, tuned features, both heads judged and compared."""
+"""The whole run: frozen features and probe, training, tuned features, both heads judged and
+compared.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from featcache.backbones import BackboneSpec, precision_of, preprocessing_of, resolve
 from featcache.cache import FeatureStore
@@ -78,14 +77,14 @@ def finetune(
     Parameters
     ----------
     manifest : Manifest
-        Its training split is trained on (a part of the photographs is held out to choose the epoch),
-        its test split is only judged on.
+        Its training split is trained on (a part of the photographs is held out to choose the
+        epoch), its test split is only judged on.
     store : FeatureStore
         Gets the features of the frozen and of the tuned weights, both results, and the checkpoint.
     options : FinetuneOptions
     out : Path
-        Where the weights are written; the head goes beside them. A run that was killed goes on when it
-        is called again; one that is over is not trained again.
+        Where the weights are written; the head goes beside them. A run that was killed goes on when
+        it is called again; one that is over is not trained again.
 
     Returns
     -------
@@ -103,7 +102,15 @@ def finetune(
     check_name(out)
     spec = resolve(options.backbone, weights=options.weights)
     usable = manifest.usable()
-    _check_early(usable, spec, options, out)
+    # Say what is wrong with the settings before hours of extraction, not after them.
+    if spec.create is None:
+        raise SettingsError(
+            f"{spec.network} cannot be trained further: its plug-in does not say how it is made "
+            "without weights (BackboneSpec.create)."
+        )
+    split_manifest(usable, options.train, options.val_fraction, options.seed)
+    if not out.exists():  # else nothing may be left to train
+        prepare(spec, preprocessing_of(spec, options.preset).size, options)
     samples = _wanted(usable, options)
     precision = precision_of(spec, options.precision, options.device)
     request = _extract(samples, spec, store, options, precision)
@@ -119,18 +126,6 @@ def finetune(
     if product is None:
         product, timed = _train(run, frozen)
     return _judge(run, frozen, product, timed or product.epochs, reused)
-
-
-def _check_early(usable: Manifest, spec: BackboneSpec, options: FinetuneOptions, out: Path) -> None:
-    """Say what is wrong with the settings before hours of extraction, not after them."""
-    if spec.create is None:
-        raise SettingsError(
-            f"{spec.network} cannot be trained further: its plug-in does not say how it is made "
-            "without weights (BackboneSpec.create)."
-        )
-    split_manifest(usable, options.train, options.val_fraction, options.seed)
-    if not out.exists():  # else nothing may be left to train
-        prepare(spec, preprocessing_of(spec, options.preset).size, options)
 
 
 def _wanted(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
@@ -180,12 +175,19 @@ def _probe_options(request: Request, options: FinetuneOptions) -> ProbeOptions:
 
 
 def _train(run: _Run, frozen: Probed) -> tuple[Artifact, list[Epoch]]:
-    """Train, write the weights and drop the checkpoint; return them and the epochs with their times."""
+    """Train, write the weights and drop the checkpoint; return them and the epochs with their
+    times.
+    """
     options, request = run.options, run.request
     device = choose_device(options.device)
     tuner = prepare(run.spec, request.preprocessing.size, options)
+    ids = [sample.sample_id for sample in run.parts.train]
     graph = make_graph(
-        tuner, request.preprocessing, _frozen_features(run), request.precision, device
+        tuner,
+        request.preprocessing,
+        run.store.read(run.request.key, ids),
+        request.precision,
+        device,
     )
     if options.start == "probe":
         graph.start_at(frozen.saveable_head())
@@ -218,11 +220,6 @@ def _train(run: _Run, frozen: Probed) -> tuple[Artifact, list[Epoch]]:
     return product, state.epochs
 
 
-def _frozen_features(run: _Run) -> NDArray[np.float32]:
-    ids = [sample.sample_id for sample in run.parts.train]
-    return run.store.read(run.request.key, ids)
-
-
 def _judge(
     run: _Run, frozen: Probed, product: Artifact, epochs: list[Epoch], reused: bool
 ) -> FinetuneResult:
@@ -236,6 +233,18 @@ def _judge(
     tuned = run_probe(parts.manifest, run.store, _probe_options(request, options), head)
     kept = [save_result(run.store.root, p.result, p.scores, p.head) for p in (frozen, tuned)]
     best = int(product.about["best_epoch"])
+    # What a careful reader must know.
+    notes = list(frozen.result.notes)
+    if best == 0:
+        notes.append(
+            "No epoch did better on the held-out photographs than the start: "
+            "the weights are those that training began with."
+        )
+    if options.augment != "clean":
+        notes.append(
+            f"The tuned head saw images through {options.augment}, the frozen probe as they are; "
+            "--blocks 0 trains the head alone in the same way."
+        )
     return FinetuneResult(
         backbone=request.key.name,
         method=options.method,
@@ -253,7 +262,7 @@ def _judge(
         tuned=tuned.result,
         comparisons=_compare(frozen, tuned, options),
         results=[str(folder) for folder in kept],
-        notes=_notes(options, best, frozen),
+        notes=notes,
         reused=reused,
     )
 
@@ -277,19 +286,3 @@ def _compare(frozen: Probed, tuned: Probed, options: FinetuneOptions) -> dict[st
         )
         for metric in METRICS
     }
-
-
-def _notes(options: FinetuneOptions, best: int, frozen: Probed) -> list[str]:
-    """Return what a careful reader must know."""
-    notes = list(frozen.result.notes)
-    if best == 0:
-        notes.append(
-            "No epoch did better on the held-out photographs than the start: "
-            "the weights are those that training began with."
-        )
-    if options.augment != "clean":
-        notes.append(
-            f"The tuned head saw images through {options.augment}, the frozen probe as they are; "
-            "--blocks 0 trains the head alone in the same way."
-        )
-    return notes

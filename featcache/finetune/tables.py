@@ -13,7 +13,18 @@ COLUMNS = ["generator", "AP\nfrozen", "AP\ntuned", "difference", "p", "acc\nfroz
 
 
 def table_rows(result: FinetuneResult) -> list[list[str]]:
-    """Return one row per generator, control and mean, in percent; the difference is that of AP."""
+    """Return one row per generator, control and mean, in percent; the difference is that of AP.
+
+    Parameters
+    ----------
+    result : FinetuneResult
+        Result of a fine-tuning run.
+
+    Returns
+    -------
+    list[list[str]]
+        One row per generator, control and mean, in percent.
+    """
     ap = result.comparisons["ap"]
     frozen, tuned = result.frozen, result.tuned
     rows = [_row(result, name, comparison) for name, comparison in ap.generators.items()]
@@ -29,7 +40,18 @@ def table_rows(result: FinetuneResult) -> list[list[str]]:
 
 
 def format_summary(result: FinetuneResult) -> list[str]:
-    """Return the answer first, then what was trained, where it is and what to do with it."""
+    """Return the answer first, then what was trained, where it is and what to do with it.
+
+    Parameters
+    ----------
+    result : FinetuneResult
+        Result of a fine-tuning run.
+
+    Returns
+    -------
+    list[str]
+        The answer first, then what was trained, where it is and what to do with it.
+    """
     lines = [
         _answer(result),
         (
@@ -54,7 +76,18 @@ def format_summary(result: FinetuneResult) -> list[str]:
 
 
 def format_forecast(plan: Forecast) -> list[str]:
-    """Return what a run would do, in two lines."""
+    """Return what a run would do, in two lines.
+
+    Parameters
+    ----------
+    plan : Forecast
+        Forecast of the run.
+
+    Returns
+    -------
+    list[str]
+        What a run would do, in two lines.
+    """
     return [
         (
             f"{plan.backbone}, {plan.method}: {plan.n_trained:,} of {plan.n_parameters:,} parameters; "
@@ -69,7 +102,9 @@ def format_forecast(plan: Forecast) -> list[str]:
 
 
 def _answer(result: FinetuneResult) -> str:
-    """Say in one sentence whether fine-tuning helps where it matters: on generators not trained on."""
+    """Say in one sentence whether fine-tuning helps where it matters: on generators not trained
+    on.
+    """
     ap = result.comparisons["ap"]
     comparison, where = (
         (ap.unseen, "generators not trained on") if ap.unseen else (ap.overall, "all")
@@ -95,15 +130,17 @@ def _cells(
 ) -> list[str]:
     low, high = comparison.ci
     difference = f"{100 * comparison.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return [name, *_percent(*ap), difference, _p(comparison.p_holm), *_percent(*acc)]
+    return [
+        name,
+        *_percent(*ap),
+        difference,
+        (f"{comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else "<.001"),
+        *_percent(*acc),
+    ]
 
 
 def _percent(*values: float) -> list[str]:
     return [f"{100 * value:.1f}" for value in values]
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "<.001"
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from featcache.backbones import Preprocessing
 from featcache.errors import DataError
 from featcache.finetune.checkpoint import State, load_state, save_state
-from featcache.finetune.data import Splits, TuningBatch, load_batches, shuffled, view_of
+from featcache.finetune.data import Splits, load_batches, shuffled, view_of
 from featcache.finetune.model import TuningGraph
 from featcache.finetune.options import FinetuneOptions
 from featcache.finetune.result import Epoch
@@ -76,6 +76,10 @@ def train(graph: TuningGraph, task: TuningTask) -> State:
         On the task's device, gradients only where they should be.
     task : Task
 
+    Returns
+    -------
+    State
+
     Raises
     ------
     DataError
@@ -101,6 +105,18 @@ def train(graph: TuningGraph, task: TuningTask) -> State:
 def rate_factor(step: int, n_steps: int) -> float:
     """Return the learning rate of a step (from 0) as a share of its peak.
 
+    Parameters
+    ----------
+    step : int
+        Step, from 0.
+    n_steps : int
+        Number of steps in all.
+
+    Returns
+    -------
+    float
+        The learning rate of a step (from 0) as a share of its peak.
+
     Examples
     --------
     >>> [round(rate_factor(step, 20), 2) for step in (0, 1, 2, 11, 19)]
@@ -112,7 +128,12 @@ def rate_factor(step: int, n_steps: int) -> float:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Choose kernels that give the same bits each time, where there are such."""
+    """Choose kernels that give the same bits each time, where there are such.
+
+    Yields
+    ------
+    None
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -124,7 +145,22 @@ def repeatable() -> Iterator[None]:
 
 
 def format_epoch(epoch: Epoch, n_epochs: int, is_best: bool) -> str:
-    """Return an epoch in one line for a person."""
+    """Return an epoch in one line for a person.
+
+    Parameters
+    ----------
+    epoch : Epoch
+        Epoch, from 0.
+    n_epochs : int
+        Number of epochs in all.
+    is_best : bool
+        Whether this epoch is the best so far.
+
+    Returns
+    -------
+    str
+        An epoch in one line for a person.
+    """
     what = (
         f"epoch {epoch.epoch}/{n_epochs}: loss {epoch.loss:.4f}" if epoch.epoch else "at the start"
     )
@@ -176,7 +212,16 @@ def _pass(
         for i, batch in enumerate(batches):
             step = (number - 1) * task.n_steps + i
             factor = rate_factor(step, options.epochs * task.n_steps)
-            total += _step(graph, batch, optimizer, factor, task.device) * len(batch.labels)
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak"]
+            logits = graph(torch.from_numpy(batch.pixels).to(task.device))
+            labels = torch.from_numpy(batch.labels).to(task.device)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(graph.trained().values(), MAX_NORM)
+            optimizer.step()
+            total += float(loss.item()) * len(batch.labels)
             if not math.isfinite(total):
                 raise DataError(
                     f"The loss is no number any more in step {i + 1} of epoch {number}: the training "
@@ -186,27 +231,23 @@ def _pass(
     return total / n_images
 
 
-def _step(
-    graph: TuningGraph,
-    batch: TuningBatch,
-    optimizer: torch.optim.Optimizer,
-    factor: float,
-    device: torch.device,
-) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = factor * group["peak"]
-    logits = graph(torch.from_numpy(batch.pixels).to(device))
-    labels = torch.from_numpy(batch.labels).to(device)
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(graph.trained().values(), MAX_NORM)
-    optimizer.step()
-    return float(loss.item())
-
-
 def validate(graph: TuningGraph, task: TuningTask, pool: ThreadPoolExecutor) -> dict[str, float]:
-    """Return loss, AP and accuracy on the photographs held out, without augmentation."""
+    """Return loss, AP and accuracy on the photographs held out, without augmentation.
+
+    Parameters
+    ----------
+    graph : TuningGraph
+        Trainable network with its head.
+    task : TuningTask
+        Fine-tuning task.
+    pool : ThreadPoolExecutor
+        Threads that load images.
+
+    Returns
+    -------
+    dict[str, float]
+        Loss, AP and accuracy on the photographs held out, without augmentation.
+    """
     logits, rows = [], task.parts.val
     clean = view_of("clean", 0, 0)
     for batch in load_batches(rows, clean, task.preprocessing, task.options.batch_size, pool):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from featcache.errors import MissingExtraError, SettingsError
 
 LISTS = ("blocks", "resblocks", "stages", "layers")
-"""What libraries call the list of a network's blocks: timm's transformers and EfficientNets, open_clip,
-ConvNeXt, Swin. ResNets have ``layer1``, ``layer2``, ... side by side instead."""
+"""What libraries call the list of a network's blocks: timm's transformers and EfficientNets,
+open_clip, ConvNeXt, Swin. ResNets have ``layer1``, ``layer2``, ... side by side instead.
+"""
 
 
 def find_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -27,6 +28,11 @@ def find_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
     ----------
     network : nn.Module
         The list that lies highest in its tree is taken.
+
+    Returns
+    -------
+    list[tuple[str, nn.Module]]
+        The blocks (transformer) or stages (convolutional) of a network by name, in order.
 
     Raises
     ------
@@ -60,7 +66,20 @@ def _numbered(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]]:
 
 
 def used_blocks(network: nn.Module, images: Tensor) -> list[tuple[str, nn.Module]]:
-    """Return the blocks that the feature depends on; those behind a tap are left out."""
+    """Return the blocks that the feature depends on; those behind a tap are left out.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Network whose modules are used.
+    images : Tensor
+        Images of shape (batch, 3, height, width), float32, normalised.
+
+    Returns
+    -------
+    list[tuple[str, nn.Module]]
+        The blocks that the feature depends on.
+    """
     reached = _reached(network, images)
     return [
         (name, block)
@@ -72,8 +91,8 @@ def used_blocks(network: nn.Module, images: Tensor) -> list[tuple[str, nn.Module
 def choose_tensors(network: nn.Module, n_blocks: int | None, images: Tensor) -> list[str]:
     """Return the names of the parameters of the last blocks and of all that comes after them.
 
-    What comes after a block is not guessed from names: the graph is cut before the first chosen block,
-    and what a gradient still reaches is chosen.
+    What comes after a block is not guessed from names: the graph is cut before the first chosen
+    block, and what a gradient still reaches is chosen.
 
     Parameters
     ----------
@@ -83,6 +102,11 @@ def choose_tensors(network: nn.Module, n_blocks: int | None, images: Tensor) -> 
         None means all blocks; what lies before the first (patch embedding, stem) stays frozen.
     images : tensor of shape (N, 3, S, S), float32
         Any, of the right size.
+
+    Returns
+    -------
+    list[str]
+        The names of the parameters of the last blocks and of all that comes after them.
 
     Raises
     ------
@@ -104,6 +128,13 @@ def train_only(network: nn.Module, names: list[str]) -> None:
 
     The whole network stays in evaluation mode: norms use the statistics they came with, nothing is
     dropped. What is trained is then the very function that extracts features later.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Network whose modules are used.
+    names : list[str]
+        Names, in order.
     """
     chosen = set(names)
     network.eval()
@@ -112,7 +143,9 @@ def train_only(network: nn.Module, names: list[str]) -> None:
 
 
 def _reached(network: nn.Module, images: Tensor, cut: nn.Module | None = None) -> set[nn.Parameter]:
-    """Return the parameters that a gradient of the feature reaches, the graph cut before a block."""
+    """Return the parameters that a gradient of the feature reaches, the graph cut before a
+    block.
+    """
     before = {parameter: parameter.requires_grad for parameter in network.parameters()}
     handle = cut.register_forward_pre_hook(_detach, with_kwargs=True) if cut else None
     try:
@@ -169,6 +202,10 @@ def add_adapter(
     seed : int
         Of the adapter's first weights.
 
+    Returns
+    -------
+    Adapter
+
     Raises
     ------
     MissingExtraError
@@ -202,8 +239,15 @@ def add_adapter(
 def restore_base(network: nn.Module, adapter: Adapter) -> None:
     """Put the frozen tensors back to the bit.
 
-    For attention layers peft adds the adapter to the weights before a pass and takes it away after it,
-    which leaves a rounding error behind each time.
+    For attention layers peft adds the adapter to the weights before a pass and takes it away after
+    it, which leaves a rounding error behind each time.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Network whose modules are used.
+    adapter : Adapter
+        Low-rank adapter.
     """
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -212,7 +256,15 @@ def restore_base(network: nn.Module, adapter: Adapter) -> None:
 
 
 def merge(network: nn.Module, adapter: Adapter) -> None:
-    """Add the adapter to the weights and take it out; the network has its old layers again."""
+    """Add the adapter to the weights and take it out; the network has its old layers again.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Network whose modules are used.
+    adapter : Adapter
+        Low-rank adapter.
+    """
     restore_base(network, adapter)
     adapter.peft_model.merge_and_unload(safe_merge=True)
     network.eval().requires_grad_(False)
@@ -224,10 +276,8 @@ def _layers(block: nn.Module) -> list[str]:
     for name, module in block.named_modules():
         if any(name.startswith(f"{above}.") for above in names):
             continue  # the inside of an attention layer belongs to it
-        if isinstance(module, nn.MultiheadAttention | nn.Linear) or _is_dense(module):
+        if isinstance(module, nn.MultiheadAttention | nn.Linear) or (
+            isinstance(module, nn.Conv2d) and module.groups == 1
+        ):
             names.append(name)
     return names
-
-
-def _is_dense(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups == 1

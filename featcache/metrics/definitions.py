@@ -19,7 +19,17 @@ TINY = float(np.finfo(np.float64).tiny)
 
 
 def average_precision(counted: ResampledCounts) -> Float:
-    """Sum precision over the steps of recall, ties in one step, no interpolation."""
+    """Sum precision over the steps of recall, ties in one step, no interpolation.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+    """
     total = np.maximum(counted.tp + counted.fp, TINY)  # an empty step adds 0, not 0/0
     return _weighted_sum(counted.delta_tp, counted.tp / total) / counted.n_fake
 
@@ -43,8 +53,8 @@ def ap_at_prior(counted: ResampledCounts, prior: float) -> Float:
 
     Notes
     -----
-    Precision at a step is π·TPR / (π·TPR + (1 - π)·FPR): reals are weighted so that the classes stand in
-    that ratio. At the test set's own share it is the average precision.
+    Precision at a step is π·TPR / (π·TPR + (1 - π)·FPR): reals are weighted so that the classes
+    stand in that ratio. At the test set's own share it is the average precision.
     """
     if not 0 < prior < 1:
         raise SettingsError(f"A prior is a share of fakes between 0 and 1, not {prior}.")
@@ -54,7 +64,18 @@ def ap_at_prior(counted: ResampledCounts, prior: float) -> Float:
 
 
 def auroc(counted: ResampledCounts) -> Float:
-    """Return the chance that a fake scores above a real, ties half."""
+    """Return the chance that a fake scores above a real, ties half.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The chance that a fake scores above a real, ties half.
+    """
     passed = counted.fp
     if counted.fp_before is not counted.fp:
         passed = 0.5 * (passed + counted.fp_before)
@@ -67,22 +88,66 @@ def _weighted_sum(weights: Float, values: Float) -> Float:
 
 
 def fake_accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of the fakes above the threshold."""
+    """Return the share of the fakes above the threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The share of the fakes above the threshold.
+    """
     return _rates(counted, counted.ranked.called)[0]
 
 
 def real_accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of the reals at or below the threshold."""
+    """Return the share of the reals at or below the threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The share of the reals at or below the threshold.
+    """
     return 1.0 - _rates(counted, counted.ranked.called)[1]
 
 
 def balanced_accuracy(counted: ResampledCounts) -> Float:
-    """Return the mean of the accuracies on reals and fakes."""
+    """Return the mean of the accuracies on reals and fakes.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The mean of the accuracies on reals and fakes.
+    """
     return _balanced(counted, counted.ranked.called)
 
 
 def validated_accuracy(counted: ResampledCounts) -> Float:
-    """Return the balanced accuracy at the validation threshold."""
+    """Return the balanced accuracy at the validation threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The balanced accuracy at the validation threshold.
+    """
     return _balanced(counted, counted.ranked.called_val)
 
 
@@ -103,7 +168,18 @@ def _rates(counted: ResampledCounts, called: tuple[int, int] | None) -> tuple[Fl
 
 
 def accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of all samples on the right side of the threshold."""
+    """Return the share of all samples on the right side of the threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The share of all samples on the right side of the threshold.
+    """
     if counted.ranked.called is None:
         return np.full_like(counted.n_fake, np.nan)
     fakes, reals = counted.ranked.called
@@ -112,12 +188,34 @@ def accuracy(counted: ResampledCounts) -> Float:
 
 
 def oracle_accuracy(counted: ResampledCounts) -> Float:
-    """Return the best balanced accuracy over all thresholds, chosen with the answers at hand."""
+    """Return the best balanced accuracy over all thresholds, chosen with the answers at hand.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The best balanced accuracy over all thresholds, chosen with the answers at hand.
+    """
     return np.asarray(0.5 + 0.5 * _youden(counted).max(axis=1, initial=0.0))
 
 
 def oracle_threshold(counted: ResampledCounts) -> Float:
-    """Return the highest threshold of the best balanced accuracy, halfway to the next lower score."""
+    """Return the highest threshold of the best balanced accuracy, halfway to the next lower score.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The highest threshold of the best balanced accuracy, halfway to the next lower score.
+    """
     youden, ranked = _youden(counted), counted.ranked
     best = youden.argmax(axis=1)
     level, below = ranked.levels[best], ranked.below[best]
@@ -135,6 +233,18 @@ def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
     """Return the largest share of fakes caught with at most ``percent`` % of the reals accused.
 
     A threshold cannot part tied scores, so there is no interpolation between steps.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+    percent : int
+        False positive rate in percent.
+
+    Returns
+    -------
+    Float
+        The largest share of fakes caught with at most ``percent`` % of the reals accused.
     """
     allowed = percent * counted.n_real / 100
     rows = zip(counted.reals_up_to, allowed, strict=True)
@@ -146,7 +256,18 @@ def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
 
 
 def equal_error_rate(counted: ResampledCounts) -> Float:
-    """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR."""
+    """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR.
+    """
     tpr, fpr = counted.tpr, counted.fpr
     rows = np.arange(len(tpr))
     step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
@@ -161,14 +282,37 @@ def equal_error_rate(counted: ResampledCounts) -> Float:
 
 
 def brier(counted: ResampledCounts) -> Float:
-    """Return the mean squared error of the probability; NaN where scores are none."""
+    """Return the mean squared error of the probability; NaN where scores are none.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The mean squared error of the probability.
+    """
     if counted.error_sums is None:
         return np.full_like(counted.n_fake, np.nan)
     return np.asarray(counted.error_sums[:, -1] / (counted.n_fake + counted.n_real))
 
 
 def calibration_error(counted: ResampledCounts) -> Float:
-    """Return the expected calibration error over ten equal bins; NaN where scores are no probabilities."""
+    """Return the expected calibration error over ten equal bins; NaN where scores are no
+    probabilities.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    Float
+        The expected calibration error over ten equal bins.
+    """
     if counted.error_sums is None:
         return np.full_like(counted.n_fake, np.nan)
     gaps = np.abs(counted.error_sums[:, :-1]).sum(axis=1)
@@ -215,7 +359,9 @@ def compute_metrics(
     y : ndarray of shape (n_samples,), int
         0 real, 1 fake; both must be there.
     score : ndarray of shape (n_samples,), float64
-    threshold, val_threshold : float
+    threshold : float
+        A score above it is called fake.
+    val_threshold : float
         A score above it is called fake.
     prior : float in (0, 1)
         Share of fakes that ``ap_prior`` is stated for.
@@ -247,13 +393,39 @@ def compute_metrics(
 def point_metrics(
     ranked: SortedScores, names: Sequence[str] = METRICS, prior: float = EVEN
 ) -> dict[str, float]:
-    """Return metrics of scores that are sorted already, each sample counted once."""
+    """Return metrics of scores that are sorted already, each sample counted once.
+
+    Parameters
+    ----------
+    ranked : SortedScores
+        Sorted scores.
+    names : Sequence[str]
+        Names, in order.
+    prior : float
+        Share of fakes, between 0 and 1.
+
+    Returns
+    -------
+    dict[str, float]
+        Metrics of scores that are sorted already, each sample counted once.
+    """
     values = counted_metrics(_once(ranked), names, prior)
     return {name: float(column[0]) for name, column in values.items()}
 
 
 def best_threshold(ranked: SortedScores) -> float:
-    """Return the threshold of ``acc_oracle``: it looked at the answers."""
+    """Return the threshold of ``acc_oracle``: it looked at the answers.
+
+    Parameters
+    ----------
+    ranked : SortedScores
+        Sorted scores.
+
+    Returns
+    -------
+    float
+        The threshold of ``acc_oracle``.
+    """
     return float(oracle_threshold(_once(ranked))[0])
 
 
@@ -289,7 +461,22 @@ def weighted_metrics(
 def counted_metrics(
     counted: ResampledCounts, names: Sequence[str], prior: float
 ) -> dict[str, Float]:
-    """Return metrics of resamples that are counted already; NaN where one lacks a class."""
+    """Return metrics of resamples that are counted already; NaN where one lacks a class.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+    names : Sequence[str]
+        Names, in order.
+    prior : float
+        Share of fakes, between 0 and 1.
+
+    Returns
+    -------
+    dict[str, Float]
+        Metrics of resamples that are counted already.
+    """
     metrics = {}
     complete = (counted.n_fake > 0) & (counted.n_real > 0)
     with np.errstate(invalid="ignore", divide="ignore"):

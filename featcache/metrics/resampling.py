@@ -18,10 +18,14 @@ BLOCK_CELLS = 6_000_000
 """Counts (resamples x sources) that one thread holds at once."""
 
 BLOCK_ROWS = 64
-"""Resamples at once: many enough for a thread not to wait for the interpreter, few enough for the cache."""
+"""Resamples at once: many enough for a thread not to wait for the interpreter, few enough for
+the cache.
+"""
 
 MANY_CELLS = 2_000_000
-"""Counts (resamples x samples) from which on threads save more than their start costs, some milliseconds."""
+"""Counts (resamples x samples) from which on threads save more than their start costs, some
+milliseconds.
+"""
 
 Part = TypeVar("Part")
 Key = TypeVar("Key", bound=Hashable)
@@ -40,10 +44,11 @@ class Resamples:
 
     Notes
     -----
-    A stratum holds the sources that play the same roles (a real of these generators, a fake of that
-    one). Where every sample is a source of its own, this is the bootstrap stratified by class; where
-    several crops and fakes come from one photograph, they are drawn together. Since all generators see
-    the same draws, means over generators keep the dependence that shared reals bring.
+    A stratum holds the sources that play the same roles (a real of these generators, a fake of
+    that one). Where every sample is a source of its own, this is the bootstrap stratified by
+    class; where several crops and fakes come from one photograph, they are drawn together. Since
+    all generators see the same draws, means over generators keep the dependence that shared
+    reals bring.
     """
 
     strata: NDArray[np.int64]
@@ -52,6 +57,13 @@ class Resamples:
 
     def counts(self, start: int, stop: int) -> NDArray[np.int32]:
         """Return how often each source is in the resamples ``start`` to ``stop``.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first row.
+        stop : int
+            Index after the last row.
 
         Returns
         -------
@@ -62,7 +74,8 @@ class Resamples:
         return draw(start, stop)[:, place]
 
     def drawer(self) -> tuple[Callable[[int, int], NDArray[np.int32]], Index]:
-        """Return a function like :meth:`counts` whose columns are sources by stratum, and their places.
+        """Return a function like :meth:`counts` whose columns are sources by stratum, and their
+        places.
 
         Returns
         -------
@@ -90,8 +103,8 @@ class Resamples:
 def _picks(rng: np.random.Generator, sizes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Draw for each size a number from 0 to size - 1.
 
-    The upper half of size x 32 random bits: three times as fast as ``rng.integers`` with sizes, and each
-    number's chance is right to one part in 2^32 / size.
+    The upper half of size x 32 random bits: three times as fast as ``rng.integers`` with sizes,
+    and each number's chance is right to one part in 2^32 / size.
     """
     bits = rng.integers(0, 2**64, (len(sizes) + 1) // 2, dtype=np.uint64).view(np.uint32)
     return ((bits[: len(sizes)] * sizes) >> np.uint64(32)).view(np.int64)
@@ -136,7 +149,14 @@ def bootstrap(
         }
 
     cells = resamples.n_resamples * sum(len(rows) for rows in sources.values())
-    parts = _each(judge, _blocks(resamples), threads=cells > MANY_CELLS)
+    # Cut the resamples; the cuts do not depend on the machine, so nor do sums of floats.
+    step = min(max(BLOCK_CELLS // len(resamples.strata), 1), BLOCK_ROWS)
+    starts = range(0, resamples.n_resamples, step)
+    parts = _each(
+        judge,
+        [(start, min(start + step, resamples.n_resamples)) for start in starts],
+        threads=cells > MANY_CELLS,
+    )
     return {
         name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in names}
         for name in ranked
@@ -162,15 +182,21 @@ def _counted(
     return ResampledCounts(ranked, fakes, reals)
 
 
-def _blocks(resamples: Resamples) -> list[tuple[int, int]]:
-    """Cut the resamples; the cuts do not depend on the machine, so nor do sums of floats."""
-    step = min(max(BLOCK_CELLS // len(resamples.strata), 1), BLOCK_ROWS)
-    starts = range(0, resamples.n_resamples, step)
-    return [(start, min(start + step, resamples.n_resamples)) for start in starts]
-
-
 def percentile_ci(values: Float, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of bootstrap values; resamples without a class are left out."""
+    """Return the percentile interval of bootstrap values; resamples without a class are left out.
+
+    Parameters
+    ----------
+    values : Float
+        Values of the replicates, shape (n_resamples,).
+    level : float
+        Confidence level, between 0 and 1.
+
+    Returns
+    -------
+    tuple[float, float]
+        The percentile interval of bootstrap values.
+    """
     tail = (1 - level) / 2
     good = values[np.isfinite(values)]
     if not good.size:

@@ -31,10 +31,11 @@ def two_sided_p(difference: float, replicates: Float) -> float:
 
     Notes
     -----
-    Twice the share of resamples on the other side of zero, itself counted, so that p < 0.05 where the
-    percentile interval leaves zero out. That share cannot tell p-values below 2/(n_resamples + 1) apart,
-    and a correction for many comparisons would then find nothing; so where fewer than ten resamples
-    lie there, the normal tail with the resamples' standard deviation stands in, if it is smaller.
+    Twice the share of resamples on the other side of zero, itself counted, so that p < 0.05
+    where the percentile interval leaves zero out. That share cannot tell p-values below
+    2/(n_resamples + 1) apart, and a correction for many comparisons would then find nothing; so
+    where fewer than ten resamples lie there, the normal tail with the resamples' standard
+    deviation stands in, if it is smaller.
     """
     good = replicates[np.isfinite(replicates)]
     if not good.size or not np.isfinite(difference):
@@ -54,13 +55,14 @@ def delong(y: NDArray[np.int64], a: Float, b: Float) -> tuple[float, float]:
     ----------
     y : ndarray of shape (n_samples,), int
         0 real, 1 fake.
-    a, b : ndarray of shape (n_samples,), float64
+    a : ndarray of shape (n_samples,), float64
+    b : ndarray of shape (n_samples,), float64
 
     Returns
     -------
     (float, float)
-        Variance of AUROC(a) - AUROC(b), and the two-sided p-value; p is NaN where the variance is 0 or
-        a class has fewer than two samples, because nothing is known about the spread then.
+        Variance of AUROC(a) - AUROC(b), and the two-sided p-value; p is NaN where the variance is 0
+        or a class has fewer than two samples, because nothing is known about the spread then.
 
     Notes
     -----

@@ -37,10 +37,11 @@ class SortedScores:
     alarms, alarms_before : ndarray of shape (n_steps,), int
         Reals with at least that score, and with more than that.
     called, called_val : (int, int) or None
-        Fakes and reals above the threshold, and above the validation threshold; None where there is none.
+        Fakes and reals above the threshold, and above the validation threshold; None where there is
+        none.
     errors : (ndarray (n_fake, 11), ndarray (n_real, 11)) or None
-        Of each sample, in the order of its class: probability minus label in the column of its bin, and
-        its square in the last; None where scores are no probabilities.
+        Of each sample, in the order of its class: probability minus label in the column of its bin,
+        and its square in the last; None where scores are no probabilities.
     below : ndarray of shape (n_steps,), float64
         The next lower score of any sample; -inf where there is none.
     top : float
@@ -74,8 +75,14 @@ class SortedScores:
         y : ndarray of shape (n_samples,), int
             0 real, 1 fake; both must be there.
         score : ndarray of shape (n_samples,), float64
-        threshold, val_threshold : float
+        threshold : float
             A score above it is called fake; NaN where there is none.
+        val_threshold : float
+            A score above it is called fake; NaN where there is none.
+
+        Returns
+        -------
+        SortedScores
 
         Raises
         ------
@@ -83,7 +90,15 @@ class SortedScores:
             If a score is not a number or a class is missing: no metric would be defined.
         """
         y, score = np.asarray(y), np.asarray(score, dtype=np.float64)
-        _check(y, score)
+        if y.shape != score.shape or y.ndim != 1:
+            raise DataError(f"There are {y.shape} labels for {score.shape} scores.")
+        if not np.isfinite(score).all():
+            raise DataError("Scores with NaN or Inf cannot be ranked.")
+        values = set(np.unique(y).tolist())
+        if not values <= {0, 1}:
+            raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(values - {0, 1})}.")
+        if len(values) < 2:
+            raise DataError("Metrics need at least one real and one fake.")
         fakes, reals = (_falling(score, np.flatnonzero(y == label)) for label in (1, 0))
         high, low = -score[fakes], -score[reals]  # rising, as searchsorted wants them
         ends = np.flatnonzero(np.append(high[1:] != high[:-1], True))
@@ -102,18 +117,6 @@ class SortedScores:
             below=-every[np.searchsorted(every, levels, side="right")],
             top=float(score.max()),
         )
-
-
-def _check(y: NDArray[np.int64], score: Float) -> None:
-    if y.shape != score.shape or y.ndim != 1:
-        raise DataError(f"There are {y.shape} labels for {score.shape} scores.")
-    if not np.isfinite(score).all():
-        raise DataError("Scores with NaN or Inf cannot be ranked.")
-    values = set(np.unique(y).tolist())
-    if not values <= {0, 1}:
-        raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(values - {0, 1})}.")
-    if len(values) < 2:
-        raise DataError("Metrics need at least one real and one fake.")
 
 
 def _falling(score: Float, rows: Index) -> Index:
@@ -208,7 +211,9 @@ class ResampledCounts:
 
 
 def _sums(weights: NDArray[Any]) -> NDArray[Any]:
-    """Return cumulated weights with a column of zeros before them; integers stay 32-bit integers."""
+    """Return cumulated weights with a column of zeros before them; integers stay 32-bit
+    integers.
+    """
     kind = np.int32 if np.issubdtype(weights.dtype, np.integer) else np.float64
     sums = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=kind)
     np.cumsum(weights, axis=1, out=sums[:, 1:])
@@ -216,5 +221,6 @@ def _sums(weights: NDArray[Any]) -> NDArray[Any]:
 
 
 def _columns(sums: NDArray[Any], positions: Index) -> Float:
-    # "clip" skips a check of every position, which is most of the time; they are in range by construction
+    # "clip" skips a check of every position, which is most of the time; they are in range by
+    # construction
     return np.take(sums, positions, axis=1, mode="clip").astype(np.float64)

@@ -47,7 +47,18 @@ class Training:
     val_labels: NDArray[np.int64] | None = None
 
     def require(self, labels: Collection[int]) -> None:
-        """Raise :class:`DataError` if a class that a head needs has no sample."""
+        """Raise :class:`DataError` if a class that a head needs has no sample.
+
+        Parameters
+        ----------
+        labels : Collection[int]
+            Classes that the head needs: 0 real, 1 fake.
+
+        Raises
+        ------
+        DataError
+            If a class has no training sample.
+        """
         if missing := set(labels) - set(self.labels.tolist()):
             raise lacks_class(missing)
 
@@ -61,7 +72,18 @@ class Scorer(Protocol):
     """A fitted head."""
 
     def logits(self, features: Features) -> Float:
-        """Return a number per row of ``features``; above 0 means fake, higher means more fake."""
+        """Return a number per row of ``features``; above 0 means fake, higher means more fake.
+
+        Parameters
+        ----------
+        features : Features
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        Float
+            A number per row of ``features``.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +106,18 @@ class Linear:
     widths: list[int] = field(default_factory=list)
 
     def logits(self, features: Features) -> Float:
-        """Return the logit of being fake of each row."""
+        """Return the logit of being fake of each row.
+
+        Parameters
+        ----------
+        features : Features
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        Float
+            The logit of being fake of each row.
+        """
         rows = normalized(features, self.widths) if self.l2 else features
         return np.asarray(rows.astype(np.float64) @ self.weight + self.bias)
 
@@ -128,6 +161,10 @@ def fit_head(name: str, training: Training, **options: Any) -> Scorer:
     **options
         ``C``, ``k``, ``seed``; what the kind does not take is left out.
 
+    Returns
+    -------
+    Scorer
+
     Raises
     ------
     UnknownNameError
@@ -144,7 +181,13 @@ def fit_head(name: str, training: Training, **options: Any) -> Scorer:
 
 
 def head_kinds() -> dict[str, HeadKind]:
-    """Return every kind of head beside ``logistic``, which has a solver of its own."""
+    """Return every kind of head beside ``logistic``, which has a solver of its own.
+
+    Returns
+    -------
+    dict[str, HeadKind]
+        Every kind of head beside ``logistic``, which has a solver of its own.
+    """
     from featcache.probes.heads.gaussian import fit_lda, fit_oneclass
     from featcache.probes.heads.neighbours import fit_knn, fit_prototype
     from featcache.probes.heads.ridge import fit_ridge
@@ -178,20 +221,55 @@ def head_kinds() -> dict[str, HeadKind]:
 
 
 def classes_needed(head: str) -> frozenset[int]:
-    """Return the classes that must be in the training set of a head, ``logistic`` among them."""
+    """Return the classes that must be in the training set of a head, ``logistic`` among them.
+
+    Parameters
+    ----------
+    head : str
+        Fitted head, if there is one.
+
+    Returns
+    -------
+    frozenset[int]
+        The classes that must be in the training set of a head, ``logistic`` among them.
+    """
     known = head_kinds()
     return known[head].needs if head in known else BOTH
 
 
 def lacks_class(missing: Collection[int]) -> DataError:
-    """Return the error for a training set without reals (0), fakes (1) or both."""
+    """Return the error for a training set without reals (0), fakes (1) or both.
+
+    Parameters
+    ----------
+    missing : Collection[int]
+        Labels without training samples.
+
+    Returns
+    -------
+    DataError
+        The error for a training set without reals (0), fakes (1) or both.
+    """
     names = " and no ".join(("reals", "fakes")[label] for label in sorted(missing))
     needs = "; the head oneclass does without reals" if set(missing) == {0} else ""
     return DataError(f"The training set has no {names}: a probe needs both classes{needs}.")
 
 
 def normalized(features: Features, widths: list[int]) -> Features:
-    """Return rows whose blocks have Euclidean norm 1; a block of zeros stays."""
+    """Return rows whose blocks have Euclidean norm 1; a block of zeros stays.
+
+    Parameters
+    ----------
+    features : Features
+        Features of shape (n_samples, n_features).
+    widths : list[int]
+        Number of columns of each feature block.
+
+    Returns
+    -------
+    Features
+        Rows whose blocks have Euclidean norm 1.
+    """
     stops = np.cumsum(widths or [features.shape[1]])[:-1]
     blocks = np.split(features, stops, axis=1)
     return np.concatenate(
@@ -200,7 +278,18 @@ def normalized(features: Features, widths: list[int]) -> Features:
 
 
 def standardisation(features: Features) -> tuple[Float, Float]:
-    """Return mean and deviation of each column; a dead one gets deviation infinity, so weight 0."""
+    """Return mean and deviation of each column; a dead one gets deviation infinity, so weight 0.
+
+    Parameters
+    ----------
+    features : Features
+        Features of shape (n_samples, n_features).
+
+    Returns
+    -------
+    tuple[Float, Float]
+        Mean and deviation of each column.
+    """
     mean = features.mean(axis=0, dtype=np.float64)
     deviation = features.std(axis=0, dtype=np.float64)
     dead = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)

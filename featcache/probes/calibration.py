@@ -1,4 +1,6 @@
-"""From a logit to a probability that can be believed: Platt's sigmoid on logits of held-out samples."""
+"""From a logit to a probability that can be believed: Platt's sigmoid on logits of held-out
+samples.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +39,16 @@ class Calibration:
 
 def read_calibration(values: Any) -> Calibration | None:
     """Return the calibration that a head's file holds, or None.
+
+    Parameters
+    ----------
+    values : Any
+        Values to read.
+
+    Returns
+    -------
+    Calibration | None
+        The calibration that a head's file holds, or None.
 
     Raises
     ------

@@ -58,7 +58,19 @@ class Fitted:
     certificates: list[Certificate]
 
     def put(self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution) -> None:
-        """Take the heads ``chosen`` as they were found, their weights folded back."""
+        """Take the heads ``chosen`` as they were found, their weights folded back.
+
+        Parameters
+        ----------
+        chosen : ndarray of intp
+            Indices of the heads.
+        weight : Float
+            Weights of the heads.
+        bias : Float
+            Intercepts of the heads.
+        solution : Solution
+            Solution of the solver.
+        """
         self.weight[chosen], self.bias[chosen] = weight, bias
         for i, certificate in zip(chosen, _certificates(solution), strict=True):
             self.certificates[i] = certificate
@@ -95,13 +107,19 @@ def fit_heads(
     scaling : str
         One of :data:`~featcache.probes.scaling.SCALINGS`.
     memory : int, bytes, optional
-        Features that need more than half of it are read again for every pass; heads are solved in as
-        few groups as fit. Unbounded by default. The answer is the same.
+        Features that need more than half of it are read again for every pass; heads are solved in
+        as few groups as fit. Unbounded by default. The answer is the same.
     tol : float, optional
         Share of the objective that a head may be above its minimum; :data:`TOLS` by default.
     engine : Engine, optional
         Holds the features in parts and adds up their sums; ``raw`` must be a
         :class:`~featcache.probes.solver.Parted` then.
+    max_iter : int
+        Largest number of iterations.
+
+    Returns
+    -------
+    Fitted
 
     Raises
     ------
@@ -109,7 +127,12 @@ def fit_heads(
         If a task lacks a class.
     """
     counts = np.ones(labels.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    _check_classes(labels, counts > 0)
+    members = counts > 0
+    fakes = (labels * members).sum(axis=1)
+    for n_fake, n in zip(fakes, members.sum(axis=1), strict=True):
+        if n_fake in (0, n):
+            missing = "fakes" if n_fake == 0 else "reals"
+            raise DataError(f"The training set has no {missing}: a probe needs both classes.")
     with threads.thread_pool():
         how = learn_scale(raw, scaling, counts, centre=heads.intercept)
     fitted = Fitted(
@@ -235,7 +258,9 @@ def _take(heads: HeadBatch, chosen: slice | NDArray[np.intp], scale: Float | Non
 
 
 def _groups(heads: HeadBatch, raw: Source, memory: int | None) -> list[NDArray[np.intp]]:
-    """Cut the heads into groups whose logits, memory of steps and factors fit into half of the memory."""
+    """Cut the heads into groups whose logits, memory of steps and factors fit into half of the
+    memory.
+    """
     everyone = np.arange(len(heads))
     if memory is None:
         return [everyone]
@@ -253,11 +278,3 @@ def _groups(heads: HeadBatch, raw: Source, memory: int | None) -> list[NDArray[n
             used = 0
         used += int(need)
     return np.split(everyone, cuts)
-
-
-def _check_classes(labels: NDArray[Any], members: NDArray[np.bool_]) -> None:
-    fakes = (labels * members).sum(axis=1)
-    for n_fake, n in zip(fakes, members.sum(axis=1), strict=True):
-        if n_fake in (0, n):
-            missing = "fakes" if n_fake == 0 else "reals"
-            raise DataError(f"The training set has no {missing}: a probe needs both classes.")

@@ -14,15 +14,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from featcache.errors import FeatcacheWarning
 from featcache.probes.base import Linear
-from featcache.probes.fit import Fitted, fit_heads
+from featcache.probes.fit import fit_heads
 from featcache.probes.solver import Arrays, HeadBatch
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
-    """Ridge-penalised logistic regression for two classes, solved to a proven distance from the optimum.
+    """Ridge-penalised logistic regression for two classes, solved to a proven distance from the
+    optimum.
 
-    Minimises ``½‖w‖² + C Σ_i s_i log(1 + exp(-ỹ_i (x_i·w + b)))`` with x scaled by ``scaling`` and b not
-    penalised: scikit-learn's convention, so with ``scaling="none"`` the same C gives the same head.
+    Minimises ``½‖w‖² + C Σ_i s_i log(1 + exp(-ỹ_i (x_i·w + b)))`` with x scaled by ``scaling`` and
+    b not penalised: scikit-learn's convention, so with ``scaling="none"`` the same C gives the same
+    head.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
     fit_intercept : bool
     class_weight : dict, "balanced" or None
     tol : float, optional
-        Share of the objective by which it may exceed the minimum: by default 1e-14 in float64, 1e-9 in
-        float32.
+        Share of the objective by which it may exceed the minimum: by default 1e-14 in float64, 1e-9
+        in float32.
     max_iter : int
 
     Attributes
@@ -86,6 +88,15 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         y : array-like of shape (n_samples,)
             Two classes; the greater one is the positive.
         sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        Self
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range.
         """
         if not self.C > 0:
             raise ValueError(f"C must be above 0, not {self.C!r}.")
@@ -96,7 +107,25 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
             shares = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             weight = (weight * shares[labels])[None]
-        fitted = self._solve(X, labels, weight)
+        widths = self.widths or [X.shape[1]]
+        if sum(widths) != X.shape[1]:
+            raise ValueError(f"widths {widths} do not add up to {X.shape[1]} features.")
+        blocks = np.split(X, np.cumsum(widths)[:-1], axis=1)
+        heads = HeadBatch(
+            uses=np.ones((1, len(widths)), bool),
+            C=np.array([float(self.C)]),
+            task=np.zeros(1, np.intp),
+            intercept=self.fit_intercept,
+        )
+        fitted = fit_heads(
+            Arrays(blocks),
+            labels[None],
+            heads,
+            weights=weight,
+            scaling=self.scaling,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
         self._fitted, self.certificate_ = fitted, fitted.certificates[0]
         self.coef_, self.intercept_ = fitted.weight, fitted.bias
         self.n_iter_ = np.array([self.certificate_.n_iter])
@@ -108,7 +137,18 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return the logit of the positive class, shape (n_samples,)."""
+        """Return the logit of the positive class, shape (n_samples,).
+
+        Parameters
+        ----------
+        X : Any
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray of float64
+            The logit of the positive class, shape (n_samples,).
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if self._fitted.l2:
@@ -121,13 +161,35 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         return np.asarray(X @ self.coef_[0] + self.intercept_[0])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probabilities of both classes, shape (n_samples, 2)."""
+        """Return the probabilities of both classes, shape (n_samples, 2).
+
+        Parameters
+        ----------
+        X : Any
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray of float64
+            The probabilities of both classes, shape (n_samples, 2).
+        """
         logit = self.decision_function(X)
         fake = 0.5 * (1.0 + np.tanh(0.5 * logit))
         return np.stack([1 - fake, fake], axis=1)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the more probable class of each row."""
+        """Return the more probable class of each row.
+
+        Parameters
+        ----------
+        X : Any
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray
+            The more probable class of each row.
+        """
         check_is_fitted(self)
         return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(int)])
 
@@ -149,30 +211,23 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
             )
         return np.asarray(labels, dtype=np.int64)
 
-    def _solve(self, X: Any, labels: NDArray[np.int64], weight: Any) -> Fitted:
-        widths = self.widths or [X.shape[1]]
-        if sum(widths) != X.shape[1]:
-            raise ValueError(f"widths {widths} do not add up to {X.shape[1]} features.")
-        blocks = np.split(X, np.cumsum(widths)[:-1], axis=1)
-        heads = HeadBatch(
-            uses=np.ones((1, len(widths)), bool),
-            C=np.array([float(self.C)]),
-            task=np.zeros(1, np.intp),
-            intercept=self.fit_intercept,
-        )
-        return fit_heads(
-            Arrays(blocks),
-            labels[None],
-            heads,
-            weights=weight,
-            scaling=self.scaling,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
-
 
 def fit_logistic(features: NDArray[np.float32], labels: NDArray[np.int64], C: float) -> Linear:
     """Return the standardised logistic head of samples, its weights in raw feature space.
+
+    Parameters
+    ----------
+    features : ndarray of float32
+        Features of shape (n_samples, n_features).
+    labels : ndarray of int64
+        Labels of shape (n_samples,): 0 real, 1 fake.
+    C : float
+        Inverse strength of the penalty, above 0.
+
+    Returns
+    -------
+    Linear
+        The standardised logistic head of samples, its weights in raw feature space.
 
     Raises
     ------

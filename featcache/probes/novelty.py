@@ -1,9 +1,9 @@
 """How far an image lies outside the training data: a small Gaussian of the training features.
 
-The features are standardised and described by their leading principal axes; what is left counts with
-one common variance (probabilistic PCA), so a few hundred kilobytes stand for the whole training set.
-A distance means nothing by itself: it is judged by the distances of training images that the Gaussian
-had not seen.
+The features are standardised and described by their leading principal axes; what is left counts
+with one common variance (probabilistic PCA), so a few hundred kilobytes stand for the whole
+training set. A distance means nothing by itself: it is judged by the distances of training
+images that the Gaussian had not seen.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class NoveltyModel:
             What belongs together (crops of one photograph) is never on both sides of a split.
         seed : int
 
+        Returns
+        -------
+        NoveltyModel
+
         Raises
         ------
         DataError
@@ -110,13 +114,35 @@ class NoveltyModel:
         return np.asarray(np.sqrt(total / rows.shape[1]))
 
     def typicality(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the share of held-out training images that lie at least as far out, in [0, 1]."""
+        """Return the share of held-out training images that lie at least as far out, in [0, 1].
+
+        Parameters
+        ----------
+        distance : ndarray of float64
+            Squared distance from the training distribution, shape (n_samples,).
+
+        Returns
+        -------
+        ndarray of float64
+            The share of held-out training images that lie at least as far out, in [0, 1].
+        """
         levels = np.linspace(0, 1, len(self.quantiles))
         return np.asarray(1.0 - np.interp(distance, self.quantiles, levels))
 
 
 def novelty_tensors(model: NoveltyModel) -> dict[str, NDArray[np.float64]]:
-    """Return a spread as named tensors, to be kept in a head's file."""
+    """Return a spread as named tensors, to be kept in a head's file.
+
+    Parameters
+    ----------
+    model : NoveltyModel
+        Model of the training distribution.
+
+    Returns
+    -------
+    dict[str, ndarray of float64]
+        A spread as named tensors, to be kept in a head's file.
+    """
     return {
         f"{PREFIX}{item.name}": np.atleast_1d(np.asarray(getattr(model, item.name)))
         for item in fields(NoveltyModel)
@@ -127,6 +153,18 @@ def read_novelty(
     tensors: Mapping[str, NDArray[np.generic]], n_features: int
 ) -> NoveltyModel | None:
     """Return the spread among named tensors, or None where there is none.
+
+    Parameters
+    ----------
+    tensors : Mapping[str, ndarray of generic]
+        Tensors of the file by name.
+    n_features : int
+        Number of columns.
+
+    Returns
+    -------
+    NoveltyModel | None
+        The spread among named tensors, or None where there is none.
 
     Raises
     ------

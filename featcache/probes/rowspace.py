@@ -1,7 +1,8 @@
 """Fewer samples than columns: a head's weights lie in the space that the rows span, which is small.
 
-A block of n rows and D > n columns is X = R Qᵀ with orthonormal columns Q (D, n). Weights are w = Q u with ‖w‖ = ‖u‖,
-so that the same problem is solved on R (n, n), and every subset of blocks still is one of these.
+A block of n rows and D > n columns is X = R Qᵀ with orthonormal columns Q (D, n). Weights are w
+= Q u with ‖w‖ = ‖u‖, so that the same problem is solved on R (n, n), and every subset of blocks
+still is one of these.
 """
 
 from __future__ import annotations
@@ -34,12 +35,17 @@ class RowSpace:
 
     @classmethod
     def of(cls, blocks: Sequence[NDArray[Any]], scale: Float) -> RowSpace:
-        """Turn blocks whose columns are divided by ``scale`` first; columns of scale 0 are left out.
+        """Turn blocks whose columns are divided by ``scale`` first; columns of scale 0 are left
+        out.
 
         Parameters
         ----------
         blocks : sequence of ndarray of shape (n_rows, n_columns)
         scale : ndarray of shape (number of all columns,), float64
+
+        Returns
+        -------
+        RowSpace
         """
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         parts = np.split(inverse, np.cumsum([block.shape[1] for block in blocks])[:-1])
@@ -49,7 +55,18 @@ class RowSpace:
         return cls(Arrays([rows for rows, _ in turned]), [basis for _, basis in turned], inverse)
 
     def back(self, weight: Float) -> Float:
-        """Return weights (n_heads, number of all columns) from those on the turned blocks."""
+        """Return weights (n_heads, number of all columns) from those on the turned blocks.
+
+        Parameters
+        ----------
+        weight : Float
+            Weights of the heads.
+
+        Returns
+        -------
+        Float
+            Weights (n_heads, number of all columns) from those on the turned blocks.
+        """
         cuts = np.cumsum(self.arrays.widths)[:-1]
         parts = [
             part if basis is None else part @ basis.T

@@ -1,4 +1,6 @@
-"""A fitted linear head that can be kept, sent and used again: safetensors, nothing in it is executed."""
+"""A fitted linear head that can be kept, sent and used again: safetensors, nothing in it is
+executed.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +76,11 @@ class SavedHead:
         features : ndarray of shape (n_samples, n_features), float
             Raw features as they are cached, joined in the order of ``feature_keys``.
 
+        Returns
+        -------
+        ndarray of float64
+            The logit of being fake of each row.
+
         Raises
         ------
         DataError
@@ -86,11 +93,27 @@ class SavedHead:
         return np.asarray(self._prepare(features) @ self.weight + self.bias)
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
-        """Return the probability of being fake of each row of ``features``."""
+        """Return the probability of being fake of each row of ``features``.
+
+        Parameters
+        ----------
+        features : Features
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        ndarray of float64
+            The probability of being fake of each row of ``features``.
+        """
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * self.logits(features))))
 
     def save(self, path: Path) -> Path:
         """Write the head, whole or not at all.
+
+        Parameters
+        ----------
+        path : Path
+            File or folder.
 
         Returns
         -------
@@ -125,6 +148,15 @@ class SavedHead:
 def load_head(path: Path) -> SavedHead:
     """Read a head that :meth:`SavedHead.save` wrote.
 
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    SavedHead
+
     Raises
     ------
     DataError
@@ -137,45 +169,36 @@ def load_head(path: Path) -> SavedHead:
     except OSError as error:
         raise DataError(f"The head {path} cannot be read: {error.strerror or error}.") from error
     try:
-        tensors, about = load(data), _metadata(data)
-        return _parse(tensors, about)
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        tensors, about = load(data), dict(header.get("__metadata__") or {})
+        if about.get("format") != FORMAT:
+            raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
+        weight, bias = tensors["weight"].astype(np.float64), tensors["bias"].astype(np.float64)
+        widths, threshold = parse_json(about["widths"]), float(about["threshold"])
+        if weight.ndim != 1 or bias.shape != (1,) or not np.isfinite([*weight, *bias]).all():
+            raise ValueError("its weights are not one finite vector and one bias")
+        if widths and sum(widths) != len(weight):
+            raise ValueError(f"the widths {widths} do not add up to {len(weight)}")
+        if not (math.isfinite(threshold) and 0 <= threshold <= 1):
+            raise ValueError(f"its threshold is {threshold}")
+        keys, meta = parse_json(about["feature_keys"]), parse_json(about["meta"])
+        if not (isinstance(keys, list) and all(isinstance(k, dict) for k in keys)):
+            raise ValueError("its feature keys are no list of keys")
+        if not isinstance(meta, dict):
+            raise TypeError("its metadata are no object")
+        return SavedHead(
+            weight=weight,
+            bias=float(bias[0]),
+            feature_keys=keys,
+            widths=widths,
+            threshold=threshold,
+            l2=bool(parse_json(about["l2"])),
+            meta=meta,
+            calibration=read_calibration(parse_json(about.get("calibration", "null"))),
+            spread=read_novelty(tensors, len(weight)),
+        )
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise _no_head(path, str(error)) from error
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    """Return the free texts of a safetensors file: its header is JSON behind its length."""
-    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return dict(header.get("__metadata__") or {})
-
-
-def _parse(tensors: dict[str, NDArray[Any]], about: dict[str, str]) -> SavedHead:
-    if about.get("format") != FORMAT:
-        raise ValueError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
-    weight, bias = tensors["weight"].astype(np.float64), tensors["bias"].astype(np.float64)
-    widths, threshold = parse_json(about["widths"]), float(about["threshold"])
-    if weight.ndim != 1 or bias.shape != (1,) or not np.isfinite([*weight, *bias]).all():
-        raise ValueError("its weights are not one finite vector and one bias")
-    if widths and sum(widths) != len(weight):
-        raise ValueError(f"the widths {widths} do not add up to {len(weight)}")
-    if not (math.isfinite(threshold) and 0 <= threshold <= 1):
-        raise ValueError(f"its threshold is {threshold}")
-    keys, meta = parse_json(about["feature_keys"]), parse_json(about["meta"])
-    if not (isinstance(keys, list) and all(isinstance(k, dict) for k in keys)):
-        raise ValueError("its feature keys are no list of keys")
-    if not isinstance(meta, dict):
-        raise TypeError("its metadata are no object")
-    return SavedHead(
-        weight=weight,
-        bias=float(bias[0]),
-        feature_keys=keys,
-        widths=widths,
-        threshold=threshold,
-        l2=bool(parse_json(about["l2"])),
-        meta=meta,
-        calibration=read_calibration(parse_json(about.get("calibration", "null"))),
-        spread=read_novelty(tensors, len(weight)),
-    )
 
 
 def _no_head(path: Path, why: str) -> DataError:

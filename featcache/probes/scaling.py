@@ -34,8 +34,9 @@ DEAD = 1e-7
 """A column whose deviation is below this share of its mean is a constant with rounding noise."""
 
 NOISE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}
-"""A variance below this share of the mean square is what rounding leaves of a column that is constant in a task,
-though not in all: scaled up, it would give its weight any value."""
+"""A variance below this share of the mean square is what rounding leaves of a column that is
+constant in a task, though not in all: scaled up, it would give its weight any value.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ class Scale:
     shift, scale : ndarray of shape (n_columns,), float64
         Shared by all tasks; ``scale`` is infinite for a dead column, whose weight is 0 therefore.
     per_task : ndarray of shape (n_tasks, n_columns), float64
-        Each task's own scale over the shared one, so that its penalty is that of a fit on its samples
-        alone; 0 for a column that is dead in the task.
+        Each task's own scale over the shared one, so that its penalty is that of a fit on its
+        samples alone; 0 for a column that is dead in the task.
     l2 : bool
         Rows of each block are divided by their norm first.
     """
@@ -59,13 +60,37 @@ class Scale:
     l2: bool
 
     def fold(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """Return weights (n_heads, n_columns) and biases for unscaled (but l2-normed) columns."""
+        """Return weights (n_heads, n_columns) and biases for unscaled (but l2-normed) columns.
+
+        Parameters
+        ----------
+        weight : Float
+            Weights of the heads.
+        bias : Float
+            Intercepts of the heads.
+
+        Returns
+        -------
+        tuple[Float, Float]
+            Weights (n_heads, n_columns) and biases for unscaled (but l2-normed) columns.
+        """
         raw = weight / self.scale
         return raw, bias - raw @ self.shift
 
 
 def check_scaling(name: str) -> None:
-    """Raise an error that lists the policies unless ``name`` is one."""
+    """Raise an error that lists the policies unless ``name`` is one.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is unknown; near names are suggested.
+    """
     if name not in SCALINGS:
         raise unknown_name("scaling", name, SCALINGS)
 
@@ -79,10 +104,14 @@ def learn_scale(raw: Source, policy: str, weights: NDArray[Any], centre: bool = 
     policy : str
         One of :data:`SCALINGS`.
     weights : ndarray of shape (n_tasks, n_rows)
-        Weight of each sample in each task: means and deviations are weighted, as if a sample of weight
-        2 stood there twice.
+        Weight of each sample in each task: means and deviations are weighted, as if a sample of
+        weight 2 stood there twice.
     centre : bool
         False leaves the columns where they are: for heads without an intercept.
+
+    Returns
+    -------
+    Scale
     """
     check_scaling(policy)
     l2 = policy == "l2"
@@ -93,7 +122,11 @@ def learn_scale(raw: Source, policy: str, weights: NDArray[Any], centre: bool = 
     if policy == "standardise":
         own = np.where(alive, deviation, 0.0)
     elif policy == "block-rms":
-        own = one * _block_rms(variance, raw.widths)
+        # The root mean square norm of each block's centred rows, repeated over its columns.
+        stops = np.cumsum(raw.widths)[:-1]
+        norms = [np.sqrt(part.sum(axis=1)) for part in np.split(variance, stops, axis=1)]
+        safe = np.stack([np.where(norm > 0, norm, 1.0) for norm in norms], axis=1)
+        own = one * np.repeat(safe, raw.widths, axis=1)
     else:
         own = one
     shared = own.max(axis=0)
@@ -102,16 +135,10 @@ def learn_scale(raw: Source, policy: str, weights: NDArray[Any], centre: bool = 
     return Scale(shift=shift, scale=shared, per_task=own / shared, l2=l2)
 
 
-def _block_rms(variance: Float, widths: list[int]) -> Float:
-    """Return the root mean square norm of each block's centred rows, repeated over its columns."""
-    stops = np.cumsum(widths)[:-1]
-    norms = [np.sqrt(part.sum(axis=1)) for part in np.split(variance, stops, axis=1)]
-    safe = np.stack([np.where(norm > 0, norm, 1.0) for norm in norms], axis=1)
-    return np.repeat(safe, widths, axis=1)
-
-
 def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float, Float]:
-    """Return mean and variance of each column in each task, and the mean over all tasks' samples."""
+    """Return mean and variance of each column in each task, and the mean over all tasks'
+    samples.
+    """
     rows = np.concatenate([weights, weights.max(axis=0, keepdims=True)]).astype(np.float64)
     count = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     first: Float | None = None
@@ -132,7 +159,9 @@ def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float
 
 
 def _pieces(raw: Source, l2: bool) -> Iterator[tuple[slice, Any]]:
-    """Yield all rows joined side by side, so few at once that they stay in the processor's cache."""
+    """Yield all rows joined side by side, so few at once that they stay in the processor's
+    cache.
+    """
     for rows, blocks in raw.chunks(range(len(raw.widths))):
         for start in range(rows.start, rows.stop, PIECE_ROWS):
             rows_slice = slice(start, min(start + PIECE_ROWS, rows.stop))
@@ -165,7 +194,18 @@ class Scaled:
         return self.raw.widths
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
-        """Yield the scaled chunks of some blocks."""
+        """Yield the scaled chunks of some blocks.
+
+        Parameters
+        ----------
+        blocks : Sequence[int]
+            Indices of the feature blocks.
+
+        Yields
+        ------
+        Chunk
+            The scaled chunks of some blocks.
+        """
         for rows, blocks_read in self.raw.chunks(blocks):
             out = list(blocks_read)
             for b in blocks:
@@ -174,7 +214,13 @@ class Scaled:
             yield rows, out
 
     def load(self) -> Arrays:
-        """Return all of it in memory."""
+        """Return all of it in memory.
+
+        Returns
+        -------
+        Arrays
+            All of it in memory.
+        """
         arrays: list[Real] = [np.empty((self.n_rows, w), dtype=self.dtype) for w in self.widths]
         for rows, blocks in self.raw.chunks(range(len(self.widths))):
             for b, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
@@ -182,7 +228,9 @@ class Scaled:
         return Arrays(arrays)
 
     def _scale(self, b: int, block: Any, out: Any) -> None:
-        """Put a block's scaled rows into ``out``, so few at once that they stay in a core's cache."""
+        """Put a block's scaled rows into ``out``, so few at once that they stay in a core's
+        cache.
+        """
         stop = sum(self.widths[: b + 1])
         columns = slice(stop - self.widths[b], stop)
         shift = self.how.shift[columns].astype(self.dtype)

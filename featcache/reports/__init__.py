@@ -1,7 +1,8 @@
-"""What a probe found, for people: a table in the terminal, a page with figures, and the plain rows of both.
+"""What a probe found, for people: a table in the terminal, a page with figures, and the plain rows
+of both.
 
-Nothing here computes a metric; matplotlib and Jinja2 (``pip install 'featcache[viz]'``) are imported
-only when a page is written.
+Nothing here computes a metric; matplotlib and Jinja2 (``pip install 'featcache[viz]'``) are
+imported only when a page is written.
 """
 
 from featcache.reports.html import write_report

@@ -23,9 +23,9 @@ Points = tuple[tuple[float, float], ...]
 class Curves:
     """ROC and precision-recall curve of one test set.
 
-    ``roc`` has (false positive rate, true positive rate), ``pr`` (recall, precision), both from the
-    strictest threshold to the laxest, as fractions; empty where a class is missing. ``chance`` is the
-    share of fakes: the precision of scores that know nothing.
+    ``roc`` has (false positive rate, true positive rate), ``pr`` (recall, precision), both from
+    the strictest threshold to the laxest, as fractions; empty where a class is missing.
+    ``chance`` is the share of fakes: the precision of scores that know nothing.
     """
 
     key: str
@@ -65,7 +65,20 @@ class ReliabilityBin:
 
 
 def curves(scores: Scores, key: str) -> Curves:
-    """Return both curves of one test set."""
+    """Return both curves of one test set.
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    key : str
+        Function or text that identifies an item.
+
+    Returns
+    -------
+    Curves
+        Both curves of one test set.
+    """
     label, score = _of(scores, key)
     chance = float(label.mean()) if label.size else float("nan")
     if len(set(label.tolist())) < 2:
@@ -84,7 +97,22 @@ def curves(scores: Scores, key: str) -> Curves:
 
 
 def confusion(scores: Scores, key: str, threshold: float) -> Confusion:
-    """Return the counts of one test set; a score above ``threshold`` is called fake."""
+    """Return the counts of one test set; a score above ``threshold`` is called fake.
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    key : str
+        Function or text that identifies an item.
+    threshold : float
+        Threshold of the probability, between 0 and 1.
+
+    Returns
+    -------
+    Confusion
+        The counts of one test set.
+    """
     label, score = _of(scores, key)
     called = score > threshold
     return Confusion(
@@ -100,7 +128,20 @@ def confusion(scores: Scores, key: str, threshold: float) -> Confusion:
 def reliability(scores: Scores, keys: Sequence[str]) -> tuple[ReliabilityBin, ...]:
     """Return how often a predicted probability comes true, over the test sets of these names.
 
-    A real that serves several generators counts once for each, as in the means; empty bins are left out.
+    A real that serves several generators counts once for each, as in the means; empty bins are left
+    out.
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    keys : Sequence[str]
+        Feature keys, one for each feature.
+
+    Returns
+    -------
+    tuple[ReliabilityBin, ...]
+        How often a predicted probability comes true, over the test sets of these names.
     """
     members = np.isin(scores.generator.astype(str), list(keys))
     label, score = scores.label[members], scores.score[members]
@@ -128,6 +169,20 @@ def _bin(
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's interval of a share of ``n`` independent samples.
+
+    Parameters
+    ----------
+    share : float
+        Share between 0 and 1.
+    n : int
+        Number of items.
+    z : float
+        Quantile of the normal distribution.
+
+    Returns
+    -------
+    tuple[float, float]
+        Wilson's interval of a share of ``n`` independent samples.
 
     Examples
     --------

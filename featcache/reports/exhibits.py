@@ -1,4 +1,6 @@
-"""Exhibits: what embed, attend and spectra found, for a report, and as folders that are read again."""
+"""Exhibits: what embed, attend and spectra found, for a report, and as folders that are read
+again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,18 @@ FILE = "exhibit.json"
 
 
 def map_exhibit(result: EmbeddingResult) -> Exhibit:
-    """Return the maps of a feature space with the numbers of its separation."""
+    """Return the maps of a feature space with the numbers of its separation.
+
+    Parameters
+    ----------
+    result : EmbeddingResult
+        Coordinates and separation measures of a feature space.
+
+    Returns
+    -------
+    Exhibit
+        The maps of a feature space with the numbers of its separation.
+    """
     name = " + ".join(map(escape_controls, result.features))
     return Exhibit(
         title=f"The feature space of {name}",
@@ -42,7 +55,18 @@ def map_exhibit(result: EmbeddingResult) -> Exhibit:
 
 
 def separation_table(result: EmbeddingResult) -> Table:
-    """Return how far reals and fakes lie apart in all dimensions."""
+    """Return how far reals and fakes lie apart in all dimensions.
+
+    Parameters
+    ----------
+    result : EmbeddingResult
+        Coordinates and separation measures of a feature space.
+
+    Returns
+    -------
+    Table
+        How far reals and fakes lie apart in all dimensions.
+    """
     columns = (
         Column(key="name", label="Fakes"),
         Column(key="n_real", label="n real", kind="count"),
@@ -82,7 +106,18 @@ def separation_table(result: EmbeddingResult) -> Table:
 
 
 def attention_exhibit(attended: Sequence[Attended]) -> Exhibit:
-    """Return the maps of all images and backbones, and the heads of each transformer on the first."""
+    """Return the maps of all images and backbones, and the heads of each transformer on the first.
+
+    Parameters
+    ----------
+    attended : Sequence[Attended]
+        Attention maps of the images.
+
+    Returns
+    -------
+    Exhibit
+        The maps of all images and backbones, and the heads of each transformer on the first.
+    """
     pictures = [("Attention, rollout and response of each backbone", attention_picture(attended))]
     first = [one for one in attended if one.path == attended[0].path and one.n_heads]
     pictures += [
@@ -103,7 +138,18 @@ def attention_exhibit(attended: Sequence[Attended]) -> Exhibit:
 
 
 def spectra_exhibit(result: SpectraResult) -> Exhibit:
-    """Return the mean residual spectra beside an image of each generator."""
+    """Return the mean residual spectra beside an image of each generator.
+
+    Parameters
+    ----------
+    result : SpectraResult
+        Residual spectra of each set of images.
+
+    Returns
+    -------
+    Exhibit
+        The mean residual spectra beside an image of each generator.
+    """
     return Exhibit(
         title="Spectra",
         text=f"Mean log spectrum of the residual (image less its median-filtered self) of crops of "
@@ -115,6 +161,13 @@ def spectra_exhibit(result: SpectraResult) -> Exhibit:
 
 def save_exhibit(folder: Path, exhibit: Exhibit) -> list[Path]:
     """Write an exhibit's pictures, and a file by which a report finds them.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+    exhibit : Exhibit
+        Tables and pictures to save.
 
     Returns
     -------
@@ -142,6 +195,15 @@ def save_exhibit(folder: Path, exhibit: Exhibit) -> list[Path]:
 
 def load_exhibit(folder: Path) -> Exhibit:
     """Read what :func:`save_exhibit` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that is read or written.
+
+    Returns
+    -------
+    Exhibit
 
     Raises
     ------

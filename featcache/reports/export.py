@@ -64,16 +64,42 @@ _PREAMBLE = r"""\documentclass{article}
 def latex_table(name: str, table: Table) -> str:
     """Return a table as a ``table`` environment to ``\\input``; needs booktabs and graphicx.
 
-    It is as wide as it wants to be, and is scaled down where the line is too short for it.
+    The table is scaled down to the width of the line where it is wider.
+
+    Parameters
+    ----------
+    name : str
+        Label of the table in LaTeX.
+    table : Table
+        Table as plain data.
+
+    Returns
+    -------
+    str
+        LaTeX source.
     """
     import pandas as pd
 
-    columns = [column for column in table.columns if column.kind != "text" or _used(table, column)]
+    columns = [
+        column
+        for column in table.columns
+        if column.kind != "text" or any(row.cells.get(column.key) for row in table.rows)
+    ]
     rows = [[_cell(row, column) for column in columns] for row in table.rows]
     data = pd.DataFrame(rows, columns=[escape(column.label) for column in columns])
     layout = "".join("l" if column.kind == "text" else "r" for column in columns)
     body: str = data.to_latex(index=False, escape=False, column_format=layout)
     note = rf"\\[2pt] {{\footnotesize {escape(table.note)}}}" if table.note else ""
+    # Put a rule between the sections of pandas' table.
+    lines, place, starts = [], 0, _section_starts(table)
+    inside = False
+    for line in body.splitlines():
+        if inside and not line.startswith("\\bottomrule"):
+            if place in starts:
+                lines.append(r"\midrule")
+            place += 1
+        inside = inside or line.startswith("\\midrule")
+        lines.append(line)
     return "\n".join(
         [
             r"\begin{table}",
@@ -81,7 +107,7 @@ def latex_table(name: str, table: Table) -> str:
             rf"\caption{{{escape(table.caption)}}}",
             rf"\label{{tab:{name}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            _ruled(body, table).rstrip() + "}",
+            "\n".join(lines).rstrip() + "}",
             note,
             r"\end{table}",
             "",
@@ -90,13 +116,36 @@ def latex_table(name: str, table: Table) -> str:
 
 
 def latex_document(title: str, names: Sequence[str]) -> str:
-    """Return a document that shows the tables of these names, to compile as it is."""
+    """Return a document that shows the tables of these names, to compile as it is.
+
+    Parameters
+    ----------
+    title : str
+        Title of the document.
+    names : Sequence[str]
+        Names, in order.
+
+    Returns
+    -------
+    str
+        A document that shows the tables of these names, to compile as it is.
+    """
     inputs = "\n".join(rf"\input{{{name}.tex}}" "\n\\clearpage" for name in names)
     return f"{_PREAMBLE}\\begin{{document}}\n\\section*{{\\raggedright {escape(title)}}}\n{inputs}\n\\end{{document}}\n"
 
 
 def escape(text: str) -> str:
-    """Return a text that LaTeX shows as it is; what its fonts lack is named by its code point.
+    """Escape a text for LaTeX; characters that its fonts lack become their code point.
+
+    Parameters
+    ----------
+    text : str
+        Text to show.
+
+    Returns
+    -------
+    str
+        Text without special characters.
 
     Examples
     --------
@@ -114,30 +163,12 @@ def _escape(character: str) -> str:
     return character if ord(character) < 0x180 else f"[U+{ord(character):04X}]"
 
 
-def _used(table: Table, column: Column) -> bool:
-    return any(row.cells.get(column.key) for row in table.rows)
-
-
 def _cell(row: TableRow, column: Column) -> str:
     cell = row.cells.get(column.key)
     text, interval = escape(value_text(cell, column)), interval_text(cell, column)
     if column.key in row.bold and text:
         text = rf"\textbf{{{text}}}"
     return rf"{text} {{\scriptsize {escape(interval)}}}" if interval else text
-
-
-def _ruled(body: str, table: Table) -> str:
-    """Put a rule between the sections of pandas' table."""
-    lines, place, starts = [], 0, _section_starts(table)
-    inside = False
-    for line in body.splitlines():
-        if inside and not line.startswith("\\bottomrule"):
-            if place in starts:
-                lines.append(r"\midrule")
-            place += 1
-        inside = inside or line.startswith("\\midrule")
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def _section_starts(table: Table) -> set[int]:
@@ -193,7 +224,18 @@ def write_tables(report: Report, folder: Path, formats: Sequence[str]) -> list[P
 
 
 def to_json(report: Report) -> str:
-    """Return everything that the report shows as one JSON document, every digit kept."""
+    """Return everything that the report shows as one JSON document, every digit kept.
+
+    Parameters
+    ----------
+    report : Report
+        Report as plain data.
+
+    Returns
+    -------
+    str
+        Everything that the report shows as one JSON document, every digit kept.
+    """
     document = {
         "format": "featcache-report-1",
         "title": report.title,
@@ -218,19 +260,48 @@ def to_json(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """Return the report's sentences and tables as Markdown."""
+    """Return the report's sentences and tables as Markdown.
+
+    Parameters
+    ----------
+    report : Report
+        Report as plain data.
+
+    Returns
+    -------
+    str
+        The report's sentences and tables as Markdown.
+    """
     lines = [f"# {report.title}", ""]
     for part in report.parts:
         lines += [f"## {part.heading}", "", part.finding, ""]
         lines += [*(f"- {note}" for note in (*part.diagnosis, *part.notes)), ""]
         for table in part.tables:
-            lines += [f"**{table.caption}**", "", _markdown_table(table), "", table.note, ""]
+            import pandas as pd
+
+            rows = [[_markdown_cell(row, column) for column in table.columns] for row in table.rows]
+            data = pd.DataFrame(rows, columns=[column.label for column in table.columns])
+            align = ["left" if column.kind == "text" else "right" for column in table.columns]
+            text: str = data.to_markdown(index=False, disable_numparse=True, colalign=align)
+            lines += [f"**{table.caption}**", "", text, "", table.note, ""]
         lines += [f"- {name}: {value}" for name, value in part.facts]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """Return a table with every digit: an estimate gets two more columns, its ``_low`` and ``_high``."""
+    """Return a table with every digit: an estimate gets two more columns, its ``_low`` and
+    ``_high``.
+
+    Parameters
+    ----------
+    table : Table
+        Table as plain data.
+
+    Returns
+    -------
+    pd.DataFrame
+        A table with every digit.
+    """
     import pandas as pd
 
     rows = []
@@ -256,16 +327,6 @@ def _csv_files(report: Report) -> dict[str, str]:
     }
 
 
-def _markdown_table(table: Table) -> str:
-    import pandas as pd
-
-    rows = [[_markdown_cell(row, column) for column in table.columns] for row in table.rows]
-    data = pd.DataFrame(rows, columns=[column.label for column in table.columns])
-    align = ["left" if column.kind == "text" else "right" for column in table.columns]
-    text: str = data.to_markdown(index=False, disable_numparse=True, colalign=align)
-    return text
-
-
 def _markdown_cell(row: TableRow, column: Column) -> str:
     text = full_text(row.cells.get(column.key), column).replace("|", r"\|")
     if column.kind == "text":
@@ -281,7 +342,18 @@ def _latex_files(report: Report) -> dict[str, str]:
 
 
 def json_ready(value: Any) -> Any:
-    """Return a value with None for every float that JSON cannot hold, and text as keys."""
+    """Return a value with None for every float that JSON cannot hold, and text as keys.
+
+    Parameters
+    ----------
+    value : Any
+        Value to convert.
+
+    Returns
+    -------
+    Any
+        A value with None for every float that JSON cannot hold, and text as keys.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -25,7 +25,20 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, interval: Interval) -> Estimate:
-        """Return the estimate for a value and its (low, high)."""
+        """Return the estimate for a value and its (low, high).
+
+        Parameters
+        ----------
+        value : float
+            Value to convert.
+        interval : Interval
+            Lower and upper limit.
+
+        Returns
+        -------
+        Estimate
+            The estimate for a value and its (low, high).
+        """
         return cls(value, *interval)
 
     @property
@@ -56,16 +69,37 @@ class Estimate:
 def format_points(value: float) -> str:
     """Return a fraction as percentage points with one decimal.
 
+    Parameters
+    ----------
+    value : float
+        Value to convert.
+
+    Returns
+    -------
+    str
+        A fraction as percentage points with one decimal.
+
     Examples
     --------
-    >>> points(0.9734), points(float("nan"))
+    >>> format_points(0.9734), format_points(float("nan"))
     ('97.3', 'n/a')
     """
     return f"{100 * value:.1f}" if math.isfinite(value) else UNKNOWN
 
 
 def format_fraction(value: float) -> str:
-    """Return a fraction with two decimals."""
+    """Return a fraction with two decimals.
+
+    Parameters
+    ----------
+    value : float
+        Value to convert.
+
+    Returns
+    -------
+    str
+        A fraction with two decimals.
+    """
     return f"{value:.2f}" if math.isfinite(value) else UNKNOWN
 
 
@@ -75,9 +109,19 @@ def escape_controls(text: str) -> str:
     Surrogates (from file names that are not UTF-8), control characters and line ends become
     backslash escapes.
 
+    Parameters
+    ----------
+    text : str
+        Text to read.
+
+    Returns
+    -------
+    str
+        A text that every terminal, page and encoding can show.
+
     Examples
     --------
-    >>> visible("caf\udce9\n")
+    >>> escape_controls("caf\udce9\n")
     'caf\\udce9\\n'
     """
     if text.isprintable():
@@ -88,9 +132,19 @@ def escape_controls(text: str) -> str:
 def format_list(items: Sequence[str]) -> str:
     """Return words as a sentence lists them.
 
+    Parameters
+    ----------
+    items : Sequence[str]
+        Items, in order.
+
+    Returns
+    -------
+    str
+        Words as a sentence lists them.
+
     Examples
     --------
-    >>> join(["a"]), join(["a", "b"]), join(["a", "b", "c"])
+    >>> format_list(["a"]), format_list(["a", "b"]), format_list(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
     """
     if len(items) < 2:
@@ -100,6 +154,18 @@ def format_list(items: Sequence[str]) -> str:
 
 def shorten(text: str, width: int) -> str:
     """Return a text of at most ``width`` characters, its middle left out where it is longer.
+
+    Parameters
+    ----------
+    text : str
+        Text to read.
+    width : int
+        Width in pixels or characters.
+
+    Returns
+    -------
+    str
+        A text of at most ``width`` characters, its middle left out where it is longer.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from featcache.reports.formatting import (
     format_list,
 )
 from featcache.reports.tables.ablation import format_variant, varied_fields
-from featcache.results import AblationResult, AblationRow, EvalResult, GeneratorResult
+from featcache.results import AblationResult, EvalResult, GeneratorResult
 
 _MOST_NAMES = 3
 """More controls than this are given as a range, so that the sentence stays one."""
@@ -93,19 +93,29 @@ def _estimate(metrics: GeneratorResult) -> str:
     return Estimate.of(metrics.ap, metrics.ap_ci).fraction
 
 
-def _variant(result: AblationResult, row: AblationRow) -> str:
-    """Return what else a row is but a feature set, where rows differ in it."""
-    values = format_variant(row)
-    texts = [f"{label.lower()} {values[key]}" for key, label in varied_fields(result).items()]
-    return f" ({'; '.join(texts)})" if texts else ""
-
-
 def ablation_headline(result: AblationResult) -> str:
-    """Return one sentence: the best feature set, how good, and whether it beats the best single one."""
+    """Return one sentence: the best feature set, how good, and whether it beats the best single
+    one.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
     if not result.rows:
         return "No feature set was fitted."
     best = result.rows[0]
-    name = " + ".join(map(escape_controls, best.features)) + _variant(result, best)
+    # What else a row is but a feature set, where rows differ in it.
+    values = format_variant(best)
+    texts = [f"{label.lower()} {values[key]}" for key, label in varied_fields(result).items()]
+    name = " + ".join(map(escape_controls, best.features)) + (
+        f" ({'; '.join(texts)})" if texts else ""
+    )
     mean = Estimate.of(best.mAP, best.mAP_ci).fraction
     comparison = best.vs_best_single
     several = bool(varied_fields(result))

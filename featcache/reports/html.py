@@ -29,7 +29,7 @@ from featcache.reports.extras import require_viz
 from featcache.reports.figures.images import AXES, TITLES, Thumbnail, group_colors, thumbnail
 from featcache.reports.formatting import escape_controls
 from featcache.reports.report import Part, Report, ablation_part, probe_part
-from featcache.reports.samples import Mistake, Mistakes
+from featcache.reports.samples import Mistake
 from featcache.reports.tables.audit import audit_part
 from featcache.reports.tables.base import Cell, Exhibit, interval_text, sort_value, value_text
 from featcache.results import AblationResult, EvalResult, Scores
@@ -92,8 +92,8 @@ def write_report(
     ----------
     result : EvalResult
     scores : Scores
-        The scores that ``result`` was computed from; the pictures of the worst mistakes are read from
-        their paths, and one that cannot be read is shown as its reason.
+        The scores that ``result`` was computed from; the pictures of the worst mistakes are read
+        from their paths, and one that cannot be read is shown as its reason.
     path : Path
         The file to write, whole or not at all.
     title : str
@@ -131,14 +131,21 @@ def write_report(
 
 
 def write_page(report: Report, path: Path) -> Path:
-    """Write a report as one HTML file; see :func:`write_report`."""
+    """Write a report as one HTML file; see :func:`write_report`.
+
+    Parameters
+    ----------
+    report : Report
+        Report as plain data.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
+    """
     require_viz()
     # Whatever still is not Unicode (a title, a key) is shown by its escape rather than lost.
-    write_atomic(path, _render(report).encode("utf-8", "backslashreplace"))
-    return path
-
-
-def _render(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -146,18 +153,25 @@ def _render(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = _text("report.js")
-    return environment.from_string(_text("report.html.jinja")).render(
-        report=report,
-        parts=[(part, _draw(part)) for part in report.parts],
-        exhibits=[_exhibit(exhibit) for exhibit in report.exhibits],
-        css=Markup(_text("report.css")),
-        script=Markup(script),
-        script_hash=Markup(_hash(script)),
-        show=value_text,
-        interval=interval_text,
-        number=_number,
-        shade=_shade,
+    digest = hashlib.sha256(script.encode()).digest()
+    write_atomic(
+        path,
+        environment.from_string(_text("report.html.jinja"))
+        .render(
+            report=report,
+            parts=[(part, _draw(part)) for part in report.parts],
+            exhibits=[_exhibit(exhibit) for exhibit in report.exhibits],
+            css=Markup(_text("report.css")),
+            script=Markup(script),
+            script_hash=Markup(f"sha256-{base64.b64encode(digest).decode('ascii')}"),
+            show=value_text,
+            interval=interval_text,
+            number=_number,
+            shade=_shade,
+        )
+        .encode("utf-8", "backslashreplace"),
     )
+    return path
 
 
 def _draw(part: Part) -> _Drawn:
@@ -180,12 +194,38 @@ def _draw(part: Part) -> _Drawn:
         path=Markup(
             figures.path_figure(summary.path, metric, f"{prefix}c") if summary.path else ""
         ),
-        cards=tuple((mistakes.name, _cards(mistakes)) for mistakes in summary.mistakes),
+        cards=tuple(
+            (
+                mistakes.name,
+                [
+                    _Card(
+                        sample,
+                        thumbnail(sample.path),
+                        escape_controls(Path(sample.path).name),
+                        escape_controls(sample.path),
+                    )
+                    for sample in mistakes.samples
+                ],
+            )
+            for mistakes in summary.mistakes
+        ),
     )
 
 
 def figures_of(report: Report) -> dict[str, str]:
-    """Return every figure of a report as SVG, by a name for its file; text takes the reader's colour."""
+    """Return every figure of a report as SVG, by a name for its file; text takes the reader's
+    colour.
+
+    Parameters
+    ----------
+    report : Report
+        Report as plain data.
+
+    Returns
+    -------
+    dict[str, str]
+        Every figure of a report as SVG, by a name for its file.
+    """
     figures: dict[str, str] = {}
     for part in report.parts:
         drawn = _draw(part)
@@ -238,11 +278,6 @@ def _exhibit(exhibit: Exhibit) -> dict[str, Any]:
     }
 
 
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
 def _text(name: str) -> str:
     return files(_FOLDER).joinpath(name).read_text("utf-8")
 
@@ -256,18 +291,6 @@ def _number(cell: Cell) -> str | None:
 def _shade(cell: Cell) -> float:
     """Return how deep a cell is shaded, in [0, 1]: nothing up to one half, which is chance."""
     return min(max(2 * (sort_value(cell) or 0.0) - 1, 0.0), 1.0)
-
-
-def _cards(mistakes: Mistakes) -> list[_Card]:
-    return [
-        _Card(
-            sample,
-            thumbnail(sample.path),
-            escape_controls(Path(sample.path).name),
-            escape_controls(sample.path),
-        )
-        for sample in mistakes.samples
-    ]
 
 
 MOST_PICTURES = 2000
@@ -288,6 +311,10 @@ def write_map(result: EmbeddingResult, path: Path, *, most_pictures: int = MOST_
         The HTML file, about 5 MB for plotly and 2 kB per picture.
     most_pictures : int
         Pictures in the page, spread evenly over the points.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------

@@ -49,7 +49,18 @@ class Part:
     curve: tuple[EfficiencyPoint, ...] = ()
 
     def table(self, name: str) -> Table | None:
-        """Return the table of that name, or None."""
+        """Return the table of that name, or None.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        Table | None
+            The table of that name, or None.
+        """
         return next((table for table in self.tables if table.name == name), None)
 
 
@@ -63,7 +74,14 @@ class Report:
     exhibits: tuple[Exhibit, ...] = ()
 
     def named_tables(self) -> Iterator[tuple[str, Table]]:
-        """Yield every table under a name of its own: the part's is put before where there are several."""
+        """Yield every table under a name of its own: the part's is put before where there are
+        several.
+
+        Yields
+        ------
+        tuple[str, Table]
+            Every table under a name of its own.
+        """
         several = len(self.parts) > 1
         for part in self.parts:
             for table in part.tables:
@@ -74,8 +92,33 @@ class Report:
 
 
 def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> Part:
-    """Return what a probe run says."""
+    """Return what a probe run says.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        What a probe run says.
+    """
     summary = summarize(result, scores)
+    facts = [
+        ("Features", f"{' + '.join(result.features)} ({result.n_features:,} numbers per image)"),
+        *_training_facts(result.train),
+        ("Head", f"{result.head}, {result.scaling}"),
+        ("C", f"{result.C:g}"),
+        ("Threshold", f"{result.threshold:g}"),
+        ("Fit", _certificate(result)),
+        ("Versions", _versions(result.versions)),
+        ("Result", result.digest),
+    ]
     return Part(
         anchor=anchor,
         heading=f"Probe on {' + '.join(map(escape_controls, result.features))}",
@@ -83,14 +126,27 @@ def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> 
         tables=summary.tables,
         notes=summary.notes,
         diagnosis=summary.diagnosis,
-        facts=_facts(result),
+        facts=_visible(facts),
         keys=_keys(result.keys),
         summary=summary,
     )
 
 
 def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:
-    """Return what an ablation says."""
+    """Return what an ablation says.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        What an ablation says.
+    """
     grid = ", ".join(f"{C:g}" for C in result.C_grid)
     facts = [
         ("Features", ", ".join(result.features)),
@@ -113,7 +169,20 @@ def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:
 
 
 def transfer_part(result: TransferResult, *, anchor: str = "transfer") -> Part:
-    """Return what heads of other training sets show."""
+    """Return what heads of other training sets show.
+
+    Parameters
+    ----------
+    result : TransferResult
+        Result of a train x test matrix.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        What heads of other training sets show.
+    """
     return Part(
         anchor=anchor,
         heading=f"Transfer of {format_list([escape_controls(name) for name in result.features])}",
@@ -126,7 +195,20 @@ def transfer_part(result: TransferResult, *, anchor: str = "transfer") -> Part:
 
 
 def efficiency_part(result: EfficiencyResult, *, anchor: str = "efficiency") -> Part:
-    """Return what a data-efficiency curve says."""
+    """Return what a data-efficiency curve says.
+
+    Parameters
+    ----------
+    result : EfficiencyResult
+        Result of a learning curve.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        What a data-efficiency curve says.
+    """
     return Part(
         anchor=anchor,
         heading=f"Data efficiency of {format_list([escape_controls(name) for name in result.features])}",
@@ -140,7 +222,20 @@ def efficiency_part(result: EfficiencyResult, *, anchor: str = "efficiency") -> 
 
 
 def result_part(result: AblationResult | TransferResult | EfficiencyResult, *, anchor: str) -> Part:
-    """Return the part of a result that has no scores of its own."""
+    """Return the part of a result that has no scores of its own.
+
+    Parameters
+    ----------
+    result : AblationResult | TransferResult | EfficiencyResult
+        Result of an ablation.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        The part of a result that has no scores of its own.
+    """
     if isinstance(result, AblationResult):
         return ablation_part(result, anchor=anchor)
     if isinstance(result, TransferResult):
@@ -155,20 +250,6 @@ def _answer_facts(result: TransferResult | EfficiencyResult) -> tuple[tuple[str,
         ("Head", f"{result.head}, {result.scaling}"),
         ("C", f"{result.C:g}"),
         ("Fitted in", f"{result.seconds:.1f} s" if result.seconds else ""),
-        ("Versions", _versions(result.versions)),
-        ("Result", result.digest),
-    ]
-    return _visible(facts)
-
-
-def _facts(result: EvalResult) -> tuple[tuple[str, str], ...]:
-    facts = [
-        ("Features", f"{' + '.join(result.features)} ({result.n_features:,} numbers per image)"),
-        *_training_facts(result.train),
-        ("Head", f"{result.head}, {result.scaling}"),
-        ("C", f"{result.C:g}"),
-        ("Threshold", f"{result.threshold:g}"),
-        ("Fit", _certificate(result)),
         ("Versions", _versions(result.versions)),
         ("Result", result.digest),
     ]

@@ -67,7 +67,20 @@ class Mistakes:
 
 
 def histogram(scores: Scores, key: str) -> Histogram:
-    """Return how the scores of one test set spread over [0, 1]."""
+    """Return how the scores of one test set spread over [0, 1].
+
+    Parameters
+    ----------
+    scores : Scores
+        Labels, logits and probabilities of the test samples.
+    key : str
+        Function or text that identifies an item.
+
+    Returns
+    -------
+    Histogram
+        How the scores of one test set spread over [0, 1].
+    """
     members = scores.generator == key
     real, fake = (scores.score[members & (scores.label == label)] for label in (0, 1))
     edges = np.linspace(0, 1, N_BINS + 1)
@@ -124,7 +137,9 @@ def _worst(scores: Scores, key: str, kind: str, threshold: float) -> list[Mistak
 
 
 def _pick(scores: Scores, wrong: NDArray[np.bool_], kind: str, *, highest: bool) -> list[Mistake]:
-    """Return the most wrong rows, each sample once; ties go by id, so that the choice is repeatable."""
+    """Return the most wrong rows, each sample once; ties go by id, so that the choice is
+    repeatable.
+    """
     sign = -1 if highest else 1
     rows = sorted(
         np.flatnonzero(wrong), key=lambda i: (sign * scores.score[i], scores.sample_id[i])

@@ -30,6 +30,11 @@ def find_results(cache: Path, names: Sequence[str]) -> list[Path]:
     names : sequence of str
         Folders, ``result.json`` files, or the beginnings of digests; empty means the newest result.
 
+    Returns
+    -------
+    list[Path]
+        The folders of saved results.
+
     Raises
     ------
     DataError
@@ -78,7 +83,13 @@ def build_report(
         Folders that ``embed``, ``attend`` or ``spectra`` wrote.
     audit : Path, optional
         What ``datasets audit`` wrote; shown last.
-    title, command : str
+    title : str
+    command : str
+
+    Returns
+    -------
+    Report
+        One report of saved results, a part for each.
 
     Raises
     ------
@@ -111,7 +122,26 @@ def build_report(
 
 
 def write_all(report: Report, folder: Path, formats: Sequence[str] = ()) -> list[Path]:
-    """Write a report in every format that was asked for (all by default); return the files."""
+    """Write a report in every format that was asked for (all by default); return the files.
+
+    Parameters
+    ----------
+    report : Report
+        Report as plain data.
+    folder : Path
+        Folder that is read or written.
+    formats : Sequence[str]
+        Formats to write; empty for all.
+
+    Returns
+    -------
+    list[Path]
+
+    Raises
+    ------
+    SettingsError
+        If a setting or a flag is not valid.
+    """
     chosen = list(formats) or list(FORMATS)
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise SettingsError(

@@ -101,7 +101,9 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class PathPoint:
-    """One C of the grid: its validation score with its standard error; ``chosen`` marks the one taken."""
+    """One C of the grid: its validation score with its standard error; ``chosen`` marks the one
+    taken.
+    """
 
     C: float
     score: float
@@ -148,7 +150,18 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
 
 
 def generator_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
-    """Return the rows of the generators: those trained on first, then by AP, the best first."""
+    """Return the rows of the generators: those trained on first, then by AP, the best first.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    tuple[GeneratorRow, ...]
+        The rows of the generators.
+    """
     trained = set(result.train.generators)
     return tuple(
         _row(key, result.generators[key], "trained" if key in trained else "unseen")
@@ -157,7 +170,18 @@ def generator_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
 
 
 def control_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
-    """Return the rows of the controls, the highest AP (the most suspicious) first."""
+    """Return the rows of the controls, the highest AP (the most suspicious) first.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    tuple[GeneratorRow, ...]
+        The rows of the controls, the highest AP (the most suspicious) first.
+    """
     return tuple(
         _row(key, result.controls[key], "control")
         for key in ordered_generators(result.controls, ())
@@ -165,7 +189,18 @@ def control_rows(result: EvalResult) -> tuple[GeneratorRow, ...]:
 
 
 def mean_row(result: EvalResult) -> MeanRow:
-    """Return the means over all generators as the result has them."""
+    """Return the means over all generators as the result has them.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    MeanRow
+        The means over all generators as the result has them.
+    """
     return MeanRow(
         n_generators=len(result.generators),
         ap=Estimate.of(result.mAP, result.mAP_ci),

@@ -18,7 +18,6 @@ from rich.text import Text
 from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.summarize import (
     GeneratorRow,
-    MeanRow,
     control_rows,
     generator_rows,
     mean_row,
@@ -35,6 +34,11 @@ def terminal_table(table: Table, most: int | None = None) -> RichTable:
     table : Table
     most : int, optional
         A table of more columns is shown without its intervals, which it has no room for.
+
+    Returns
+    -------
+    RichTable
+        A table of a report, ready for ``rich.print``.
     """
     words_of = value_text if most and len(table.columns) > most else full_text
     shown = RichTable(
@@ -69,7 +73,8 @@ def terminal_table(table: Table, most: int | None = None) -> RichTable:
 
 _TRAINED_MARK = "*"
 _METRICS = ("ap", "auroc", "acc", "r_acc", "f_acc")
-# The first layout that fits is taken: which metrics show their interval, and the gap between columns.
+# The first layout that fits is taken: which metrics show their interval, and the gap between
+# columns.
 _LAYOUTS = ((_METRICS, 2), (("ap", "auroc", "acc"), 2), (("ap",), 2), (("ap",), 1))
 
 
@@ -81,7 +86,12 @@ class ResultsTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, its legend and the notes."""
-        yield _fitting_table(self.result, console, options)
+        tables = [_table(self.result, wide, gap) for wide, gap in _LAYOUTS]
+        unbounded = options.update(width=10_000)
+        fits = (
+            t for t in tables if Measurement.get(console, unbounded, t).maximum <= options.max_width
+        )
+        yield next(fits, tables[-1])
         yield ""
         yield from _legend(self.result)
         for note in self.result.notes:
@@ -103,31 +113,7 @@ def results_table(result: EvalResult) -> ResultsTable:
     return ResultsTable(result)
 
 
-def _fitting_table(result: EvalResult, console: Console, options: ConsoleOptions) -> RichTable:
-    tables = [_table(result, wide, gap) for wide, gap in _LAYOUTS]
-    unbounded = options.update(width=10_000)
-    fits = (t for t in tables if _width(t, console, unbounded) <= options.max_width)
-    return next(fits, tables[-1])
-
-
-def _width(table: RichTable, console: Console, options: ConsoleOptions) -> int:
-    return Measurement.get(console, options, table).maximum
-
-
 def _table(result: EvalResult, wide: tuple[str, ...], gap: int) -> RichTable:
-    table = _empty_table(result.threshold, gap)
-    for row in generator_rows(result):
-        table.add_row(*_cells(row, wide))
-    table.add_section()
-    table.add_row(*_mean_cells(mean_row(result), wide), style="bold")
-    if controls := control_rows(result):
-        table.add_section()
-        for row in controls:
-            table.add_row(*_cells(row, wide))
-    return table
-
-
-def _empty_table(threshold: float, gap: int) -> RichTable:
     # The box puts one blank between columns; the padding makes up the rest.
     padding = (0, gap - 1, 0, 0)
     table = RichTable(box=box.HORIZONTALS, padding=padding, show_edge=False, header_style="bold")
@@ -135,8 +121,25 @@ def _empty_table(threshold: float, gap: int) -> RichTable:
     table.add_column("group", overflow="fold", min_width=6)
     for header in ("n\nreal", "n\nfake"):
         table.add_column(header, justify="right", no_wrap=True)
-    for header in ("AP", "AUROC", f"acc\n@{threshold:g}", "real\nacc", "fake\nacc"):
+    for header in ("AP", "AUROC", f"acc\n@{result.threshold:g}", "real\nacc", "fake\nacc"):
         table.add_column(header, justify="right", no_wrap=True)
+    for row in generator_rows(result):
+        table.add_row(*_cells(row, wide))
+    table.add_section()
+    mean = mean_row(result)
+    head = [Text(f"mean of {mean.n_generators}"), Text(), Text(), Text()]
+    known = {"ap": mean.ap, "acc": mean.acc}
+    table.add_row(
+        *(
+            head
+            + [_number(known[name], name in wide) if name in known else Text() for name in _METRICS]
+        ),
+        style="bold",
+    )
+    if controls := control_rows(result):
+        table.add_section()
+        for row in controls:
+            table.add_row(*_cells(row, wide))
     return table
 
 
@@ -150,14 +153,6 @@ def _cells(row: GeneratorRow, wide: tuple[str, ...]) -> list[Text]:
         Text(str(row.n_fake)),
     ]
     return head + [_number(getattr(row, name), name in wide) for name in _METRICS]
-
-
-def _mean_cells(mean: MeanRow, wide: tuple[str, ...]) -> list[Text]:
-    head = [Text(f"mean of {mean.n_generators}"), Text(), Text(), Text()]
-    known = {"ap": mean.ap, "acc": mean.acc}
-    return head + [
-        _number(known[name], name in wide) if name in known else Text() for name in _METRICS
-    ]
 
 
 def _number(estimate: Estimate, with_interval: bool) -> Text:

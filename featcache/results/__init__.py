@@ -1,7 +1,7 @@
 """What probing found, as plain data: tables, JSON and reports are all made of it.
 
-Every number that a sentence or a cell of a report shows stands here; reports compute nothing. A metric
-that does not exist (no validation data, say) is NaN, ``null`` in JSON.
+Every number that a sentence or a cell of a report shows stands here; reports compute nothing. A
+metric that does not exist (no validation data, say) is NaN, ``null`` in JSON.
 """
 
 from featcache.results.ablation import AblationResult, AblationRow, Contribution

@@ -36,8 +36,8 @@ class AblationRow:
     view : str
         Of the test samples.
     vs_best_single, vs_baseline : Comparison or None
-        None for the partner itself. The best single feature is the one of the same training set, head and
-        view, the baseline that of the first on the same view.
+        None for the partner itself. The best single feature is the one of the same training set,
+        head and view, the baseline that of the first on the same view.
     by_C : dict of str to dict of str to float
         ``mAP`` and ``mean_acc`` at each C of the grid, for the curve; not used to choose.
     """
@@ -86,8 +86,8 @@ class AblationResult:
     rows : list of AblationRow
         Sorted by ``sort``, the best first.
     contributions : list of Contribution
-        Empty unless all subsets were fitted. ``alone`` is the feature's own mAP, ``last`` what it adds
-        to all the others.
+        Empty unless all subsets were fitted. ``alone`` is the feature's own mAP, ``last`` what it
+        adds to all the others.
     similarity : dict of str to dict of str to float
         Linear CKA between the features on the training samples.
     best_single, baseline : list of str
@@ -118,5 +118,11 @@ class AblationResult:
     digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
+        """Return the result as plain dicts, lists and numbers, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as plain dicts, lists and numbers, ready for JSON.
+        """
         return asdict(self)

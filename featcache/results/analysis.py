@@ -27,8 +27,8 @@ class Separation:
     auroc : float
         Of a linear score on held-out photographs; 0.5 is nothing.
     purity : float
-        Share of the nearest neighbours (other photographs', by cosine) of the same class, mean of both
-        classes; 0.5 is nothing.
+        Share of the nearest neighbours (other photographs', by cosine) of the same class, mean of
+        both classes; 0.5 is nothing.
     silhouette : float in [-1, 1]
         By cosine; near 0 the classes interleave.
     """
@@ -72,7 +72,13 @@ class EmbeddingResult:
     settings: dict[str, dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts and lists, ready for JSON."""
+        """Return the result as plain dicts and lists, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as plain dicts and lists, ready for JSON.
+        """
         arrays = ("sample_id", "path", "generator", "group", "label")
         return {
             "features": self.features,
@@ -95,8 +101,9 @@ class AttentionMap:
     Parameters
     ----------
     kind : {"attention", "rollout", "response", "energy"}
-        Attention of the class token in the last layer; the same rolled out over all layers; how much
-        each place pushes the head's logit up (signed); or, without a head, the feature's energy.
+        Attention of the class token in the last layer; the same rolled out over all layers; how
+        much each place pushes the head's logit up (signed); or, without a head, the feature's
+        energy.
     values : ndarray of shape (rows, columns), float64
         Attention sums to ``mass`` over the image; the rest goes to the class token and registers.
     head : int or None
@@ -125,8 +132,8 @@ class Attended:
     n_layers, n_heads : int
         0 for networks without attention.
     row_error : float
-        Largest distance of a row of attention from summing to 1, over all layers, heads and rows; NaN
-        without attention.
+        Largest distance of a row of attention from summing to 1, over all layers, heads and rows;
+        NaN without attention.
     logit : float
         Of the head; NaN without one.
     """
@@ -141,11 +148,28 @@ class Attended:
     logit: float = float("nan")
 
     def find(self, kind: MapKind) -> AttentionMap | None:
-        """Return the map of a kind over all heads, or None."""
+        """Return the map of a kind over all heads, or None.
+
+        Parameters
+        ----------
+        kind : MapKind
+            Kind of the requested item.
+
+        Returns
+        -------
+        AttentionMap | None
+            The map of a kind over all heads, or None.
+        """
         return next((m for m in self.maps if m.kind == kind and m.head is None), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the pixels as plain values."""
+        """Return all but the pixels as plain values.
+
+        Returns
+        -------
+        dict[str, Any]
+            All but the pixels as plain values.
+        """
         return {
             "path": self.path,
             "backbone": self.backbone,
@@ -192,7 +216,13 @@ class SpectraResult:
     spectra: list[Spectrum]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the radial means and counts as plain values."""
+        """Return the radial means and counts as plain values.
+
+        Returns
+        -------
+        dict[str, Any]
+            The radial means and counts as plain values.
+        """
         return {
             "size": self.size,
             "spectra": [

@@ -12,9 +12,9 @@ from featcache.results.numbers import Interval, Number
 class Comparison:
     """A paired comparison: the difference ``metric(row) - metric(other)`` over the same resamples.
 
-    ``p`` is two-sided; ``p_holm`` is corrected for all comparisons of the table with the same partner.
-    For AUROC on one generator of independent samples ``p`` is DeLong's, else the bootstrap's: ``test``
-    says which. ``ci`` always is the bootstrap's.
+    ``p`` is two-sided; ``p_holm`` is corrected for all comparisons of the table with the same
+    partner. For AUROC on one generator of independent samples ``p`` is DeLong's, else the
+    bootstrap's: ``test`` says which. ``ci`` always is the bootstrap's.
     """
 
     other: list[str]
@@ -38,8 +38,8 @@ class RunComparison:
     generators : dict of str to Comparison
         Without controls; ``p_holm`` is corrected over them.
     groups, groups_unseen : dict of str to Comparison
-        Means over the generators of a family, and over those of them that were not trained on where the
-        family has both; corrected over the families.
+        Means over the generators of a family, and over those of them that were not trained on where
+        the family has both; corrected over the families.
     overall : Comparison
         Mean over all generators.
     unseen : Comparison or None
@@ -65,5 +65,11 @@ class RunComparison:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as plain dicts, lists and numbers, ready for JSON."""
+        """Return the comparison as plain dicts, lists and numbers, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The comparison as plain dicts, lists and numbers, ready for JSON.
+        """
         return asdict(self)

@@ -26,13 +26,14 @@ class GeneratorResult:
     ap, auroc : float
         Average precision and area under the ROC curve.
     acc, r_acc, f_acc, bacc : float
-        Accuracy at ``EvalResult.threshold`` on all samples, on the reals, on the fakes, and the mean of
-        the last two.
+        Accuracy at ``EvalResult.threshold`` on all samples, on the reals, on the fakes, and the
+        mean of the last two.
     acc_val : float
         Balanced accuracy at ``EvalResult.val_threshold``, which comes from validation data.
     acc_oracle : float
-        The best balanced accuracy that any threshold reaches *on this very test set*: an upper bound that
-        looked at the answers, never a result. ``oracle_threshold`` is where it is reached.
+        The best balanced accuracy that any threshold reaches *on this very test set*: an upper
+        bound that looked at the answers, never a result. ``oracle_threshold`` is where it is
+        reached.
     tpr_at_fpr1, tpr_at_fpr5 : float
         Share of the fakes caught with at most 1 % and 5 % of the reals accused.
     eer : float
@@ -94,8 +95,9 @@ class Mean:
 class GroupResult:
     """Unweighted means over the generators of one group, as fractions.
 
-    ``means`` has every metric of :class:`GeneratorResult` by name. ``unseen`` is the same without the
-    generators of the training set, where the group holds both (*GAN without ProGAN*); else None.
+    ``means`` has every metric of :class:`GeneratorResult` by name. ``unseen`` is the same
+    without the generators of the training set, where the group holds both (*GAN without
+    ProGAN*); else None.
     """
 
     mAP: Number
@@ -122,8 +124,8 @@ class TrainResult:
 class Certificate:
     """How near the fit is to the optimum of its objective, ½‖w‖² + C Σ s·loss.
 
-    ``gap`` is the duality gap relative to the objective: the objective is at most that share above the
-    minimum, proven. ``gradient_norm`` is ‖∇‖₂ at the end.
+    ``gap`` is the duality gap relative to the objective: the objective is at most that share
+    above the minimum, proven. ``gradient_norm`` is ‖∇‖₂ at the end.
     """
 
     objective: Number
@@ -147,8 +149,9 @@ class CPoint:
 class Selection:
     """How C and the threshold were chosen: from which data, by which metric, what the others gave.
 
-    ``split_by`` is ``"val"`` (the data's own validation split), ``"generator"`` (each fold holds out a
-    training generator) or ``"source"`` (folds of photographs). Test samples are in none of them.
+    ``split_by`` is ``"val"`` (the data's own validation split), ``"generator"`` (each fold holds
+    out a training generator) or ``"source"`` (folds of photographs). Test samples are in none of
+    them.
     """
 
     split_by: Literal["val", "generator", "source"]
@@ -218,7 +221,8 @@ class EvalResult:
     prior : float
         Share of fakes that ``ap_prior`` is stated for.
     at_priors : dict of str to dict of str to Mean
-        AP at stated shares of fakes: share to generator to value and interval, ``"mean"`` over them.
+        AP at stated shares of fakes: share to generator to value and interval, ``"mean"`` over
+        them.
     certificate : Certificate or None
         None for heads that are no optimisation.
     selection : Selection or None
@@ -227,7 +231,8 @@ class EvalResult:
         Results on further views of the test samples.
     diagnosis : list of Diagnosis
     digest : str
-        Name of the folder ``<cache>/results/<digest>`` that this result is saved in; empty if it is not.
+        Name of the folder ``<cache>/results/<digest>`` that this result is saved in; empty if it is
+        not.
     """
 
     features: list[str]
@@ -259,7 +264,13 @@ class EvalResult:
     digest: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
+        """Return the result as plain dicts, lists and numbers, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as plain dicts, lists and numbers, ready for JSON.
+        """
         return asdict(self)
 
 

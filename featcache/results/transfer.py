@@ -61,10 +61,11 @@ class TransferResult(_Answer):
     Parameters
     ----------
     each, without : dict of str to dict of str to TransferCell
-        ``each[train][test]`` is the head of one generator alone; ``without[left_out][test]`` the head of
-        all the others: leave one generator out.
+        ``each[train][test]`` is the head of one generator alone; ``without[left_out][test]`` the
+        head of all the others: leave one generator out.
     unseen : dict of str to dict of str to Mean
-        For both, by the same names: the mean AP over test generators that are not in the training set.
+        For both, by the same names: the mean AP over test generators that are not in the training
+        set.
     threshold : float in [0, 1]
         Of the accuracies.
     """

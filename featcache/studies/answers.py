@@ -1,4 +1,6 @@
-"""The first sentence of a study's report: the answer to its question, with the numbers behind it."""
+"""The first sentence of a study's report: the answer to its question, with the numbers behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ CONVOLUTIONAL = (
     "vgg",
     "densenet",
 )
-"""Beginnings or parts of names that say that a backbone convolves; all others here are transformers."""
+"""Beginnings or parts of names that say that a backbone convolves; all others here are
+transformers.
+"""
 
 
 def format_answer(kind: str, result: StudyResult) -> str:
@@ -36,6 +40,11 @@ def format_answer(kind: str, result: StudyResult) -> str:
     kind : str
         The study's ``format_answer``.
     result : StudyResult
+
+    Returns
+    -------
+    str
+        The first sentence of the report.
     """
     return ANSWERS[kind](result)
 

@@ -1,4 +1,6 @@
-"""What runs say together: differences on the same resamples, published rows, mixtures, boundaries."""
+"""What runs say together: differences on the same resamples, published rows, mixtures,
+boundaries.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,22 @@ def differences(
 
     Runs on another training set than the baseline's are compared all the same: their test samples
     are the same.
+
+    Parameters
+    ----------
+    runs : Sequence[RunResult]
+        Results of the study's runs.
+    baseline : RunResult
+        Run that the others are compared with.
+    scores : Mapping[str, Scores]
+        Labels, logits and probabilities of the test samples.
+    n_resamples : int
+        Number of bootstrap replicates.
+
+    Returns
+    -------
+    list[Difference]
+        Every run minus the baseline, by mean and by group of generators.
     """
     result = [
         difference
@@ -96,16 +114,38 @@ def _corrected(differences: list[Difference]) -> list[Difference]:
 def references(
     names: Sequence[str], runs: Sequence[RunResult], differences: Sequence[Difference]
 ) -> list[Reference]:
-    """Return published rows beside the runs that are like theirs; a row with no such run is left out.
+    """Return published rows beside the runs that are like theirs; a row with no such run is left
+    out.
 
     Runs on random weights are like nobody's.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        Names, in order.
+    runs : Sequence[RunResult]
+        Results of the study's runs.
+    differences : Sequence[Difference]
+        Differences between runs.
+
+    Returns
+    -------
+    list[Reference]
+        Published rows beside the runs that are like theirs.
     """
     result = []
     for row in map(published_row, names):
         run = next((run for run in runs if _alike(run, row)), None)
         if run is None:
             continue
-        own = _own_means(run, row, differences) if row.metric == "difference" else _own(run, row)
+        own = (
+            _own_means(run, row, differences)
+            if row.metric == "difference"
+            else {
+                name: (getattr(metrics, row.metric), getattr(metrics, f"{row.metric}_ci"))
+                for name, metrics in run.result.generators.items()
+            }
+        )
         if comparisons := compare_with_published(row, own):
             result.append(Reference(published=row, run=run.name, comparisons=comparisons))
     return result
@@ -116,13 +156,6 @@ def _alike(run: RunResult, row: Published) -> bool:
     features = tuple(map(canonical_name, run.run.features))
     same = (features, run.run.train, run.run.head) == (row.features, row.train, head)
     return same and run.run.n_classes is None and not any("#" in f for f in run.result.features)
-
-
-def _own(run: RunResult, row: Published) -> Own:
-    return {
-        name: (getattr(metrics, row.metric), getattr(metrics, f"{row.metric}_ci"))
-        for name, metrics in run.result.generators.items()
-    }
 
 
 def _own_means(run: RunResult, row: Published, differences: Sequence[Difference]) -> Own:
@@ -142,7 +175,24 @@ def mixture_ap(
     *,
     n_resamples: int,
 ) -> list[MixtureAP]:
-    """Return each run's mean AP at each share of fakes."""
+    """Return each run's mean AP at each share of fakes.
+
+    Parameters
+    ----------
+    runs : Iterable[RunResult]
+        Results of the study's runs.
+    scores : Mapping[str, Scores]
+        Labels, logits and probabilities of the test samples.
+    shares : Sequence[float]
+        Shares of fakes.
+    n_resamples : int
+        Number of bootstrap replicates.
+
+    Returns
+    -------
+    list[MixtureAP]
+        Each run's mean AP at each share of fakes.
+    """
     result = []
     for run in runs if shares else ():
         groups = {name: one.group for name, one in run.result.generators.items()}
@@ -157,7 +207,18 @@ def mixture_ap(
 
 
 def detection_boundary(runs: Iterable[RunResult]) -> list[BoundaryPoint]:
-    """Return AP by artefact and strength, of generators named ``ARTEFACT@STRENGTH``."""
+    """Return AP by artefact and strength, of generators named ``ARTEFACT@STRENGTH``.
+
+    Parameters
+    ----------
+    runs : Iterable[RunResult]
+        Results of the study's runs.
+
+    Returns
+    -------
+    list[BoundaryPoint]
+        AP by artefact and strength, of generators named ``ARTEFACT@STRENGTH``.
+    """
     return [
         BoundaryPoint(
             run=run.name,

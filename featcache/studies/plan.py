@@ -58,10 +58,21 @@ class Run:
 
 
 def plan_runs(study: StudyPlan) -> tuple[Run, ...]:
-    """Return every run of a study: feature sets x training sets x heads, then the numbers of classes.
+    """Return every run of a study: feature sets x training sets x heads, then the numbers of
+    classes.
 
     The ablation of the number of training classes uses the first feature set and training set, with
     every head.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Plan of the study.
+
+    Returns
+    -------
+    tuple[Run, ...]
+        Every run of a study.
     """
     probe, several = study.probe, len(study.probe.train) > 1
     runs = [
@@ -88,7 +99,13 @@ def with_backbones(study: StudyPlan, names: Sequence[str]) -> StudyPlan:
     ----------
     study : Study
     names : sequence of str
-        Without taps; the study's taps are kept. Fewer names than the study has leave out what has none.
+        Without taps; the study's taps are kept. Fewer names than the study has leave out what has
+        none.
+
+    Returns
+    -------
+    StudyPlan
+        The same study on other backbones.
 
     Raises
     ------
@@ -111,13 +128,40 @@ def with_backbones(study: StudyPlan, names: Sequence[str]) -> StudyPlan:
 
 
 def with_train(study: StudyPlan, generators: Sequence[str]) -> StudyPlan:
-    """Return the same study with one training set, of these generators."""
+    """Return the same study with one training set, of these generators.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Plan of the study.
+    generators : Sequence[str]
+        Names of generators; empty for all.
+
+    Returns
+    -------
+    StudyPlan
+        The same study with one training set, of these generators.
+    """
     probe = study.probe.model_copy(update={"train": (tuple(generators),)})
     return study.model_copy(update={"probe": probe})
 
 
 def with_random(study: StudyPlan, names: Sequence[str], seed: int) -> StudyPlan:
     """Return the same study in which the features of random weights are named as such.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Plan of the study.
+    names : Sequence[str]
+        Names, in order.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    StudyPlan
+        The same study in which the features of random weights are named as such.
 
     Examples
     --------
@@ -187,13 +231,37 @@ class Lock:
 
 
 def digest_samples(manifest: Manifest) -> str:
-    """Return the digest of all that a manifest says about what is compared, whatever its order."""
+    """Return the digest of all that a manifest says about what is compared, whatever its order.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with labels, generators, splits and sources.
+
+    Returns
+    -------
+    str
+        The digest of all that a manifest says about what is compared, whatever its order.
+    """
     names = ("sample_id", "label", "generator", "serves", "split", "category", "source")
     return digest_json(sorted([getattr(sample, name) for name in names] for sample in manifest))
 
 
 def changes(old: Lock, new: Lock) -> list[str]:
-    """Return in words what differs between two runs of a study; versions are not compared."""
+    """Return in words what differs between two runs of a study; versions are not compared.
+
+    Parameters
+    ----------
+    old : Lock
+        Earlier lock.
+    new : Lock
+        Present lock.
+
+    Returns
+    -------
+    list[str]
+        In words what differs between two runs of a study.
+    """
     result = []
     if old.study != new.study:
         result.append("the study's file has changed")
@@ -207,6 +275,16 @@ def changes(old: Lock, new: Lock) -> list[str]:
 
 def read_lock(path: Path) -> Lock | None:
     """Return the lock of an earlier run, None where there was none.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Lock | None
+        The lock of an earlier run, None where there was none.
 
     Raises
     ------
@@ -225,6 +303,14 @@ def read_lock(path: Path) -> Lock | None:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write the lock, whole or not at all."""
+    """Write the lock, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    lock : Lock
+        Keys and digests of the study.
+    """
     text = json.dumps({"format": FORMAT, **asdict(lock)}, indent=1, sort_keys=True)
     write_atomic(path, text.encode("ascii"))

@@ -100,12 +100,34 @@ class Prepared:
     notes: list[str]
 
     def names(self, features: Sequence[str]) -> list[str]:
-        """Return a feature set under the names in the store."""
+        """Return a feature set under the names in the store.
+
+        Parameters
+        ----------
+        features : Sequence[str]
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        list[str]
+            A feature set under the names in the store.
+        """
         return [self.specs[name].name for name in features]
 
 
 def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
     """Find the images and resolve the backbones; nothing is extracted yet.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Plan of the study.
+    options : StudyOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    Prepared
 
     Raises
     ------
@@ -114,26 +136,25 @@ def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
     WeightsError
         If weights are missing and random ones were not asked for.
     """
-    manifest, notes = _choose(_scan(study.data, options), study.data, options)
+    roots, scan = _roots(study.data, options)
+    manifest, notes = _choose(
+        merge(scan_into(options.cache, root, scan).manifest for root in roots), study.data, options
+    )
     specs = {name: _spec(name, options) for name in study.extract.backbones}
     if drawn := [n for n, spec in specs.items() if spec.random_init is not None and "#" not in n]:
         notes.append(RANDOM.format(names=", ".join(drawn)))
         study = with_random(study, drawn, options.random_init or 0)
         specs = dict(zip(study.extract.backbones, specs.values(), strict=True))
+    plan = study.extract
     return Prepared(
         study=study,
         manifest=manifest,
         store=FeatureStore(options.cache),
         specs=specs,
-        options=_extract_options(study, options),
+        options=replace(
+            options.extract, preset=plan.preset, precision=plan.precision, views=tuple(plan.views)
+        ),
         notes=notes,
-    )
-
-
-def _extract_options(study: StudyPlan, options: StudyOptions) -> ExtractOptions:
-    plan = study.extract
-    return replace(
-        options.extract, preset=plan.preset, precision=plan.precision, views=tuple(plan.views)
     )
 
 
@@ -147,12 +168,6 @@ def _spec(name: str, options: StudyOptions) -> BackboneSpec:
     except WeightsError:
         return resolve(name, random_init=options.random_init)
     return spec
-
-
-def _scan(plan: DataPlan, options: StudyOptions) -> Manifest:
-    """Make the images where the study makes them, and scan every tree into the store."""
-    roots, scan = _roots(plan, options)
-    return merge(scan_into(options.cache, root, scan).manifest for root in roots)
 
 
 def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptions]:
@@ -172,7 +187,9 @@ def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptio
 
 
 def _simulated(plan: DataPlan, options: StudyOptions) -> Path:
-    """Return the tree of simulated fakes; its folder is named by its recipe, so that it is made once."""
+    """Return the tree of simulated fakes; its folder is named by its recipe, so that it is made
+    once.
+    """
     question: dict[str, Any] = {"artefacts": plan.artefacts, "strengths": plan.strengths}
     chosen = {name: value for name, value in question.items() if value}
     recipe = SimulateOptions(**chosen, skip_plain=True)
@@ -217,6 +234,17 @@ def tuned_runs(prepared: Prepared, options: StudyOptions) -> list[RunResult]:
     """Train every backbone that the study names, and return the runs of the tuned heads.
 
     The weights lie in the study's folder; what was trained already is not trained again.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Study with its data and backbones.
+    options : StudyOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    list[RunResult]
     """
     return [
         _tuned(name, settings, prepared, options) for name, settings in _each(prepared, options)
@@ -224,7 +252,20 @@ def tuned_runs(prepared: Prepared, options: StudyOptions) -> list[RunResult]:
 
 
 def forecast_tuned(prepared: Prepared, options: StudyOptions) -> list[dict[str, Any]]:
-    """Return what the training would cost, by counting steps and timing one."""
+    """Return what the training would cost, by counting steps and timing one.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Study with its data and backbones.
+    options : StudyOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        What the training would cost, by counting steps and timing one.
+    """
     forecasts = []
     for _, settings in _each(prepared, options):
         from featcache.finetune import forecast_finetune
@@ -272,12 +313,10 @@ def _tuned(
     assert isinstance(result, EvalResult)
     held_out = f"{done.n_val:,} training images choose the epoch of {name} and are not trained on."
     result = replace(result, notes=[*result.notes, *done.notes, held_out])
-    run = Run(features=(name,), train=prepared.study.probe.train[0], head=_head(done.method))
+    run = Run(
+        features=(name,), train=prepared.study.probe.train[0], head=f"{TUNED} ({done.method})"
+    )
     return RunResult(run=run, result=result, folder=str(folder))
-
-
-def _head(method: str) -> str:
-    return f"{TUNED} ({method})"
 
 
 def _file_name(name: str) -> str:

@@ -73,7 +73,13 @@ class PublishedComparison:
 
 @cache
 def load_published() -> dict[str, Published]:
-    """Return every published row by its id."""
+    """Return every published row by its id.
+
+    Returns
+    -------
+    dict[str, Published]
+        Every published row by its id.
+    """
     text = files("featcache.studies").joinpath("published.toml").read_text("utf-8")
     rows = {}
     for name, row in tomllib.loads(text).items():
@@ -85,6 +91,16 @@ def load_published() -> dict[str, Published]:
 
 def published_row(name: str) -> Published:
     """Return one published row.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    Published
+        One published row.
 
     Raises
     ------
@@ -116,7 +132,7 @@ def compare_with_published(
     Examples
     --------
     >>> row = published_row("dfwf-ensemble")
-    >>> (one,) = beside(row, {"mAP": (0.08, (0.05, 0.11))})
+    >>> (one,) = compare_with_published(row, {"mAP": (0.08, (0.05, 0.11))})
     >>> one.inside, round(one.difference, 4)
     (True, 0.0047)
     """

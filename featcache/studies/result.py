@@ -35,7 +35,8 @@ class Difference:
     run, baseline : str
         Names of the two runs.
     over : str
-        The generators that the mean is over: ``"all"``, ``"unseen"``, ``"GAN"``, ``"GAN, unseen"``, …
+        The generators that the mean is over: ``"all"``, ``"unseen"``, ``"GAN"``, ``"GAN, unseen"``,
+        …
     metric : {"mAP", "mean_acc"}
     value : float
     ci : (float, float)
@@ -74,7 +75,9 @@ class MixtureAP:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryPoint:
-    """AP of a run on one artefact at one strength; ``seen`` says that its interval lies above chance."""
+    """AP of a run on one artefact at one strength; ``seen`` says that its interval lies above
+    chance.
+    """
 
     run: str
     artefact: str
@@ -120,11 +123,32 @@ class StudyResult:
     notes: list[str] = field(default_factory=list)
 
     def difference(self, run: str, over: str = "all", metric: str = "mAP") -> Difference | None:
-        """Return the difference of that run, over those generators, in that metric."""
+        """Return the difference of that run, over those generators, in that metric.
+
+        Parameters
+        ----------
+        run : str
+            Digest of the question that the run answers.
+        over : str
+            Generators that the difference is a mean over.
+        metric : str
+            Name of a metric, such as ``ap``.
+
+        Returns
+        -------
+        Difference | None
+            The difference of that run, over those generators, in that metric.
+        """
         key = (run, over, metric)
         matches = (d for d in self.differences if (d.run, d.over, d.metric) == key)
         return next(matches, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
+        """Return the result as plain dicts, lists and numbers, ready for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The result as plain dicts, lists and numbers, ready for JSON.
+        """
         return asdict(self)

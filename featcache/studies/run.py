@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,10 +66,23 @@ class StudyRun:
 
 
 def forecast_study(study: StudyPlan, options: StudyOptions) -> dict[str, Any]:
-    """Return what :func:`run_study` would do: images, forward passes, bytes, seconds, runs, training.
+    """Return what :func:`run_study` would do: images, forward passes, bytes, seconds, runs,
+    training.
 
-    Nothing is kept; a few images go through the networks to measure the time. Images that the study itself makes are made, since their number is unknown
-    before.
+    Nothing is kept; a few images go through the networks to measure the time. Images that the study
+    itself makes are made, since their number is unknown before.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Plan of the study.
+    options : StudyOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    dict[str, Any]
+        What :func:`run_study` would do.
     """
     prepared = prepare(study, options)
     work = (prepared.manifest, list(prepared.specs.values()), prepared.store, prepared.options)
@@ -119,11 +131,18 @@ def run_study(study: StudyPlan, options: StudyOptions, *, command: str = "") -> 
     runs += tuned_runs(prepared, options)
     scores = {run.name: load_scores(Path(run.folder)) for run in runs}
     lock = _lock(study, prepared, runs)
-    notes = prepared.notes + _changed(options.out / FILE_NAME, lock)
+    path = options.out / FILE_NAME
+    old = read_lock(path)
+    notes = prepared.notes + (
+        [f"Since the last run {change}." for change in changes(old, lock)] if old else []
+    )
     result = _conclude(prepared.study, runs, scores, notes, options)
     report = study_report(result, scores, command, _maps(prepared) if study.report.embed else ())
     page = write_page(report, options.out / REPORT)
-    _write_tables(report, options.out / TABLES)
+    folder = options.out / TABLES
+    from featcache.reports.export import write_tables
+
+    write_tables(report, folder, ("csv", "json", "md", "latex"))
     write_lock(options.out / FILE_NAME, lock)
     return StudyRun(
         result=result,
@@ -156,12 +175,6 @@ def _maps(prepared: Prepared) -> list[Exhibit]:
         map_exhibit(embed(prepared.manifest, prepared.store, one))
         for one in track(options, "maps", len(options), "features")
     ]
-
-
-def _write_tables(report: Any, folder: Path) -> None:
-    from featcache.reports.export import write_tables
-
-    write_tables(report, folder, ("csv", "json", "md", "latex"))
 
 
 def _run(run: Run, prepared: Prepared, options: StudyOptions) -> RunResult:
@@ -210,13 +223,9 @@ def _conclude(
         references=references(study.report.published, runs, compared),
         mixtures=mixture_ap(runs, scores, study.probe.shares, n_resamples=options.n_resamples),
         boundary=detection_boundary(runs),
-        notes=list(dict.fromkeys([*notes, *_run_notes(runs)])),
+        notes=list(dict.fromkeys([*notes, *[note for run in runs for note in run.result.notes]])),
     )
     return replace(result, answer=format_answer(study.answer, result))
-
-
-def _run_notes(runs: Iterable[RunResult]) -> list[str]:
-    return [note for run in runs for note in run.result.notes]
 
 
 def _lock(study: StudyPlan, prepared: Prepared, runs: list[RunResult]) -> Lock:
@@ -230,8 +239,3 @@ def _lock(study: StudyPlan, prepared: Prepared, runs: list[RunResult]) -> Lock:
         results={run.name: run.result.digest for run in runs},
         versions={"featcache": __version__, **runs[0].result.versions},
     )
-
-
-def _changed(path: Path, lock: Lock) -> list[str]:
-    old = read_lock(path)
-    return [f"Since the last run {change}." for change in changes(old, lock)] if old else []

@@ -1,4 +1,6 @@
-"""A study as a typed file: what is asked, of which data, with which features and heads, compared how."""
+"""A study as a typed file: what is asked, of which data, with which features and heads, compared
+how.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,8 @@ class ProbePlan(_Part):
 
 
 class FinetunePlan(_Part):
-    """Which backbones are trained further, as by ``featcache finetune``; the frozen ones are the runs.
+    """Which backbones are trained further, as by ``featcache finetune``; the frozen ones are the
+    runs.
 
     Parameters
     ----------
@@ -190,7 +193,13 @@ class StudyPlan(_Part):
 
 
 def shipped_names() -> list[str]:
-    """Return the names of the studies that come along."""
+    """Return the names of the studies that come along.
+
+    Returns
+    -------
+    list[str]
+        The names of the studies that come along.
+    """
     folder = files("featcache.studies").joinpath(SHIPPED)
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
@@ -234,7 +243,27 @@ def _from_file(path: Path) -> StudyPlan:
 
 
 def parse_study(text: str, name: str, where: str) -> StudyPlan:
-    """Return the study that a TOML text describes; ``where`` names the text in messages."""
+    """Return the study that a TOML text describes; ``where`` names the text in messages.
+
+    Parameters
+    ----------
+    text : str
+        Text to read.
+    name : str
+        Name to look up or to show.
+    where : str
+        File or name, for messages.
+
+    Returns
+    -------
+    StudyPlan
+        The study that a TOML text describes.
+
+    Raises
+    ------
+    SettingsError
+        If a setting or a flag is not valid.
+    """
     try:
         values = tomllib.loads(text)
     except ValueError as error:

@@ -32,6 +32,11 @@ def study_report(
         The command line that repeats the study.
     exhibits : sequence of Exhibit
         Maps of the features.
+
+    Returns
+    -------
+    Report
+        The whole report.
     """
     n_sets = sum(len(run.result.generators | run.result.controls) for run in result.runs)
     parts = [study_part(result)]
@@ -52,7 +57,18 @@ def _without_figures(part: Part, digest: str) -> Part:
 
 
 def study_part(result: StudyResult) -> Part:
-    """Return the part that answers the study's question."""
+    """Return the part that answers the study's question.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Part
+        The part that answers the study's question.
+    """
     return Part(
         anchor="study",
         heading=escape_controls(result.asks),
@@ -77,7 +93,18 @@ def _tables(result: StudyResult) -> Iterable[Table]:
 
 
 def runs_table(result: StudyResult) -> Table:
-    """Return every run with its means, those over unseen generators beside them."""
+    """Return every run with its means, those over unseen generators beside them.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Table
+        Every run with its means, those over unseen generators beside them.
+    """
     groups = sorted({group for run in result.runs for group in run.result.groups})
     trained = {tuple(run.result.train.generators) for run in result.runs}
     alike = (
@@ -126,7 +153,18 @@ def _run_row(name: str, result: EvalResult) -> TableRow:
 
 
 def views_table(result: StudyResult) -> Table:
-    """Return the mean AP of every run on every view that was tested."""
+    """Return the mean AP of every run on every view that was tested.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Table
+        The mean AP of every run on every view that was tested.
+    """
     runs = [run for run in result.runs if run.result.views]
     names = list(dict.fromkeys(name for run in runs for name in run.result.views))
     columns = (
@@ -150,7 +188,18 @@ def views_table(result: StudyResult) -> Table:
 
 
 def differences_table(result: StudyResult) -> Table:
-    """Return every paired difference, bold where it is significant after Holm's correction."""
+    """Return every paired difference, bold where it is significant after Holm's correction.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Table
+        Every paired difference, bold where it is significant after Holm's correction.
+    """
     columns = (
         Column(key="run", label="Run"),
         Column(key="over", label="Over"),
@@ -185,7 +234,20 @@ def differences_table(result: StudyResult) -> Table:
 
 
 def reference_table(reference: Reference, number: int) -> Table:
-    """Return published numbers beside one's own."""
+    """Return published numbers beside one's own.
+
+    Parameters
+    ----------
+    reference : Reference
+        Published numbers beside those of the run.
+    number : int
+        Number in the order.
+
+    Returns
+    -------
+    Table
+        Published numbers beside one's own.
+    """
     kind: Kind = "points" if reference.published.metric == "difference" else "percent"
     columns = (
         Column(key="name", label="Of"),
@@ -216,7 +278,18 @@ def reference_table(reference: Reference, number: int) -> Table:
 
 
 def mixture_table(result: StudyResult) -> Table:
-    """Return mean AP by run and share of fakes."""
+    """Return mean AP by run and share of fakes.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Table
+        Mean AP by run and share of fakes.
+    """
     shares = sorted({mixture.share for mixture in result.mixtures})
     columns = (
         Column(key="run", label="Run"),
@@ -242,7 +315,18 @@ def mixture_table(result: StudyResult) -> Table:
 
 
 def boundary_table(result: StudyResult) -> Table:
-    """Return AP by artefact, strength and run."""
+    """Return AP by artefact, strength and run.
+
+    Parameters
+    ----------
+    result : StudyResult
+        Result of a study.
+
+    Returns
+    -------
+    Table
+        AP by artefact, strength and run.
+    """
     runs = list(dict.fromkeys(point.run for point in result.boundary))
     columns = (
         Column(key="strength", label="Strength", kind="number"),

@@ -1,4 +1,5 @@
-"""Help for tests, ours and those of plug-ins: trees of images, checkpoint files, the contract of a backbone.
+"""Help for tests, ours and those of plug-ins: trees of images, checkpoint files, the contract of a
+backbone.
 
 Needs no pytest: the checks raise ``AssertionError``.
 """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Publish = Callable[[dict[str, "Tensor"]], dict[str, "Tensor"]]
 
 TOLERANCE = 1e-4
-"""Largest relative difference that the size of the batch may make, in fp32: other kernels, other rounding."""
+"""Largest relative difference that the size of the batch may make, in fp32: other kernels, other
+rounding.
+"""
 
 
 def check_backbone(
@@ -35,8 +37,8 @@ def check_backbone(
     n_images : int
         Size of the batch that is tried.
     publish : callable
-        From the state dict of the module that ``build`` returns to the tensors as they lie in a published file;
-        by default the same.
+        From the state dict of the module that ``build`` returns to the tensors as they lie in a
+        published file; by default the same.
 
     Raises
     ------
@@ -59,7 +61,17 @@ def check_backbone(
 
 
 def check_features(spec: BackboneSpec, network: nn.Module, images: Tensor) -> None:
-    """Check shape, dtype, evaluation mode, determinism and independence from the batch."""
+    """Check shape, dtype, evaluation mode, determinism and independence from the batch.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    network : nn.Module
+        Network whose modules are used.
+    images : Tensor
+        Images of shape (batch, 3, height, width), float32, normalised.
+    """
     import torch
 
     (features,) = network(images)
@@ -72,14 +84,25 @@ def check_features(spec: BackboneSpec, network: nn.Module, images: Tensor) -> No
     (again,) = build_network([spec])(images)
     assert torch.equal(features, again), f"{spec.name}: the same seed gives other weights"
     alone = torch.cat([network(image[None])[0] for image in images])
-    assert _close(features, alone), f"{spec.name}: depends on the size of the batch"
+    assert bool((features - alone).abs().max() <= TOLERANCE * alone.abs().max()), (
+        f"{spec.name}: depends on the size of the batch"
+    )
     assert not torch.equal(features[0], features[1]), (
         f"{spec.name}: the same feature for other images"
     )
 
 
 def check_taps(spec: BackboneSpec, images: Tensor) -> None:
-    """Check that all taps come from one pass, in order, in their widths, and agree with single ones."""
+    """Check that all taps come from one pass, in order, in their widths, and agree with single
+    ones.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    images : Tensor
+        Images of shape (batch, 3, height, width), float32, normalised.
+    """
     import torch
 
     if spec.taps is None:
@@ -101,7 +124,20 @@ def check_taps(spec: BackboneSpec, images: Tensor) -> None:
 
 
 def check_loading(spec: BackboneSpec, images: Tensor, folder: Path, publish: Publish) -> None:
-    """Check that ``build`` takes a whole file and refuses damaged ones, and that no code in them runs."""
+    """Check that ``build`` takes a whole file and refuses damaged ones, and that no code in them
+    runs.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Specification of the backbone.
+    images : Tensor
+        Images of shape (batch, 3, height, width), float32, normalised.
+    folder : Path
+        Folder that is read or written.
+    publish : Publish
+        Function that writes a checkpoint.
+    """
     import torch
 
     from featcache.testing.fixtures import save_pickle_with_code, save_plain
@@ -134,7 +170,3 @@ def _refuses(build: Callable[[Path], nn.Module], path: Path, word: str) -> None:
     else:
         raise AssertionError(f"{path.name} was loaded")
     assert word in message, f"the refusal of {path.name} does not say {word!r}: {message}"
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() <= TOLERANCE * b.abs().max())

@@ -1,6 +1,7 @@
 """Checkpoint files in the structures that authors publish, from networks with random weights.
 
-The built-in backbones in sizes that run in a moment: same code, same structure, less width and depth.
+The built-in backbones in sizes that run in a moment: same code, same structure, less width and
+depth.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ MAP_SIDE = 64
 
 def small(name: str) -> BackboneSpec:
     """Return a built-in backbone in a small size.
+
+    Parameters
+    ----------
+    name : str
+        Name to look up or to show.
+
+    Returns
+    -------
+    BackboneSpec
+        A built-in backbone in a small size.
 
     Raises
     ------
@@ -62,7 +73,17 @@ def _sizes(taps: Taps, clip: bool) -> tuple[int, tuple[int, ...]]:
 
 
 def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the names of our wrappers away: a published file has the network's own."""
+    """Take the names of our wrappers away: a published file has the network's own.
+
+    Parameters
+    ----------
+    state : dict[str, Tensor]
+        State of the run.
+
+    Returns
+    -------
+    dict[str, Tensor]
+    """
     return {
         name.removeprefix("trunk.").removeprefix("visual."): tensor
         for name, tensor in state.items()
@@ -73,13 +94,37 @@ Tensors = Mapping[str, Tensor]
 
 
 def save_plain(tensors: Tensors, path: Path) -> Path:
-    """Write a flat state dict, as DINOv2's hub and torchvision do."""
+    """Write a flat state dict, as DINOv2's hub and torchvision do.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
+    """
     torch.save(dict(tensors), path)
     return path
 
 
 def save_safetensors(tensors: Tensors, path: Path) -> Path:
-    """Write a safetensors file, as timm's and open_clip's repositories have them."""
+    """Write a safetensors file, as timm's and open_clip's repositories have them.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
+    """
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
@@ -105,6 +150,10 @@ def save_wrapped(
         ``"module.visual."``, ``"visual."`` or empty.
     beside : mapping, optional
         What else lies in the file: optimiser, arguments; and other towers inside the state dict.
+
+    Returns
+    -------
+    Path
     """
     state = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
     torch.save({under: state, **(beside or {})}, path)
@@ -112,7 +161,20 @@ def save_wrapped(
 
 
 def save_openai(tensors: Tensors, path: Path) -> Path:
-    """Write a state dict as OpenAI's CLIP has it: half precision, the text tower and sizes beside it."""
+    """Write a state dict as OpenAI's CLIP has it: half precision, the text tower and sizes beside
+    it.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
+    """
     state = {f"visual.{name}": tensor.half() for name, tensor in tensors.items()}
     state |= {"text_projection": torch.zeros(4, 4), "logit_scale": torch.tensor(4.6)}
     state |= {
@@ -124,7 +186,20 @@ def save_openai(tensors: Tensors, path: Path) -> Path:
 
 
 def save_torchscript(tensors: Tensors, path: Path) -> Path:
-    """Write a TorchScript archive as OpenAI's CLIP is published: ``visual.*`` in half precision, with code."""
+    """Write a TorchScript archive as OpenAI's CLIP is published: ``visual.*`` in half precision,
+    with code.
+
+    Parameters
+    ----------
+    tensors : Tensors
+        Tensors of the file by name.
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    Path
+    """
     model = nn.Module()
     model.add_module("visual", _holder({name: tensor.half() for name, tensor in tensors.items()}))
     model.register_parameter("logit_scale", nn.Parameter(torch.tensor(4.6)))
@@ -161,7 +236,21 @@ class _Bomb:
 
 
 def save_pickle_with_code(path: Path, trace: Path, *, legacy: bool = False) -> Path:
-    """Write a checkpoint that makes the file ``trace`` when a careless reader unpickles it."""
+    """Write a checkpoint that makes the file ``trace`` when a careless reader unpickles it.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    trace : Path
+        File that the code would write if it were run.
+    legacy : bool
+        Whether the legacy format is written.
+
+    Returns
+    -------
+    Path
+    """
     torch.save(
         {"model": {"weight": torch.ones(2)}, "args": _Bomb(trace)},
         path,

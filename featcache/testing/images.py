@@ -10,7 +10,24 @@ from PIL import Image, ImageFilter
 
 
 def make_images(n: int, *, seed: int, blur: float = 0.0, size: int = 64) -> list[Image.Image]:
-    """Return images of smooth noise; ``blur`` (sigma, pixels) is the trace of a made-up generator."""
+    """Return images of smooth noise; ``blur`` (sigma, pixels) is the trace of a made-up generator.
+
+    Parameters
+    ----------
+    n : int
+        Number of items.
+    seed : int
+        Seed of the random numbers.
+    blur : float
+        Standard deviation of the blur in pixels.
+    size : int
+        Side of the input in pixels.
+
+    Returns
+    -------
+    list[Image.Image]
+        Images of smooth noise.
+    """
     rng = np.random.default_rng(seed)
     images = []
     for _ in range(n):
@@ -27,7 +44,25 @@ def make_tree(
     n: int = 8,
     size: int = 64,
 ) -> Path:
-    """Write ``<root>/<split>/<generator>/{0_real,1_fake}/*.png`` and return the root."""
+    """Write ``<root>/<split>/<generator>/{0_real,1_fake}/*.png`` and return the root.
+
+    Parameters
+    ----------
+    root : Path
+        Root folder.
+    generators : Iterable[str]
+        Names of generators; empty for all.
+    splits : Iterable[str]
+        Names of the splits.
+    n : int
+        Number of items.
+    size : int
+        Side of the input in pixels.
+
+    Returns
+    -------
+    Path
+    """
     for i, split in enumerate(splits):
         for j, generator in enumerate(generators):
             for label, name in enumerate(("0_real", "1_fake")):

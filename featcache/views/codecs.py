@@ -12,7 +12,9 @@ from PIL import Image
 from featcache.views.view import Arg, Params, StepKind
 
 SUBSAMPLING_420 = 2
-"""Pillow's number for 4:2:0, which is also what libjpeg, Pillow and OpenCV do unless told otherwise."""
+"""Pillow's number for 4:2:0, which is also what libjpeg, Pillow and OpenCV do unless told
+otherwise.
+"""
 
 JPEG_FACTS: Mapping[str, Any] = {"subsampling": "4:2:0"}
 WEBP_METHOD = 4
@@ -21,12 +23,38 @@ QUALITY = Arg("quality", 1, 100)
 
 
 def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Return the image after JPEG at an IJG quality, 4:2:0, decoded by Pillow."""
+    """Return the image after JPEG at an IJG quality, 4:2:0, decoded by Pillow.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image.
+    quality : int
+        JPEG or WebP quality, 1 to 100.
+
+    Returns
+    -------
+    Image.Image
+        The image after JPEG at an IJG quality, 4:2:0, decoded by Pillow.
+    """
     return _through(image, "JPEG", quality=quality, subsampling=SUBSAMPLING_420)
 
 
 def through_webp(image: Image.Image, quality: int) -> Image.Image:
-    """Return the image after lossy WebP, decoded by Pillow."""
+    """Return the image after lossy WebP, decoded by Pillow.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image.
+    quality : int
+        JPEG or WebP quality, 1 to 100.
+
+    Returns
+    -------
+    Image.Image
+        The image after lossy WebP, decoded by Pillow.
+    """
     return _through(image, "WEBP", quality=quality, method=WEBP_METHOD)
 
 

@@ -18,9 +18,9 @@ def parse_views(text: str | Iterable[str], *, seed: int = 0) -> list[View]:
     Parameters
     ----------
     text : str or iterable of str
-        ``NAME[:NUMBER[-NUMBER]][#DRAW]``, chained by ``+``, listed by commas. ``clean`` is the image as
-        it is. ``univfd-train:K`` stands for its draws ``univfd-train#0`` ... ``#K-1`` (so that a larger
-        K later only adds draws) and ``tencrop`` for its ten crops.
+        ``NAME[:NUMBER[-NUMBER]][#DRAW]``, chained by ``+``, listed by commas. ``clean`` is the
+        image as it is. ``univfd-train:K`` stands for its draws ``univfd-train#0`` ... ``#K-1`` (so
+        that a larger K later only adds draws) and ``tencrop`` for its ten crops.
     seed : int
         Of the random steps.
 
@@ -49,7 +49,13 @@ def parse_views(text: str | Iterable[str], *, seed: int = 0) -> list[View]:
 
 
 def describe_steps() -> list[dict[str, str]]:
-    """Return name, usage and summary of every step, sorted by name."""
+    """Return name, usage and summary of every step, sorted by name.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        Name, usage and summary of every step, sorted by name.
+    """
     kinds = STEPS.all()
     return [
         {"name": name, "usage": _usage(kind), "summary": kind.summary}
@@ -76,7 +82,14 @@ def _parse_step(text: str, view: str, seed: int) -> list[Step]:
         count = kind.draws if isinstance(kind.draws, int) else 1
     params = _numbers(kind, kind.args, texts, text)
     if draw_text:
-        draw_seeds: Iterable[int] = [_parse_draw(kind, draw_text, text)]
+        limit = kind.draws if isinstance(kind.draws, int) else MAX_DRAWS
+        if kind.draws == "one" and not kind.random:
+            raise SettingsError(
+                f"The view step {text!r} is not random, so it has no draw #{draw_text}."
+            )
+        if not draw_text.isascii() or not draw_text.isdigit() or int(draw_text) >= limit:
+            raise SettingsError(f"The view step {text!r} needs a draw from #0 to #{limit - 1}.")
+        draw_seeds: Iterable[int] = [int(draw_text)]
     else:
         draw_seeds = range(count)
     return [Step(kind, params, draw, seed if kind.random else 0) for draw in draw_seeds]
@@ -121,15 +134,6 @@ def _number(kind: StepKind, arg: Arg, part: str, text: str) -> Number:
             f"Usage: {_usage(kind)}."
         )
     return int(value) if is_integer else value
-
-
-def _parse_draw(kind: StepKind, draw: str, text: str) -> int:
-    limit = kind.draws if isinstance(kind.draws, int) else MAX_DRAWS
-    if kind.draws == "one" and not kind.random:
-        raise SettingsError(f"The view step {text!r} is not random, so it has no draw #{draw}.")
-    if not draw.isascii() or not draw.isdigit() or int(draw) >= limit:
-        raise SettingsError(f"The view step {text!r} needs a draw from #0 to #{limit - 1}.")
-    return int(draw)
 
 
 def _usage(kind: StepKind) -> str:

@@ -2,9 +2,9 @@
 
 One format, one quality, one size for every image, so that none of the three tells real from fake.
 
-The centre is cut without resampling; only an image that is smaller is scaled up first. What an earlier,
-stronger compression did to the pixels stays in them: choose a quality not above the lowest in the set
-(``featcache datasets audit`` proposes one).
+The centre is cut without resampling; only an image that is smaller is scaled up first. What an
+earlier, stronger compression did to the pixels stays in them: choose a quality not above the
+lowest in the set (``featcache datasets audit`` proposes one).
 """
 
 from __future__ import annotations
@@ -37,7 +37,21 @@ def gaussian_blur(pixels: NDArray[np.uint8], sigma: float) -> None:
 def add_noise(
     pixels: NDArray[np.uint8], sigma: float, state: np.random.RandomState
 ) -> NDArray[np.uint8]:
-    """Add white Gaussian noise of ``sigma`` 8-bit levels; rounded and clipped to [0, 255]."""
+    """Add white Gaussian noise of ``sigma`` 8-bit levels; rounded and clipped to [0, 255].
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8
+        Pixels of shape (height, width, 3), uint8 or float64 in [0, 255].
+    sigma : float
+        Standard deviation.
+    state : random.RandomState
+        Random numbers.
+
+    Returns
+    -------
+    ndarray of uint8
+    """
     noisy = pixels + sigma * state.standard_normal(pixels.shape)
     return np.rint(noisy).clip(0, 255).astype(np.uint8)
 
@@ -52,6 +66,11 @@ def ten_crop(image: Image.Image, size: int, number: int) -> Image.Image:
     number : int in [0, 9]
         Four corners (top left, top right, bottom left, bottom right) and centre, then the same of
         the mirrored image.
+
+    Returns
+    -------
+    Image.Image
+        One of torchvision's ten crops.
     """
     if min(image.size) < size:
         image = _pad_to(image, size)

@@ -1,9 +1,9 @@
 """The training and validation augmentation of UnivFD, in its order and with its filters.
 
 UnivFD draws anew in every epoch; here each image gets K fixed draws, cached like any other view.
-Its JPEG encoder is chosen at random between OpenCV and Pillow. Both are libjpeg with 4:2:0 and the same
-integer transform and write the same bytes (``tests/views/test_views.py`` checks it for every quality), so the
-choice changes nothing and Pillow does both.
+Its JPEG encoder is chosen at random between OpenCV and Pillow. Both are libjpeg with 4:2:0 and
+the same integer transform and write the same bytes (``tests/views/test_views.py`` checks it for
+every quality), so the choice changes nothing and Pillow does both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,21 @@ VAL_SIGMA, VAL_QUALITY = 1.5, 65
 
 
 def augment(image: Image.Image, sigma: float | None, quality: int | None) -> Image.Image:
-    """Blur, then JPEG; None leaves the step out."""
+    """Blur, then JPEG; None leaves the step out.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image.
+    sigma : float | None
+        Standard deviation.
+    quality : int | None
+        JPEG or WebP quality, 1 to 100.
+
+    Returns
+    -------
+    Image.Image
+    """
     if sigma is not None:
         pixels = np.array(image)
         gaussian_blur(pixels, sigma)

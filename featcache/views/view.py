@@ -1,7 +1,7 @@
 """What a view is: a chain of steps, each a pure function with its parameters.
 
-A view is a function of the image, the sample's id and its own description, and of nothing else: not of
-the order of the images, the number of workers, or the library's global random state.
+A view is a function of the image, the sample's id and its own description, and of nothing else:
+not of the order of the images, the number of workers, or the library's global random state.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class StepKind:
     random : bool
         Whether it draws random numbers; the key then holds seed and draw.
     draws : {"one", "counted"} or int
-        ``"counted"``: its first argument says into how many draws the name expands; an int: it always
-        expands into so many.
+        ``"counted"``: its first argument says into how many draws the name expands; an int: it
+        always expands into so many.
     codec : (str, str), optional
-        Pillow's name of the format and the name of the parameter that is its quality, where the step
-        leaves the image as such a file.
+        Pillow's name of the format and the name of the parameter that is its quality, where the
+        step leaves the image as such a file.
     """
 
     name: str
@@ -107,7 +107,13 @@ class Step:
         return f"{name}#{self.draw}" if self.draw or self.kind.draws != "one" else name
 
     def to_key(self) -> dict[str, Any]:
-        """Return all that fixes the result, as it stands in a feature key."""
+        """Return all that fixes the result, as it stands in a feature key.
+
+        Returns
+        -------
+        dict[str, Any]
+            All that fixes the result, as it stands in a feature key.
+        """
         key = {"step": self.kind.name, **dict(self.params), **self.kind.facts}
         if self.kind.random or self.kind.draws != "one":
             key["draw"] = self.draw
@@ -148,7 +154,13 @@ class View:
         return None
 
     def to_key(self) -> dict[str, Any]:
-        """Return the view as it stands in a feature key."""
+        """Return the view as it stands in a feature key.
+
+        Returns
+        -------
+        dict[str, Any]
+            The view as it stands in a feature key.
+        """
         return {"name": self.name, "steps": [step.to_key() for step in self.steps]}
 
     def __call__(self, image: Image.Image, sample_id: str) -> Image.Image:
@@ -184,6 +196,16 @@ CLEAN = View()
 
 def format_number(value: Number) -> str:
     """Return a number the one way it stands in a name.
+
+    Parameters
+    ----------
+    value : Number
+        Value to convert.
+
+    Returns
+    -------
+    str
+        A number the one way it stands in a name.
 
     Examples
     --------

@@ -31,7 +31,9 @@ def save(image: Image.Image, path: Path, **options: Any) -> None:
 def build(
     root: Path, real: str, fake: str, *, n: int = 24, sizes: tuple[int, int] = (96, 96)
 ) -> Path:
-    """Write a tree of like pictures whose files alone differ; ``real`` and ``fake`` are suffixes."""
+    """Write a tree of like pictures whose files alone differ; ``real`` and ``fake`` are
+    suffixes.
+    """
     for i, split in enumerate(("train", "test")):
         for label, (name, suffix) in enumerate((("0_real", real), ("1_fake", fake))):
             images = make_images(n, seed=10 * i + label, size=sizes[label])

@@ -1,4 +1,6 @@
-"""``timm:NAME`` and ``open_clip:ARCH/TAG``: any model, its own activation, strict, or a clear refusal."""
+"""``timm:NAME`` and ``open_clip:ARCH/TAG``: any model, its own activation, strict, or a clear
+refusal.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Checkpoints in every published structure give the features of a direct forward pass; spoilt ones are refused.
+"""Checkpoints in every published structure give the features of a direct forward pass; spoilt ones
+are refused.
 
-The networks are small forms of the built-in ones, and the reference is the plain model of timm or open_clip
-(for DINOv2's embedding, the formula of its hub). Every tensor is random, biases and scales too, so that one
-which is not loaded, or loaded to the wrong place, shows.
+The networks are small forms of the built-in ones, and the reference is the plain model of timm
+or open_clip (for DINOv2's embedding, the formula of its hub). Every tensor is random, biases and
+scales too, so that one which is not loaded, or loaded to the wrong place, shows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ State = dict[str, Tensor]
 
 
 def noisy(model: nn.Module, seed: int = 0) -> State:
-    """Return tensors for every parameter and buffer, none of them special, exact in half precision."""
+    """Return tensors for every parameter and buffer, none of them special, exact in half
+    precision.
+    """
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, tensor in model.state_dict().items():
@@ -142,7 +145,9 @@ def test_openai_weights_run_quickgelu_and_laions_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("registers", [0, 4])
 def test_dinov2_resamples_its_embedding_as_the_hub_does(registers: int, tmp_path: Path) -> None:
-    """Against the hub's formula, written out: scale (m + 0.1) / M, or size and antialias with registers."""
+    """Against the hub's formula, written out: scale (m + 0.1) / M, or size and antialias with
+    registers.
+    """
     spec = small("dinov2-vit-b14-reg4" if registers else "dinov2")
     model = reference(spec)  # 28 pixels: a grid of 2 x 2
     state = noisy(model)

@@ -1,4 +1,6 @@
-"""Every built-in backbone keeps the contract, in a small size with random weights; broken ones do not."""
+"""Every built-in backbone keeps the contract, in a small size with random weights; broken ones
+do not.
+"""
 
 from __future__ import annotations
 

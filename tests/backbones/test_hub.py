@@ -1,4 +1,6 @@
-"""Where weights are looked for: in order, offline first, quickly when there is nothing; fetching goes on and verifies."""
+"""Where weights are looked for: in order, offline first, quickly when there is nothing; fetching
+goes on and verifies.
+"""
 
 from __future__ import annotations
 

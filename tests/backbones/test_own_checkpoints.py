@@ -1,4 +1,6 @@
-"""Weights files of our own: read back to the bit by the backbone they are of, refused by any other."""
+"""Weights files of our own: read back to the bit by the backbone they are of, refused by any
+other.
+"""
 
 from __future__ import annotations
 

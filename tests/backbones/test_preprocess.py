@@ -1,4 +1,6 @@
-"""From the file to the network's input: equal to torchvision's, timm's and open_clip's own transforms."""
+"""From the file to the network's input: equal to torchvision's, timm's and open_clip's own
+transforms.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def network_input(spec: BackboneSpec, preset: str, image: Image.Image) -> Tensor:
-    """Return what reaches the network: the whole way of an extraction, with a network that lets all through."""
+    """Return what reaches the network: the whole way of an extraction, with a network that lets
+    all through.
+    """
     from featcache.extract import ExtractOptions
     from featcache.extract.forward import Forward
     from featcache.extract.plan import make_requests

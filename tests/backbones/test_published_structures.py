@@ -1,4 +1,6 @@
-"""The whole way with files in the published structures at their real sizes, random weights and no network."""
+"""The whole way with files in the published structures at their real sizes, random weights and
+no network.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def fill(model: nn.Module, seed: int) -> State:
 
 
 def hub_dinov2(state: State) -> tuple[State, State]:
-    """Return a file as the hub has it, of 37 x 37 patches, and what its code makes of them for the network's grid."""
+    """Return a file as the hub has it, of 37 x 37 patches, and what its code makes of them for
+    the network's grid.
+    """
     width = state["pos_embed"].shape[-1]
     published = torch.randn(1, 1 + 37 * 37, width, generator=torch.Generator().manual_seed(5)) * 0.1
     grid = published[:, 1:].reshape(1, 37, 37, width).permute(0, 3, 1, 2)

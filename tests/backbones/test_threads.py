@@ -1,4 +1,6 @@
-"""One network in several threads at once, as extraction on a CPU runs it: no thread sees another's images."""
+"""One network in several threads at once, as extraction on a CPU runs it: no thread sees
+another's images.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ import sys, time
 from pathlib import Path
 from featcache.cache import locks
 path = Path(sys.argv[1])
-with locks.claim(path, path.with_suffix(".h5")) as mine:
+with locks.acquire(path, path.with_suffix(".h5")) as mine:
     print(mine, flush=True)
     time.sleep(60)
 """

@@ -1,4 +1,6 @@
-"""Looking after a store: what is bad is found and dropped, what is not needed is listed and removed."""
+"""Looking after a store: what is bad is found and dropped, what is not needed is listed and
+removed.
+"""
 
 from __future__ import annotations
 

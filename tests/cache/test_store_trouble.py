@@ -1,4 +1,6 @@
-"""A disk that fails in the middle of a run: one message, exit code 4, what was finished stays good."""
+"""A disk that fails in the middle of a run: one message, exit code 4, what was finished stays
+good.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ def base(toy: Path, tmp_path: Path) -> list[object]:
 
 
 def test_the_whole_way(featcache: Run, toy: Path, tmp_path: Path) -> None:
-    """Tune, read the table, extract with the tuned weights without work, tune again without work."""
+    """Tune, read the table, extract with the tuned weights without work, tune again without
+    work.
+    """
     command = base(toy, tmp_path)
     first = featcache(*command, "--epochs", 1, "--json", "-q")
     assert first.code == 0, first.err

@@ -1,4 +1,6 @@
-"""The commands of the probing engine: shared flags, weights told apart, priors, stores that are only read."""
+"""The commands of the probing engine: shared flags, weights told apart, priors, stores that are
+only read.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,9 @@ def test_priors_stand_beside_ap(featcache: Call, toy: Toy) -> None:
 
 
 def test_a_store_that_is_only_read(toy: Toy, tmp_path: Path) -> None:
-    """Results are printed all the same, one line says that they are not kept, or they are kept elsewhere."""
+    """Results are printed all the same, one line says that they are not kept, or they are kept
+    elsewhere.
+    """
     store = shutil.copytree(toy[1], tmp_path / "store", ignore=shutil.ignore_patterns("results"))
     for path in [store, *store.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -193,7 +197,9 @@ def read_documents(text: str) -> list[Any]:
 
 
 def run_powerless(*commands: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run commands in one process under which file permissions hold for root too; skip where that cannot be."""
+    """Run commands in one process under which file permissions hold for root too; skip where
+    that cannot be.
+    """
     powers = "-dac_override,-dac_read_search"
     prefix = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"]
     if os.geteuid() != 0:

@@ -41,7 +41,9 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], MakeOne]]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Six photographs, each of one colour, so that the colour of a fake betrays where it comes from."""
+    """Six photographs, each of one colour, so that the colour of a fake betrays where it comes
+    from.
+    """
     (tmp_path / "photos").mkdir()
     for i in range(6):
         shape = (SIZE + 90, SIZE + 40 + 10 * i, 3)

@@ -51,7 +51,9 @@ def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
 def _pip_that(
     monkeypatch: pytest.MonkeyPatch, data: bytes | None, stderr: str = ""
 ) -> list[list[str]]:
-    """Stand in for pip: deliver ``data``, or fail with ``stderr``; return the commands it was given."""
+    """Stand in for pip: deliver ``data``, or fail with ``stderr``; return the commands it was
+    given.
+    """
     commands: list[list[str]] = []
 
     def run(command: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:

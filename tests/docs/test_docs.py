@@ -1,9 +1,11 @@
-"""The documentation is true: every command and snippet in it is run, every link and file leads somewhere.
+"""The documentation is true: every command and snippet in it is run, every link and file leads
+somewhere.
 
-In each page the fenced blocks are taken in order, in one folder with a small tree ``mydata`` and a
-folder ``photos``: ``console`` lines that begin with ``$`` are run, ``python`` blocks are executed,
-``toml`` blocks after a comment ``<!-- file: NAME -->`` are written. What needs a cluster, an account or
-minutes is marked ``<!-- not run: REASON -->`` right before its block, and only such blocks are left out.
+In each page the fenced blocks are taken in order, in one folder with a small tree ``mydata`` and
+a folder ``photos``: ``console`` lines that begin with ``$`` are run, ``python`` blocks are
+executed, ``toml`` blocks after a comment ``<!-- file: NAME -->`` are written. What needs a
+cluster, an account or minutes is marked ``<!-- not run: REASON -->`` right before its block, and
+only such blocks are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ PAGES = sorted(
     if "examples" not in path.parts
 )
 OUTSIDE = ("make", "pip", "pre-commit", "featcache demo", "docker")
-"""First words of commands that other tests run (make, the wheel, the demo): only their names are checked."""
+"""First words of commands that other tests run (make, the wheel, the demo): only their names are
+checked.
+"""
 
 BLOCK = re.compile(
     r"^(?:<!-- (?P<note>.*?) -->\n+)?```(?P<kind>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL

@@ -1,4 +1,6 @@
-"""The plug-in template in a package of its own: found by its entry point, listed, and true to the contract."""
+"""The plug-in template in a package of its own: found by its entry point, listed, and true to
+the contract.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ TEMPLATE = Path(__file__).parents[2] / "docs" / "examples" / "backbone-plugin"
 
 @pytest.fixture
 def installed(tmp_path: Path) -> dict[str, str]:
-    """Install the template into a folder beside the environment, as pip does, without the network."""
+    """Install the template into a folder beside the environment, as pip does, without the
+    network.
+    """
     source, target = tmp_path / "source", tmp_path / "site"
     shutil.copytree(TEMPLATE, source)
     command = [

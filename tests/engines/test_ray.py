@@ -1,4 +1,6 @@
-"""The Ray engine: the bytes of the local engine, also when a worker or a whole node is lost on the way."""
+"""The Ray engine: the bytes of the local engine, also when a worker or a whole node is lost on
+the way.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def _by_value() -> None:
 
 
 def squares(folder: Path, deadly: Sequence[int], times: int) -> Callable[[Any], Iterator[int]]:
-    """Return work that kills its own process at some items, the first few times that it meets them."""
+    """Return work that kills its own process at some items, the first few times that it meets
+    them.
+    """
 
     def work(items: Sequence[int]) -> Iterator[int]:
         for item in items:

@@ -1,4 +1,6 @@
-"""Ablation: its cells are the single probes', nothing is chosen on test data, and it needs no torch."""
+"""Ablation: its cells are the single probes', nothing is chosen on test data, and it needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -208,7 +210,9 @@ def test_transfer_and_efficiency(toy: tuple[Manifest, Path]) -> None:
 
 
 def shared(manifest: Manifest, source: str = "") -> Manifest:
-    """The manifest with the training reals of progan serving all; ``source`` names training photographs."""
+    """The manifest with the training reals of progan serving all; ``source`` names training
+    photographs.
+    """
     reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.serves == "progan"]
     rest = [s for s in manifest if s.split == "test" or s.label == 1]
     rows = rest + [replace(s, serves=g, generator="real") for s in reals for g in GENERATORS]

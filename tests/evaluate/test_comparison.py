@@ -1,4 +1,6 @@
-"""Paired comparison of two runs: DeLong against its definition, Holm by hand, pairing, groups, nulls."""
+"""Paired comparison of two runs: DeLong against its definition, Holm by hand, pairing, groups,
+nulls.
+"""
 
 from __future__ import annotations
 

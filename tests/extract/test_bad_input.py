@@ -1,4 +1,6 @@
-"""Bad input: each file gives a right feature or a reason, each run one clear message and exit code."""
+"""Bad input: each file gives a right feature or a reason, each run one clear message and exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -258,7 +260,9 @@ def test_a_disk_that_is_really_full(featcache: Call, tree: Path, tmp_path: Path)
 
 
 def without_root_powers() -> list[str]:
-    """Return the command prefix under which file permissions hold for root too; skip where there is none."""
+    """Return the command prefix under which file permissions hold for root too; skip where there
+    is none.
+    """
     powers = "-dac_override,-dac_read_search"
     prefix = (
         ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []

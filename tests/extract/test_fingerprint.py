@@ -1,4 +1,6 @@
-"""A network that changed behind its key is noticed before its features are mixed with the old ones."""
+"""A network that changed behind its key is noticed before its features are mixed with the old
+ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The pipeline as a machine: same bytes on every path, memory that runs out, pixels shared, time counted."""
+"""The pipeline as a machine: same bytes on every path, memory that runs out, pixels shared, time
+counted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plans: cuts that do not move, parts that cover everything once, one item for what has the same samples."""
+"""Plans: cuts that do not move, parts that cover everything once, one item for what has the same
+samples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One pass over the images for everything that is asked for, with small networks that need no weights."""
+"""One pass over the images for everything that is asked for, with small networks that need no
+weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fine-tuning on a tiny transformer: what changes, what stays, what is saved and what it is compared with."""
+"""Fine-tuning on a tiny transformer: what changes, what stays, what is saved and what it is
+compared with.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,9 @@ def test_only_the_last_block_and_what_follows_it_changed(
 def test_saved_weights_and_head_are_the_graph_that_was_validated(
     done: tuple[FinetuneResult, FeatureStore, Path], manifest: Manifest
 ) -> None:
-    """The loss of the kept epoch comes out again from the features in the store and the saved head."""
+    """The loss of the kept epoch comes out again from the features in the store and the saved
+    head.
+    """
     result, store, out = done
     parts = split_manifest(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
     head = load_head(head_path(out))

@@ -1,4 +1,6 @@
-"""Which tensors are trained in each kind of network, and that a merged LoRA computes what the adapter did."""
+"""Which tensors are trained in each kind of network, and that a merged LoRA computes what the
+adapter did.
+"""
 
 from __future__ import annotations
 

@@ -252,7 +252,9 @@ def test_intervals_cover_the_truth() -> None:
 @pytest.mark.parametrize("metric", ["ap", "auroc", "acc", "brier"])
 @pytest.mark.parametrize("clustered", [False, True])
 def test_intervals_cover_in_95_percent(metric: str, clustered: bool) -> None:
-    """2,000 studies; the truth is the metric of a million samples. Clusters: two crops per photograph."""
+    """2,000 studies; the truth is the metric of a million samples. Clusters: two crops per
+    photograph.
+    """
 
     def draw(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((7, seed))

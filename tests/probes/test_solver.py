@@ -1,4 +1,6 @@
-"""The solver against scikit-learn's at tol 1e-10, on problems that are easy, hard and degenerate."""
+"""The solver against scikit-learn's at tol 1e-10, on problems that are easy, hard and
+degenerate.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def joint_problem(
 
 @pytest.mark.parametrize("scaling", ["standardise", "none", "block-rms", "l2"])
 def test_joint_heads_are_the_single_heads(scaling: str) -> None:
-    """Each head of a joint solve is the fit on its own columns and samples alone, scaling included."""
+    """Each head of a joint solve is the fit on its own columns and samples alone, scaling
+    included.
+    """
     blocks, y, weights, heads = joint_problem()
     joint = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling, tol=1e-13)
     for h in range(0, len(heads), 5):
@@ -164,7 +168,9 @@ def test_float32_is_as_good_as_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("scaling", ["standardise", "none", "block-rms", "l2"])
 def test_fewer_rows_than_columns_give_the_ordinary_answer(scaling: str) -> None:
-    """Solved in the rows' space where there is no memory to keep to, on the columns where there is."""
+    """Solved in the rows' space where there is no memory to keep to, on the columns where there
+    is.
+    """
     rng = np.random.default_rng(2)
     blocks = [rng.normal(1, 2, size=(40, d)) for d in (90, 7)]
     blocks[0][:, 3] = 5.0  # dead for all
@@ -238,7 +244,9 @@ def test_sums_add_up_over_parts() -> None:
 
 
 def test_the_certificate_is_honest() -> None:
-    """Stopped early, the proven gap is never below the true one, and says that it did not converge."""
+    """Stopped early, the proven gap is never below the true one, and says that it did not
+    converge.
+    """
     p = next(p for p in PROBLEMS if p.name == "correlated C=1")
     best = LogisticProbe(C=1, scaling="none", tol=1e-12).fit(p.X, p.y, p.weight).certificate_
     for n in (1, 3, 5):

@@ -1,4 +1,6 @@
-"""The page with every section, as a person uses it in a browser; and the same rows in every other format."""
+"""The page with every section, as a person uses it in a browser; and the same rows in every
+other format.
+"""
 
 from __future__ import annotations
 
@@ -369,7 +371,9 @@ window.addEventListener("load", async () => {
 
 
 def use_page(page: Path, folder: Path, width: int, axe: str = "") -> tuple[Any, str]:
-    """Open a copy of a page that acts on itself; return what it found and what the browser logged."""
+    """Open a copy of a page that acts on itself; return what it found and what the browser
+    logged.
+    """
     text = page.read_text("utf-8")
     text = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", text, count=1)
     text = text.replace("</body>", f"<script>{axe}</script><script>{ACTIONS}</script></body>")

@@ -1,4 +1,6 @@
-"""The paper's study on a miniature of UnivFD's tree, with checkpoint files of the published structures."""
+"""The paper's study on a miniature of UnivFD's tree, with checkpoint files of the published
+structures.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def folders() -> list[str]:
 
 @pytest.fixture
 def datasets(tmp_path: Path) -> Path:
-    """Return UnivFD's tree as it is published: reals of ImageNet and LAION serve several generators."""
+    """Return UnivFD's tree as it is published: reals of ImageNet and LAION serve several
+    generators.
+    """
     root = tmp_path / "datasets"
     for number, name in enumerate([*folders(), *NOT_ASKED]):
         folder = root / name
@@ -94,7 +98,9 @@ def n_images() -> int:
 
 
 def check_forecast(found: Any) -> None:
-    """The right images for each of the four backbones, once; the sets that the paper has not are left out."""
+    """The right images for each of the four backbones, once; the sets that the paper has not are
+    left out.
+    """
     assert found["n_samples"] >= n_images()  # a shared real has a row for each generator it serves
     assert len({plan["key"] for plan in found["extract"]}) == len(NAMES)
     assert [plan["n_samples"] for plan in found["extract"]] == [n_images()] * len(NAMES)

@@ -1,4 +1,6 @@
-"""Whole studies in a moment: small forms of the backbones on a toy tree; what is found is what ``probe`` finds."""
+"""Whole studies in a moment: small forms of the backbones on a toy tree; what is found is what
+``probe`` finds.
+"""
 
 from __future__ import annotations
 

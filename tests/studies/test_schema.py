@@ -1,4 +1,6 @@
-"""Study files: the shipped ones are valid, a wrong key names the near one, roots hang on the file."""
+"""Study files: the shipped ones are valid, a wrong key names the near one, roots hang on the
+file.
+"""
 
 from __future__ import annotations
 

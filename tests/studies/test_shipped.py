@@ -1,4 +1,6 @@
-"""Studies that come along, end to end and offline, on a small tree of the demo: the answer, the rows, the lock."""
+"""Studies that come along, end to end and offline, on a small tree of the demo: the answer, the
+rows, the lock.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Heads other than logistic regression; each registers under the entry-point group ``featcache.heads``."""
+"""Heads other than logistic regression; each registers under the entry-point group
+``featcache.heads``.
+"""

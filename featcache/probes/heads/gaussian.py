@@ -19,6 +19,16 @@ def fit_lda(training: Training) -> Linear:
 
     scikit-learn's, on standardised columns; the logit is the log ratio of the posteriors, with the
     class shares of the training set as priors.
+
+    Parameters
+    ----------
+    training : Training
+        Training features, labels and sources.
+
+    Returns
+    -------
+    Linear
+        Fisher's linear discriminant with a covariance shrunk as Ledoit and Wolf do.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -38,8 +48,8 @@ class OneClass:
     mean, scale : ndarray of shape (n_features,), float64
         Standardisation by the fakes.
     axes : ndarray of shape (n_features, k), float64
-        Orthonormal directions in which the fakes vary, ``k`` at most the lesser of their number and of
-        ``n_features``.
+        Orthonormal directions in which the fakes vary, ``k`` at most the lesser of their number and
+        of ``n_features``.
     variances : ndarray of shape (k,), float64
         Shrunk variance along each; > 0.
     rest : float > 0
@@ -62,6 +72,16 @@ class OneClass:
         """Return ``(limit - distance) / spread`` of each row: above 0 is as near as the fakes are.
 
         No probability can be had without having seen reals; this is a score with a threshold.
+
+        Parameters
+        ----------
+        features : Features
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        Float
+            ``(limit - distance) / spread`` of each row.
         """
         return np.asarray((self.limit - self._distance(features)) / self.spread)
 
@@ -84,10 +104,18 @@ def fit_oneclass(training: Training, seed: int = 0) -> OneClass:
     training : Training
     seed : int
         Of the folds over photographs in which distances of unseen fakes are measured.
+
+    Returns
+    -------
+    OneClass
     """
     fakes = training.features[training.labels == 1]
     sources = training.groups[training.labels == 1]
-    held_out = _held_out_distances(fakes, _folds(sources, seed))
+    # The fold of each sample; samples of one photograph share it.
+    _, unit_of = np.unique(sources, return_inverse=True)
+    n_units = int(unit_of.max()) + 1
+    order = np.random.default_rng(seed).permutation(n_units)
+    held_out = _held_out_distances(fakes, np.asarray(order[unit_of] % min(FOLDS, n_units)))
     return _gaussian(
         fakes,
         limit=float(np.quantile(held_out, QUANTILE)),
@@ -96,7 +124,9 @@ def fit_oneclass(training: Training, seed: int = 0) -> OneClass:
 
 
 def _gaussian(fakes: Features, limit: float = 0.0, spread: float = 1.0) -> OneClass:
-    """Fit mean and covariance, shrunk as Ledoit and Wolf do; no matrix of all features is inverted."""
+    """Fit mean and covariance, shrunk as Ledoit and Wolf do; no matrix of all features is
+    inverted.
+    """
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     mean, scale = standardisation(fakes)
@@ -124,14 +154,6 @@ def _principal(rows: Float) -> tuple[Float, Float]:
         return vectors.T, np.square(singular) / len(rows)
     variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     return axes, np.maximum(variances, 0.0)
-
-
-def _folds(sources: Float, seed: int) -> Float:
-    """Return the fold of each sample; samples of one photograph share it."""
-    _, unit_of = np.unique(sources, return_inverse=True)
-    n_units = int(unit_of.max()) + 1
-    order = np.random.default_rng(seed).permutation(n_units)
-    return np.asarray(order[unit_of] % min(FOLDS, n_units))
 
 
 def _held_out_distances(fakes: Features, fold: Float) -> Float:

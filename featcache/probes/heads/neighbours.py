@@ -33,13 +33,22 @@ class Neighbours:
     def logits(self, features: Features) -> Float:
         """Return, for each row, how the vote of its k nearest goes, ties decided by nearness.
 
+        Parameters
+        ----------
+        features : Features
+            Features of shape (n_samples, n_features).
+
+        Returns
+        -------
+        Float
+
         Notes
         -----
-        ``2 * share of fakes - 1 + margin / 2k``, where ``margin`` in [-2, 2] is the cosine to the nearest
-        fake minus that to the nearest real: votes come first, the margin orders samples of equal vote.
-        With k = 1 it is above 0 exactly where the nearest fake is nearer than the nearest real, which
-        is the rule of UnivFD (arXiv 2302.10174, section 4). The paper does not say which continuous
-        score its AP is computed from; this one is ours.
+        ``2 * share of fakes - 1 + margin / 2k``, where ``margin`` in [-2, 2] is the cosine to
+        the nearest fake minus that to the nearest real: votes come first, the margin orders
+        samples of equal vote. With k = 1 it is above 0 exactly where the nearest fake is nearer
+        than the nearest real, which is the rule of UnivFD (arXiv 2302.10174, section 4). The
+        paper does not say which continuous score its AP is computed from; this one is ours.
         """
         queries = normalized(features, [])
         step = max(BLOCK_CELLS // len(self.bank), 1)
@@ -67,6 +76,10 @@ def fit_knn(training: Training, k: int = 1) -> Neighbours:
     k : int
         How many neighbours vote; odd, at most the number of samples.
 
+    Returns
+    -------
+    Neighbours
+
     Raises
     ------
     DataError
@@ -85,6 +98,16 @@ def fit_prototype(training: Training) -> Linear:
 
     The logit is the difference of the cosines to the two means, in which each joined feature counts
     alike: every block of a row has norm 1.
+
+    Parameters
+    ----------
+    training : Training
+        Training features, labels and sources.
+
+    Returns
+    -------
+    Linear
+        The head that compares with the mean direction of each class.
     """
     rows = normalized(training.features, training.widths)
     means = [

@@ -10,7 +10,20 @@ from featcache.probes.base import Float, Linear, Training, standardisation
 
 
 def fit_ridge(training: Training, C: float = 1.0) -> Linear:
-    """Return the head for one penalty; see :func:`ridge_path`."""
+    """Return the head for one penalty; see :func:`ridge_path`.
+
+    Parameters
+    ----------
+    training : Training
+        Training features, labels and sources.
+    C : float
+        Inverse strength of the penalty, above 0.
+
+    Returns
+    -------
+    Linear
+        The head for one penalty.
+    """
     weights, biases = ridge_path(training, [C])
     return Linear(weight=weights[0], bias=float(biases[0]))
 

@@ -1,4 +1,5 @@
-"""The recipe that UnivFD and the paper ran, on cached features, so that logistic regression can be compared.
+"""The recipe that UnivFD and the paper ran, on cached features, so that logistic regression can be
+compared.
 
 Source: the released code of UnivFD and the early stopping of CNNDetection, see the notes below.
 """
@@ -26,7 +27,9 @@ VALIDATION_SHARE = 0.1
 
 @dataclass
 class _Adam:
-    """Adam without weight decay (the recipe's AdamW has decay 0) on weight and bias in one vector."""
+    """Adam without weight decay (the recipe's AdamW has decay 0) on weight and bias in one
+    vector.
+    """
 
     theta: Float
     rate: float = LEARNING_RATE
@@ -72,15 +75,20 @@ def fit_univfd_sgd(training: Training, seed: int = 0) -> Linear:
     seed : int
         Of initial weights, order and hold-out.
 
+    Returns
+    -------
+    Linear
+
     Notes
     -----
     AdamW with rate 1e-4 and no decay, batches of 256, binary cross-entropy, weights drawn from
-    N(0, 0.02²), bias from torch's default U(-1/√D, 1/√D). After each epoch accuracy at 0.5 on the
-    validation samples is looked at; after 5 epochs without a gain of 0.001 the rate falls tenfold (the margin is 0.002 from
-    then on), and training ends when it would fall below 1e-6, or after 100 epochs. The weights are those
-    of the *last* epoch: that is what the released code evaluates under the name "best".
-    What cached features cannot repeat are new augmentations in each epoch; cache several draws of
-    the view ``univfd-train`` and train on them.
+    N(0, 0.02²), bias from torch's default U(-1/√D, 1/√D). After each epoch accuracy at 0.5 on
+    the validation samples is looked at; after 5 epochs without a gain of 0.001 the rate falls
+    tenfold (the margin is 0.002 from then on), and training ends when it would fall below 1e-6,
+    or after 100 epochs. The weights are those of the *last* epoch: that is what the released
+    code evaluates under the name "best". What cached features cannot repeat are new
+    augmentations in each epoch; cache several draws of the view ``univfd-train`` and train on
+    them.
     """
     rng = np.random.default_rng(seed)
     x, y, x_val, y_val = _split(training, rng)
@@ -89,7 +97,13 @@ def fit_univfd_sgd(training: Training, seed: int = 0) -> Linear:
     theta = np.append(rng.normal(0, INIT_DEVIATION, width), rng.uniform(-bound, bound))
     adam, stop = _Adam(theta), _Stopper(MARGINS[0])
     for _ in range(EPOCHS):
-        _epoch(adam, x, y, rng)
+        order = rng.permutation(len(y))
+        for start in range(0, len(y), BATCH):
+            rows = order[start : start + BATCH]
+            batch = x[rows].astype(np.float64)
+            logit = batch @ adam.theta[:-1] + adam.theta[-1]
+            error = 0.5 * (1 + np.tanh(0.5 * logit)) - y[rows]
+            adam.update(np.append(error @ batch, error.sum()) / len(rows))
         accuracy = float(((x_val @ adam.theta[:-1] + adam.theta[-1] > 0) == y_val).mean())
         if stop(accuracy):
             adam.rate /= 10
@@ -97,16 +111,6 @@ def fit_univfd_sgd(training: Training, seed: int = 0) -> Linear:
             if adam.rate < MIN_RATE:
                 break
     return Linear(weight=adam.theta[:-1], bias=float(adam.theta[-1]))
-
-
-def _epoch(adam: _Adam, x: Features, y: NDArray[np.int64], rng: np.random.Generator) -> None:
-    order = rng.permutation(len(y))
-    for start in range(0, len(y), BATCH):
-        rows = order[start : start + BATCH]
-        batch = x[rows].astype(np.float64)
-        logit = batch @ adam.theta[:-1] + adam.theta[-1]
-        error = 0.5 * (1 + np.tanh(0.5 * logit)) - y[rows]
-        adam.update(np.append(error @ batch, error.sum()) / len(rows))
 
 
 def _split(

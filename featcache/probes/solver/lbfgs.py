@@ -1,7 +1,7 @@
 """Joint L-BFGS: all heads advance together, so that each iteration is two products with the data.
 
-The line search happens in the space of the logits and needs no pass over the data. A head that L-BFGS does
-not bring home gets its own Hessian as the new start: the method then is Newton's.
+The line search happens in the space of the logits and needs no pass over the data. A head that
+L-BFGS does not bring home gets its own Hessian as the new start: the method then is Newton's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ SLOPE = 0.3
 MAX_TRIALS = 30
 
 MARGIN = 0.1
-"""How far below the tolerance the next step's estimated gain must be: flat ends are steeper than they look."""
+"""How far below the tolerance the next step's estimated gain must be: flat ends are steeper than
+they look.
+"""
 
 
 def minimise(sums: Sums, heads: HeadBatch, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
@@ -87,7 +89,12 @@ class _Joint:
         self.converged = np.zeros(n, dtype=bool)
         self.value, self.gradient = np.zeros(n), np.zeros((n, d + 1))
         self.bend = np.full(n, 0.25)
-        self._start(weight_of)
+        # Start at w = 0 with the intercept of the class shares.
+        everyone = np.arange(len(self.heads))
+        share = (weight_of[:, 1] + 0.5) / (self.total + 1.0)
+        self.x[:, -1] = np.log(share / (1 - share)) if self.heads.intercept else 0.0
+        self.sums.move(everyone, self.x)
+        self._take(everyone, np.ones(len(everyone)))
 
     def run(self, max_iter: int) -> Solution:
         """Iterate until every head is done or stuck."""
@@ -95,7 +102,15 @@ class _Joint:
         for _ in range(max_iter):
             if not len(active):
                 break
-            self._refresh(active)
+            # Heads that are slow, or stuck, their own Hessian and an empty memory.
+            due = self.age[active] >= REFRESH_EVERY
+            for head in active[due]:
+                seen = self.columns[head][np.repeat(self.heads.uses[head], self.sums.widths)]
+                hessian = self.sums.hessian(int(head))[np.ix_(seen, seen)]
+                self.inverse.replace(int(head), hessian / self.total[head])
+                self.age[head] = 0
+                for pair in self.pairs:
+                    pair.rho[head] = 0.0
             direction, slope = self._direction(active)
             done = 0.5 * np.abs(slope) <= MARGIN * self.tol * self.value[active]
             self.converged[active[done]] = True
@@ -103,14 +118,6 @@ class _Joint:
             if len(active):
                 active = self._advance(active, direction, slope)
         return self._finish()
-
-    def _start(self, weight_of: Float) -> None:
-        """Start at w = 0 with the intercept of the class shares."""
-        everyone = np.arange(len(self.heads))
-        share = (weight_of[:, 1] + 0.5) / (self.total + 1.0)
-        self.x[:, -1] = np.log(share / (1 - share)) if self.heads.intercept else 0.0
-        self.sums.move(everyone, self.x)
-        self._take(everyone, np.ones(len(everyone)))
 
     def _take(self, active: Index, steps: Float) -> None:
         """Go the steps in the logits and set value and gradient anew."""
@@ -128,7 +135,17 @@ class _Joint:
         before = self.gradient[active]
         self.x[active] += steps[:, None] * direction
         self._take(active, steps)
-        self._remember(active, steps[:, None] * direction, self.gradient[active] - before)
+        step = steps[:, None] * direction
+        y = self.gradient[active] - before
+        product = _dot(step, y)
+        size = np.sqrt(_dot(step, step) * _dot(y, y))
+        rho = np.zeros(len(self.heads))
+        good = product > 1e-10 * size
+        rho[active[good]] = 1.0 / product[good]
+        shape, dtype = self.x.shape, self.sums.dtype
+        pair = _Pair(np.zeros(shape, dtype), np.zeros(shape, dtype), rho)
+        pair.step[active], pair.change[active] = step, y
+        self.pairs = [*self.pairs[-MEMORY + 1 :], pair]
         self.n_iter[active] += 1
         self.age[active] += 1
         stuck = steps == 0
@@ -157,8 +174,8 @@ class _Joint:
     def _precondition(self, active: Index, vectors: Float) -> Float:
         """Apply the preconditioner, scaled so that it is right along the last step.
 
-        The last change of the gradient goes through the factors together with the vectors: reading the
-        factors is what costs.
+        The last change of the gradient goes through the factors together with the vectors:
+        reading the factors is what costs.
         """
         if not self.pairs:
             return self._solve(active, vectors)
@@ -178,7 +195,9 @@ class _Joint:
         return out
 
     def _search(self, active: Index, direction: Float, slope: Float) -> Float:
-        """Return steps at which the slope along each direction has nearly vanished; 0 if none helps."""
+        """Return steps at which the slope along each direction has nearly vanished; 0 if none
+        helps.
+        """
         ridge = self.ridge[active]
         linear = (ridge * self.x[active] * direction).sum(axis=1)
         square = (ridge * direction * direction).sum(axis=1)
@@ -211,28 +230,6 @@ class _Joint:
             )
         steps[open_] = low[open_]
         return steps
-
-    def _remember(self, active: Index, step: Float, y: Float) -> None:
-        product = _dot(step, y)
-        size = np.sqrt(_dot(step, step) * _dot(y, y))
-        rho = np.zeros(len(self.heads))
-        good = product > 1e-10 * size
-        rho[active[good]] = 1.0 / product[good]
-        shape, dtype = self.x.shape, self.sums.dtype
-        pair = _Pair(np.zeros(shape, dtype), np.zeros(shape, dtype), rho)
-        pair.step[active], pair.change[active] = step, y
-        self.pairs = [*self.pairs[-MEMORY + 1 :], pair]
-
-    def _refresh(self, active: Index) -> None:
-        """Give heads that are slow, or stuck, their own Hessian and an empty memory."""
-        due = self.age[active] >= REFRESH_EVERY
-        for head in active[due]:
-            seen = self.columns[head][np.repeat(self.heads.uses[head], self.sums.widths)]
-            hessian = self.sums.hessian(int(head))[np.ix_(seen, seen)]
-            self.inverse.replace(int(head), hessian / self.total[head])
-            self.age[head] = 0
-            for pair in self.pairs:
-                pair.rho[head] = 0.0
 
     def _open(self, active: Index) -> NDArray[np.bool_]:
         """Say which heads are not yet proven to be done."""

@@ -1,8 +1,10 @@
-"""The starting inverse Hessian of every head: Cholesky factors of ¼·Gram + λ, shared where they can be.
+"""The starting inverse Hessian of every head: Cholesky factors of ¼·Gram + λ, shared where they can
+be.
 
 Cholesky factors in panels: matrix products do the work, which numpy lets threads do side by side.
 
-LAPACK's routines hold the interpreter's lock in scipy, so that many factors would be made one by one.
+LAPACK's routines hold the interpreter's lock in scipy, so that many factors would be made one by
+one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Factor:
     Parameters
     ----------
     matrix : ndarray of shape (n, n), float32 or float64
-        It becomes the factor: below the panels' triangles there is L, the triangles are kept as their inverses.
+        It becomes the factor: below the panels' triangles there is L, the triangles are kept as
+        their inverses.
 
     Raises
     ------
@@ -51,7 +54,18 @@ class Factor:
         return inverse
 
     def solve(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the rows (k, n) times the inverse of the matrix."""
+        """Return the rows (k, n) times the inverse of the matrix.
+
+        Parameters
+        ----------
+        rows : ndarray
+            Rows, in order.
+
+        Returns
+        -------
+        ndarray
+            The rows (k, n) times the inverse of the matrix.
+        """
         x, lower = rows.astype(self._lower.dtype), self._lower
         steps = list(zip(self._panels, self._inverses, strict=True))
         for panel, inverse in steps:
@@ -64,7 +78,19 @@ class Factor:
 
 
 def inverse_factor(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Return the inverse of a symmetric positive definite matrix's lower Cholesky factor, by halves."""
+    """Return the inverse of a symmetric positive definite matrix's lower Cholesky factor, by
+    halves.
+
+    Parameters
+    ----------
+    matrix : ndarray
+        Symmetric positive definite matrix of shape (n, n).
+
+    Returns
+    -------
+    ndarray
+        The inverse of a symmetric positive definite matrix's lower Cholesky factor, by halves.
+    """
     n = len(matrix)
     if n <= LEAF:
         triangle = cholesky(matrix, lower=True, check_finite=False)
@@ -81,8 +107,9 @@ def inverse_factor(matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 SPAN = {np.dtype(np.float32): 1000.0, np.dtype(np.float64): 10.0}
-"""Penalties within this factor share one Cholesky factor: L-BFGS makes up for the difference. Problems in
-float64 are small or want to be exact, and factors cost little there."""
+"""Penalties within this factor share one Cholesky factor: L-BFGS makes up for the difference.
+Problems in float64 are small or want to be exact, and factors cost little there.
+"""
 
 FLOORS = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-12}
 """Smallest ridge, relative to the mean curvature, with which a factor exists in that precision."""
@@ -124,12 +151,33 @@ class Preconditioner:
         self._factors.update(zip(large_first, parallel_map(factor, large_first), strict=True))
 
     def replace(self, head: int, hessian: Float) -> None:
-        """Use a head's own Hessian of the mean loss, (k, k) over its columns, from now on."""
+        """Use a head's own Hessian of the mean loss, (k, k) over its columns, from now on.
+
+        Parameters
+        ----------
+        head : int
+            Number of bytes to read from the beginning of the file.
+        hessian : Float
+            Hessian of shape (n, n).
+        """
         self._factors[head] = self._factor(hessian.astype(self._dtype), self._penalty[head])
         self._name[head] = head
 
     def solve(self, heads: Index, vectors: Float) -> Float:
-        """Return the preconditioned rows of ``vectors`` (k, n_columns)."""
+        """Return the preconditioned rows of ``vectors`` (k, n_columns).
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        vectors : Float
+            Right-hand sides of shape (n_vectors, n).
+
+        Returns
+        -------
+        Float
+            The preconditioned rows of ``vectors`` (k, n_columns).
+        """
         out = np.zeros_like(vectors)
         rows_of: dict[Any, list[int]] = {}
         for row, head in enumerate(heads):
@@ -157,6 +205,18 @@ class Preconditioner:
 
 def group_penalties(penalty: Float, span: float) -> Float:
     """Return for each penalty the one that stands for all within ``span``: the mean of the ends.
+
+    Parameters
+    ----------
+    penalty : Float
+        Ridge penalty of each head.
+    span : float
+        Largest ratio of penalties within a group.
+
+    Returns
+    -------
+    Float
+        For each penalty the one that stands for all within ``span``.
 
     Examples
     --------

@@ -21,8 +21,8 @@ class HeadBatch:
     """The heads of one joint solve.
 
     Head h minimises ``½‖w‖² + C[h] Σ_i s_i log(1 + exp(-ỹ_i (x_i·w + b)))`` over the columns of its
-    blocks and an unpenalised intercept b, with the labels ỹ = ±1 and sample weights s of its task. This
-    is scikit-learn's convention.
+    blocks and an unpenalised intercept b, with the labels ỹ = ±1 and sample weights s of its task.
+    This is scikit-learn's convention.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class HeadBatch:
     intercept : bool
         False fixes b = 0.
     scale : ndarray of shape (n_tasks, n_columns), float64, optional
-        The penalty is ½‖scale · w‖² with the task's scale, 1 by default: by this every task has its own
-        standardisation on shared columns. Where it is 0 the weight is 0.
+        The penalty is ½‖scale · w‖² with the task's scale, 1 by default: by this every task has its
+        own standardisation on shared columns. Where it is 0 the weight is 0.
     """
 
     uses: NDArray[np.bool_]
@@ -48,12 +48,34 @@ class HeadBatch:
         return len(self.C)
 
     def columns(self, widths: list[int]) -> NDArray[np.bool_]:
-        """Return which of all columns each head sees: shape (n_heads, n_columns), bool."""
+        """Return which of all columns each head sees: shape (n_heads, n_columns), bool.
+
+        Parameters
+        ----------
+        widths : list[int]
+            Number of columns of each feature block.
+
+        Returns
+        -------
+        ndarray of bool
+            Which of all columns each head sees.
+        """
         seen = np.repeat(self.uses, widths, axis=1)
         return seen if self.scale is None else seen & (self.scale[self.task] > 0)
 
     def ridge(self, n_columns: int) -> Float:
-        """Return the square of the penalty's scale, (n_heads, n_columns); 1 where the weight is 0."""
+        """Return the square of the penalty's scale, (n_heads, n_columns); 1 where the weight is 0.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of columns.
+
+        Returns
+        -------
+        Float
+            The square of the penalty's scale, (n_heads, n_columns).
+        """
         if self.scale is None:
             return np.ones((len(self), n_columns))
         scale = self.scale[self.task]
@@ -74,7 +96,8 @@ class Solution:
     gradient_norm : ndarray of shape (n_heads,), float64
         Euclidean norm of the objective's gradient in the weights.
     gap : ndarray of shape (n_heads,), float64
-        Duality gap relative to the objective: proof that the objective is at most this share too high.
+        Duality gap relative to the objective: proof that the objective is at most this share too
+        high.
     n_iter : ndarray of shape (n_heads,), int
     converged : ndarray of shape (n_heads,), bool
     """
@@ -108,14 +131,37 @@ class Source(Protocol):
         """Of the products with the features."""
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
-        """Yield all rows in order; blocks that are not asked for may be anything."""
+        """Yield all rows in order; blocks that are not asked for may be anything.
+
+        Parameters
+        ----------
+        blocks : Sequence[int]
+            Indices of the feature blocks.
+
+        Returns
+        -------
+        Iterator[Chunk]
+            All rows in order.
+        """
 
 
 class Parted(Source, Protocol):
     """A source that can be cut, so that each part is read where it is worked on."""
 
     def parts(self, n: int) -> list[tuple[Source, NDArray[np.intp]]]:
-        """Return at most n sources that can be pickled, each with the rows of the whole that it has."""
+        """Return at most n sources that can be pickled, each with the rows of the whole that it
+        has.
+
+        Parameters
+        ----------
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        list[tuple[Source, ndarray of intp]]
+            At most n sources that can be pickled, each with the rows of the whole that it has.
+        """
 
 
 @dataclass(frozen=True)
@@ -146,5 +192,16 @@ class Arrays:
         return self.blocks[0].dtype
 
     def chunks(self, blocks: Sequence[int]) -> Iterator[Chunk]:
-        """Yield everything at once."""
+        """Yield everything at once.
+
+        Parameters
+        ----------
+        blocks : Sequence[int]
+            Indices of the feature blocks.
+
+        Yields
+        ------
+        Chunk
+            Everything at once.
+        """
         yield slice(0, self.n_rows), self.blocks

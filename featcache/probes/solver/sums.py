@@ -1,4 +1,6 @@
-"""All that the solver asks of the data: sums over rows. They add up over parts, wherever these lie."""
+"""All that the solver asks of the data: sums over rows. They add up over parts, wherever these
+lie.
+"""
 
 from __future__ import annotations
 
@@ -22,36 +24,98 @@ SQUARE_ROWS = 8192
 """Rows whose products are added up in the dtype of the features."""
 
 TILE = 384
-"""Columns of a tile of the Gram matrix: a product with two of them is all that a thread does at once."""
+"""Columns of a tile of the Gram matrix: a product with two of them is all that a thread does at
+once.
+"""
 
 
 class Sums(Protocol):
     """The sums over rows that the solver needs; the state of the logits stays with the rows.
 
-    Heads are given as indices into the :class:`HeadBatch` of the solve. Vectors over columns have one entry
-    more, the intercept's, at the end.
+    Heads are given as indices into the :class:`HeadBatch` of the solve. Vectors over columns
+    have one entry more, the intercept's, at the end.
     """
 
     widths: list[int]
     dtype: Any
 
     def start(self, heads: HeadBatch) -> Float:
-        """Set all logits to 0; return the sum of weights of each task and class, (n_tasks, 2)."""
+        """Set all logits to 0; return the sum of weights of each task and class, (n_tasks, 2).
+
+        Parameters
+        ----------
+        heads : HeadBatch
+            Heads to fit together.
+
+        Returns
+        -------
+        Float
+        """
 
     def gram(self) -> tuple[Float, int]:
-        """Return the Gram matrix (n_columns, n_columns) of some rows, and how many."""
+        """Return the Gram matrix (n_columns, n_columns) of some rows, and how many.
+
+        Returns
+        -------
+        tuple[Float, int]
+            The Gram matrix (n_columns, n_columns) of some rows, and how many.
+        """
 
     def move(self, heads: Index, directions: Float) -> None:
-        """Take (k, n_columns + 1) directions and compute the change of every logit along them."""
+        """Take (k, n_columns + 1) directions and compute the change of every logit along them.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        directions : Float
+            Search directions of shape (n_heads, n_columns + 1).
+        """
 
     def slopes(self, heads: Index, steps: Float) -> Float:
-        """Return the loss's first and second derivative along the directions at steps (k,): (2, k)."""
+        """Return the loss's first and second derivative along the directions at steps (k,): (2, k).
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        Float
+            The loss's first and second derivative along the directions at steps (k,).
+        """
 
     def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
-        """Go these steps; return loss (k,), its gradient (k, n_columns + 1), curvature in b (k,)."""
+        """Go these steps; return loss (k,), its gradient (k, n_columns + 1), curvature in b (k,).
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        tuple[Float, Float, Float]
+        """
 
     def hessian(self, head: int) -> Float:
-        """Return the loss's second derivative in the columns of one head's blocks."""
+        """Return the loss's second derivative in the columns of one head's blocks.
+
+        Parameters
+        ----------
+        head : int
+            Number of bytes to read from the beginning of the file.
+
+        Returns
+        -------
+        Float
+            The loss's second derivative in the columns of one head's blocks.
+        """
 
 
 class RowSums:
@@ -77,7 +141,17 @@ class RowSums:
         self._columns = [slice(b - w, b) for w, b in zip(self.widths, stops, strict=True)]
 
     def start(self, heads: HeadBatch) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : HeadBatch
+            Heads to fit together.
+
+        Returns
+        -------
+        Float
+        """
         self.heads = heads
         self._z = np.zeros((len(heads), self.source.n_rows), dtype=self.dtype)
         self._dz = np.zeros_like(self._z)
@@ -86,7 +160,12 @@ class RowSums:
         return np.stack([ones.sum(axis=1, dtype=np.float64) - fake, fake], axis=1)
 
     def gram(self) -> tuple[Float, int]:
-        """See :class:`Sums`; products in the dtype of the features, added up in float64."""
+        """See :class:`Sums`; products in the dtype of the features, added up in float64.
+
+        Returns
+        -------
+        tuple[Float, int]
+        """
         n_columns = sum(self.widths)
         total, done = np.zeros((n_columns, n_columns)), 0
         share = min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
@@ -100,7 +179,15 @@ class RowSums:
         return total, done
 
     def move(self, heads: Index, directions: Float) -> None:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        directions : Float
+            Search directions of shape (n_heads, n_columns + 1).
+        """
         steps = directions.astype(self.dtype)
         dz = np.repeat(steps[:, -1:], self.source.n_rows, axis=1)
 
@@ -112,7 +199,19 @@ class RowSums:
         self._dz[heads] = dz
 
     def slopes(self, heads: Index, steps: Float) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        Float
+        """
 
         def work(i: int) -> tuple[float, float]:
             dz = self._dz[heads[i]]
@@ -124,7 +223,19 @@ class RowSums:
         return np.array(parallel_map(work, range(len(heads))), dtype=np.float64).T
 
     def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        tuple[Float, Float, Float]
+        """
         residuals = np.empty((len(heads), self.source.n_rows), dtype=self.dtype)
 
         def work(i: int) -> tuple[float, float]:
@@ -137,7 +248,17 @@ class RowSums:
         return loss, self._gradient(heads, residuals), curvatures
 
     def hessian(self, head: int) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        head : int
+            Number of bytes to read from the beginning of the file.
+
+        Returns
+        -------
+        Float
+        """
         blocks = np.flatnonzero(self.heads.uses[head]).tolist()
         n_columns = sum(self.widths[b] for b in blocks)
         total = np.zeros((n_columns, n_columns))
@@ -161,7 +282,9 @@ class RowSums:
         return out
 
     def _products(self, heads: Index, work: Callable[[slice, int, Any, Real], None]) -> None:
-        """Call ``work`` with rows, block, the positions of the heads that see it, and its features."""
+        """Call ``work`` with rows, block, the positions of the heads that see it, and its
+        features.
+        """
         uses = self.heads.uses[heads]
         used = np.flatnonzero(uses.any(axis=0)).tolist()
         for rows, blocks in self.source.chunks(used):
@@ -171,7 +294,13 @@ class RowSums:
             ) -> None:
                 here = slice(start + piece_rows.start, start + piece_rows.stop)
                 for b in used:
-                    work(here, b, _where(uses[:, b]), blocks[b][piece_rows])
+                    mask = uses[:, b]
+                    work(
+                        here,
+                        b,
+                        (slice(None) if mask.all() else np.flatnonzero(mask)),
+                        blocks[b][piece_rows],
+                    )
 
             parallel_map(piece, parts(rows.stop - rows.start))
 
@@ -199,11 +328,6 @@ class RowSums:
         if self._weights is not None:
             loss *= self._weights[task]
         return float(loss.sum(dtype=np.float64))
-
-
-def _where(mask: NDArray[np.bool_]) -> slice | Index:
-    """Return positions, as a slice where they are all, which saves a copy."""
-    return slice(None) if mask.all() else np.flatnonzero(mask)
 
 
 def _add_square(total: Float, blocks: list[Real]) -> None:
@@ -257,8 +381,8 @@ class AddedSums:
     parts : list of Sums
         Each over its own rows, of the same columns.
     each : callable
-        ``parallel_map(function, parts)`` applies a function to every part, like :func:`map`; an engine may do
-        so in parallel and elsewhere.
+        ``parallel_map(function, parts)`` applies a function to every part, like :func:`map`; an
+        engine may do so in parallel and elsewhere.
     """
 
     def __init__(
@@ -270,30 +394,87 @@ class AddedSums:
         self.widths, self.dtype = parts[0].widths, parts[0].dtype
 
     def start(self, heads: HeadBatch) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : HeadBatch
+            Heads to fit together.
+
+        Returns
+        -------
+        Float
+        """
         return self._sum(lambda part: part.start(heads))
 
     def gram(self) -> tuple[Float, int]:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Returns
+        -------
+        tuple[Float, int]
+        """
         parts = list(self._each(lambda part: part.gram(), self.parts))
         return np.sum([matrix for matrix, _ in parts], axis=0), sum(n for _, n in parts)
 
     def move(self, heads: Index, directions: Float) -> None:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        directions : Float
+            Search directions of shape (n_heads, n_columns + 1).
+        """
         list(self._each(lambda part: part.move(heads, directions), self.parts))
 
     def slopes(self, heads: Index, steps: Float) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        Float
+        """
         return self._sum(lambda part: part.slopes(heads, steps))
 
     def accept(self, heads: Index, steps: Float) -> tuple[Float, Float, Float]:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        heads : Index
+            Indices of the heads that are still being fitted.
+        steps : Float
+            Step lengths, one for each head.
+
+        Returns
+        -------
+        tuple[Float, Float, Float]
+        """
         parts = list(self._each(lambda part: part.accept(heads, steps), self.parts))
         loss, gradient, curvature = (np.sum(values, axis=0) for values in zip(*parts, strict=True))
         return loss, gradient, curvature
 
     def hessian(self, head: int) -> Float:
-        """See :class:`Sums`."""
+        """See :class:`Sums`.
+
+        Parameters
+        ----------
+        head : int
+            Number of bytes to read from the beginning of the file.
+
+        Returns
+        -------
+        Float
+        """
         return self._sum(lambda part: part.hessian(head))
 
     def _sum(self, function: Callable[[Sums], Any]) -> Float:

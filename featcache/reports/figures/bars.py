@@ -1,25 +1,21 @@
 """The figures of a report, as SVG elements: AP per generator, and how the scores spread.
 
-Colours are of Okabe and Ito's palette, which readers with any colour vision tell apart, and of middle
-lightness, so that they stand on white and on black. Figures are drawn on Figure objects: nothing
-touches pyplot's global state, and no display is needed.
+Colours are of Okabe and Ito's palette, which readers with any colour vision tell apart, and of
+middle lightness, so that they stand on white and on black. Figures are drawn on Figure objects:
+nothing touches pyplot's global state, and no display is needed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featcache.reports.extras import require_viz
 from featcache.reports.figures.svg import INK, drawing, inline_svg
 from featcache.reports.formatting import shorten
 from featcache.reports.samples import Histogram
 from featcache.reports.summarize import GeneratorRow
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#8C8C8C"
 
@@ -69,9 +65,57 @@ def ap_chart(rows: Sequence[GeneratorRow], prefix: str = "ap") -> str:
         figure = Figure(size, layout="constrained")
         axes = figure.subplots()
         for place, row in enumerate(rows):
-            _bar(axes, place, row)
-        _finish_bars(axes, rows)
-        _legend(figure, axes)
+            (bar,) = axes.barh(
+                place, 100 * row.ap.value, height=0.62, zorder=2, **_BAR_STYLE[row.kind]
+            )
+            bar.set_gid(f"bar{place}")
+            low, high = 100 * row.ap.low, 100 * row.ap.high
+            axes.hlines(place, low, high, colors=INK, linewidth=1.1, zorder=4)
+            axes.vlines(
+                (low, high), place - 0.16, place + 0.16, colors=INK, linewidth=1.1, zorder=4
+            )
+            # Each test set has its own share of fakes; where all are equal the pieces make one
+            # line.
+            axes.vlines(
+                100 * row.chance,
+                place - 0.5,
+                place + 0.5,
+                colors=VERMILION,
+                linewidth=1.1,
+                zorder=3,
+            )
+            axes.annotate(
+                row.ap.short,
+                (1, place),
+                (32, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                va="center_baseline",
+            )
+        axes.set_xlim(0, 100)
+        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [shorten(row.name, _LONGEST_NAME) for row in rows])
+        axes.set_xlabel("AP (%)")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
+        handles, labels = axes.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True))
+        (line,) = axes.plot([], [], color=VERMILION, linewidth=1.1)
+        entries["chance"] = line
+        figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside upper left",
+            ncols=4,
+            frameon=False,
+            fontsize=8.5,
+            handlelength=1.3,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
         tips = {f"bar{place}": f"{row.name}: AP {row.ap.full}" for place, row in enumerate(rows)}
         return inline_svg(
             figure, prefix, "AP per generator with 95 % intervals; see the table", tips
@@ -111,56 +155,6 @@ def score_histograms(
         ]
 
 
-def _bar(axes: Axes, place: int, row: GeneratorRow) -> None:
-    (bar,) = axes.barh(place, 100 * row.ap.value, height=0.62, zorder=2, **_BAR_STYLE[row.kind])
-    bar.set_gid(f"bar{place}")
-    low, high = 100 * row.ap.low, 100 * row.ap.high
-    axes.hlines(place, low, high, colors=INK, linewidth=1.1, zorder=4)
-    axes.vlines((low, high), place - 0.16, place + 0.16, colors=INK, linewidth=1.1, zorder=4)
-    # Each test set has its own share of fakes; where all are equal the pieces make one line.
-    axes.vlines(
-        100 * row.chance, place - 0.5, place + 0.5, colors=VERMILION, linewidth=1.1, zorder=3
-    )
-    axes.annotate(
-        row.ap.short,
-        (1, place),
-        (32, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="center_baseline",
-    )
-
-
-def _finish_bars(axes: Axes, rows: Sequence[GeneratorRow]) -> None:
-    axes.set_xlim(0, 100)
-    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [shorten(row.name, _LONGEST_NAME) for row in rows])
-    axes.set_xlabel("AP (%)")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    entries = dict(zip(labels, handles, strict=True))
-    (line,) = axes.plot([], [], color=VERMILION, linewidth=1.1)
-    entries["chance"] = line
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside upper left",
-        ncols=4,
-        frameon=False,
-        fontsize=8.5,
-        handlelength=1.3,
-        handletextpad=0.5,
-        columnspacing=1.2,
-    )
-
-
 def _panel(histogram: Histogram, threshold: float, highest: float, prefix: str) -> str:
     from matplotlib.figure import Figure
 
@@ -171,21 +165,12 @@ def _panel(histogram: Histogram, threshold: float, highest: float, prefix: str) 
         axes.stairs(percent, histogram.edges, fill=True, color=color, alpha=0.3)
         axes.stairs(percent, histogram.edges, color=color, linewidth=1.2)
     axes.axvline(threshold, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
-    _finish_panel(axes, highest)
-    return inline_svg(figure, prefix, f"Scores of reals and fakes of {histogram.name}")
-
-
-def _finish_panel(axes: Axes, highest: float) -> None:
     top = 100 * highest if highest > 0 else 100
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.04 * top)
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-    axes.set_yticks(_ticks(top))
+    step = 10 ** math.floor(math.log10(top))
+    axes.set_yticks([0, step * math.floor(top / step)])
     axes.yaxis.set_major_formatter("{x:.0f}%")
     axes.tick_params(labelsize=8)
-
-
-def _ticks(top: float) -> list[float]:
-    """Return zero and one round number near the top: small panels have no room for more."""
-    step = 10 ** math.floor(math.log10(top))
-    return [0, step * math.floor(top / step)]
+    return inline_svg(figure, prefix, f"Scores of reals and fakes of {histogram.name}")

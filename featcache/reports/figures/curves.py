@@ -24,7 +24,21 @@ _PERCENT = (0.0, 50.0, 100.0)
 
 
 def curve_panels(curves: Sequence[Curves], prefix: str) -> list[tuple[str, str]]:
-    """Return the ROC and the precision-recall curve of each test set as two small ``<svg>`` elements."""
+    """Return the ROC and the precision-recall curve of each test set as two small ``<svg>``
+    elements.
+
+    Parameters
+    ----------
+    curves : Sequence[Curves]
+        ROC and precision-recall curves.
+    prefix : str
+        Prefix of the identifiers in the SVG.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        The ROC and the precision-recall curve of each test set as two small ``<svg>`` elements.
+    """
     require_viz()
     with drawing():
         return [
@@ -34,7 +48,19 @@ def curve_panels(curves: Sequence[Curves], prefix: str) -> list[tuple[str, str]]
 
 
 def reliability_figure(bins: Sequence[ReliabilityBin], prefix: str) -> str:
-    """Draw how often predicted probabilities come true, with Wilson intervals."""
+    """Draw how often predicted probabilities come true, with Wilson intervals.
+
+    Parameters
+    ----------
+    bins : Sequence[ReliabilityBin]
+        Bins of the reliability diagram.
+    prefix : str
+        Prefix of the identifiers in the SVG.
+
+    Returns
+    -------
+    str
+    """
     from matplotlib.figure import Figure
 
     require_viz()
@@ -48,12 +74,30 @@ def reliability_figure(bins: Sequence[ReliabilityBin], prefix: str) -> str:
             _whisker(axes, x, 100 * one.low, 100 * one.high)
             axes.plot(x, y, "o", color=BLUE, markersize=5, gid=f"bin{i}")
             tips[f"bin{i}"] = f"predicted {x:.1f} %, fakes {y:.1f} %, n = {one.n:,}"
-        _square(axes, "predicted probability of fake (%)", "fakes among them (%)")
+        axes.set_xlim(-3, 103)
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel("predicted probability of fake (%)")
+        axes.set_ylabel("fakes among them (%)")
+        axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
         return inline_svg(figure, prefix, "Reliability of the probabilities; see the table", tips)
 
 
 def path_figure(path: Sequence[PathPoint], metric: str, prefix: str) -> str:
-    """Draw the validation score against C, the chosen one marked."""
+    """Draw the validation score against C, the chosen one marked.
+
+    Parameters
+    ----------
+    path : Sequence[PathPoint]
+        File or folder.
+    metric : str
+        Name of a metric, such as ``ap``.
+    prefix : str
+        Prefix of the identifiers in the SVG.
+
+    Returns
+    -------
+    str
+    """
     from matplotlib.figure import Figure
 
     require_viz()
@@ -80,14 +124,28 @@ def path_figure(path: Sequence[PathPoint], metric: str, prefix: str) -> str:
 
 
 def _log_scale(axes: Any, places: Sequence[tuple[float, str]]) -> None:
-    """Mark these places and no others: the log scale's own labels are formulas, which text cannot show."""
+    """Mark these places and no others: the log scale's own labels are formulas, which text
+    cannot show.
+    """
     axes.set_xscale("log")
     axes.set_xticks([x for x, _ in places], [text for _, text in places])
     axes.minorticks_off()
 
 
 def efficiency_figure(points: Sequence[EfficiencyPoint], prefix: str) -> str:
-    """Draw mAP against the number of training samples: every draw, their mean and its interval."""
+    """Draw mAP against the number of training samples: every draw, their mean and its interval.
+
+    Parameters
+    ----------
+    points : Sequence[EfficiencyPoint]
+        Points of the learning curve.
+    prefix : str
+        Prefix of the identifiers in the SVG.
+
+    Returns
+    -------
+    str
+    """
     from matplotlib.figure import Figure
 
     require_viz()
@@ -111,7 +169,19 @@ def efficiency_figure(points: Sequence[EfficiencyPoint], prefix: str) -> str:
 
 
 def view_figure(table: Table, prefix: str) -> str:
-    """Draw mAP under each view with its interval, and every generator's AP as a thin line."""
+    """Draw mAP under each view with its interval, and every generator's AP as a thin line.
+
+    Parameters
+    ----------
+    table : Table
+        Table as plain data.
+    prefix : str
+        Prefix of the identifiers in the SVG.
+
+    Returns
+    -------
+    str
+    """
     from matplotlib.figure import Figure
 
     require_viz()
@@ -177,14 +247,6 @@ def _panel(
     axes.set_yticks(_PERCENT, ("0", "50", "100%"))
     axes.tick_params(labelsize=8)
     return inline_svg(figure, prefix, description, tips)
-
-
-def _square(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlim(-3, 103)
-    axes.set_ylim(-3, 103)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
 
 
 def _whisker(axes: Axes, x: float, low: float, high: float) -> None:

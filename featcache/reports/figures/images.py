@@ -43,7 +43,18 @@ AXES = {"probe": ("linear score, held out", "first component of the rest")}
 
 
 def group_colors(groups: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each group: the known ones always the same, reals first."""
+    """Return a colour for each group: the known ones always the same, reals first.
+
+    Parameters
+    ----------
+    groups : Sequence[str]
+        Names of the groups.
+
+    Returns
+    -------
+    dict[str, str]
+        A colour for each group.
+    """
     names = sorted(set(groups), key=lambda name: (name != "real", name))
     spare = iter(OTHERS * (1 + len(names) // len(OTHERS)))
     return {name: GROUP_COLORS.get(name) or next(spare) for name in names}
@@ -57,6 +68,10 @@ def map_picture(result: EmbeddingResult, method: str, format: str = "png") -> by
     result : EmbeddingResult
     method : str
     format : {"png", "svg"}
+
+    Returns
+    -------
+    bytes
     """
     with _drawing():
         from matplotlib.figure import Figure
@@ -89,8 +104,21 @@ def map_picture(result: EmbeddingResult, method: str, format: str = "png") -> by
 
 
 def attention_picture(attended: Sequence[Attended]) -> bytes:
-    """Draw all images below each other, and for each backbone attention, rollout and response."""
-    paths, backbones = _rows_and_columns(attended)
+    """Draw all images below each other, and for each backbone attention, rollout and response.
+
+    Parameters
+    ----------
+    attended : Sequence[Attended]
+        Attention maps of the images.
+
+    Returns
+    -------
+    bytes
+    """
+    paths, backbones = (
+        list(dict.fromkeys(one.path for one in attended)),
+        list(dict.fromkeys(one.backbone for one in attended)),
+    )
     kinds = {name: _kinds(attended, name) for name in backbones}
     n_columns = 1 + sum(len(kinds[name]) for name in backbones)
     by_place = {(one.path, one.backbone): one for one in attended}
@@ -113,7 +141,17 @@ def attention_picture(attended: Sequence[Attended]) -> bytes:
 
 
 def heads_picture(one: Attended) -> bytes:
-    """Draw the last layer's attention of every head over one image."""
+    """Draw the last layer's attention of every head over one image.
+
+    Parameters
+    ----------
+    one : Attended
+        Attention maps of one image.
+
+    Returns
+    -------
+    bytes
+    """
     heads = [attention for attention in one.maps if attention.head is not None]
     n_columns = min(len(heads), 6)
     n_rows = -(-len(heads) // n_columns)
@@ -130,7 +168,18 @@ def heads_picture(one: Attended) -> bytes:
 
 
 def spectra_picture(result: SpectraResult) -> bytes:
-    """Draw each generator's mean spectrum beside one of its images, and what it has beyond the reals."""
+    """Draw each generator's mean spectrum beside one of its images, and what it has beyond the
+    reals.
+
+    Parameters
+    ----------
+    result : SpectraResult
+        Residual spectra of each set of images.
+
+    Returns
+    -------
+    bytes
+    """
     real = next((s.values for s in result.spectra if s.name == "real"), None)
     low, high = _range([s.values for s in result.spectra])
     spread = max((float(np.abs(s.values - real).max()) for s in result.spectra), default=1.0) if real is not None else 1.0  # fmt: skip
@@ -168,13 +217,6 @@ def _bytes(figure: Figure, format: str) -> bytes:
     extra: dict[str, Any] = {"metadata": {"Date": None}} if format == "svg" else {}
     figure.savefig(buffer, format=format, dpi=DPI, facecolor="white", **extra)
     return buffer.getvalue()
-
-
-def _rows_and_columns(attended: Sequence[Attended]) -> tuple[list[str], list[str]]:
-    return (
-        list(dict.fromkeys(one.path for one in attended)),
-        list(dict.fromkeys(one.backbone for one in attended)),
-    )
 
 
 def _kinds(attended: Sequence[Attended], backbone: str) -> list[Any]:

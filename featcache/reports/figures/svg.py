@@ -47,7 +47,12 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with our settings, whatever the user's matplotlibrc says, and restore theirs after."""
+    """Draw with our settings, whatever the user's matplotlibrc says, and restore theirs after.
+
+    Yields
+    ------
+    None
+    """
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -87,25 +92,27 @@ def inline_svg(
     for element in root.iter():
         if tip := (tips or {}).get(element.get("id", "")):
             element.set("data-tip", tip)
-        _rewrite(element, prefix)
-    _describe(root, description)
+        element.tag = _local(element.tag)
+        if _HREF in element.attrib:
+            element.set("href", element.attrib.pop(_HREF))
+        for name, value in element.attrib.items():
+            element.set(name, _attribute(name, value, prefix))
+        # Only text elements hold text that counts; elsewhere it is the indentation.
+        element.tail = None
+        if element.tag not in {"text", "tspan"}:
+            element.text = None
+    # Width and height come from the page; the viewBox keeps the proportions.
+    del root.attrib["width"], root.attrib["height"]
+    root.set("xmlns", _XMLNS)
+    root.set("role", "img")
+    root.set("aria-label", description)
+    root.set("font-family", "system-ui, sans-serif")
+    root.set("stroke-linejoin", "round")
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
-
-
-def _rewrite(element: ElementTree.Element, prefix: str) -> None:
-    element.tag = _local(element.tag)
-    if _HREF in element.attrib:
-        element.set("href", element.attrib.pop(_HREF))
-    for name, value in element.attrib.items():
-        element.set(name, _attribute(name, value, prefix))
-    # Only text elements hold text that counts; elsewhere it is the indentation.
-    element.tail = None
-    if element.tag not in {"text", "tspan"}:
-        element.text = None
 
 
 def _attribute(name: str, value: str, prefix: str) -> str:
@@ -117,13 +124,3 @@ def _attribute(name: str, value: str, prefix: str) -> str:
         return " ".join(value.split())
     value = _REFERENCE.sub(rf"url(#{prefix}-\1)", value.replace(INK, "currentColor"))
     return _FONT_FAMILY.sub("font-family: inherit", value)
-
-
-def _describe(root: ElementTree.Element, description: str) -> None:
-    # Width and height come from the page; the viewBox keeps the proportions.
-    del root.attrib["width"], root.attrib["height"]
-    root.set("xmlns", _XMLNS)
-    root.set("role", "img")
-    root.set("aria-label", description)
-    root.set("font-family", "system-ui, sans-serif")
-    root.set("stroke-linejoin", "round")

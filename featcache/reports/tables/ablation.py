@@ -1,4 +1,6 @@
-"""The tables of an ablation: every feature set by generator, what each feature adds, how alike they are."""
+"""The tables of an ablation: every feature set by generator, what each feature adds, how alike
+they are.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ _VARIED = {
 
 
 def ablation_tables(result: AblationResult) -> tuple[Table, ...]:
-    """Return the tables that an ablation has data for."""
+    """Return the tables that an ablation has data for.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    tuple[Table, ...]
+        The tables that an ablation has data for.
+    """
     return tuple(
         table
         for table in (subset_table(result), contribution_table(result), similarity_table(result))
@@ -29,6 +42,16 @@ def subset_table(result: AblationResult) -> Table:
     """Return the heat map: a row for each feature set, a column for each generator.
 
     Bold, and marked, is a mean that differs significantly from the best single feature's, upwards.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    Table
+        The heat map.
     """
     names = list(dict.fromkeys(name for row in result.rows for name in row.generators))
     columns = (
@@ -57,13 +80,35 @@ def subset_table(result: AblationResult) -> Table:
 
 
 def varied_fields(result: AblationResult) -> dict[str, str]:
-    """Return the columns that tell variants apart, by key: only those in which rows differ."""
+    """Return the columns that tell variants apart, by key: only those in which rows differ.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    dict[str, str]
+        The columns that tell variants apart, by key.
+    """
     shown = [format_variant(row) for row in result.rows]
     return {key: label for key, label in _VARIED.items() if len({row[key] for row in shown}) > 1}
 
 
 def format_variant(row: AblationRow) -> dict[str, str]:
-    """Return a row's training set, views and head in words."""
+    """Return a row's training set, views and head in words.
+
+    Parameters
+    ----------
+    row : AblationRow
+        Row to describe.
+
+    Returns
+    -------
+    dict[str, str]
+        A row's training set, views and head in words.
+    """
     return {
         "train": ", ".join(map(escape_controls, row.train)),
         "train_views": ", ".join(row.train_views),
@@ -73,7 +118,18 @@ def format_variant(row: AblationRow) -> dict[str, str]:
 
 
 def contribution_table(result: AblationResult) -> Table | None:
-    """Return what each feature adds to mAP; None unless all subsets were fitted."""
+    """Return what each feature adds to mAP; None unless all subsets were fitted.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    Table | None
+        What each feature adds to mAP.
+    """
     if not result.contributions:
         return None
     columns = (
@@ -102,7 +158,18 @@ def contribution_table(result: AblationResult) -> Table | None:
 
 
 def similarity_table(result: AblationResult) -> Table | None:
-    """Return how alike the features are, by linear CKA; None where it was not computed."""
+    """Return how alike the features are, by linear CKA; None where it was not computed.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    Table | None
+        How alike the features are, by linear CKA.
+    """
     if not result.similarity:
         return None
     names = list(result.similarity)
@@ -126,7 +193,17 @@ def similarity_table(result: AblationResult) -> Table | None:
 
 
 def significant(comparison: Comparison | None) -> bool:
-    """Say whether a row is better than its partner beyond chance."""
+    """Say whether a row is better than its partner beyond chance.
+
+    Parameters
+    ----------
+    comparison : Comparison | None
+        Paired comparison, if there is one.
+
+    Returns
+    -------
+    bool
+    """
     return comparison is not None and comparison.difference > 0 and comparison.p_holm < SIGNIFICANT
 
 

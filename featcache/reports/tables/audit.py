@@ -9,7 +9,20 @@ from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 
 
 def audit_part(result: AuditResult, *, anchor: str = "audit") -> Part:
-    """Return whether the data can be solved without looking at the pictures."""
+    """Return whether the data can be solved without looking at the pictures.
+
+    Parameters
+    ----------
+    result : AuditResult
+        Result of the audit.
+    anchor : str
+        Identifier of the part in the page.
+
+    Returns
+    -------
+    Part
+        Whether the data can be solved without looking at the pictures.
+    """
     trust = "Nothing was found" if result.trusted else "Something was found"
     view = (
         "" if result.view == "clean" else f" seen through the view {escape_controls(result.view)}"

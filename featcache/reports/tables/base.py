@@ -1,7 +1,7 @@
 """Tables as data: what a report shows in rows, the same for every format.
 
-A cell is a text, a count, a plain number or an :class:`~featcache.reports.formatting.Estimate`; how it looks
-is the business of the format that shows it.
+A cell is a text, a count, a plain number or an :class:`~featcache.reports.formatting.Estimate`; how
+it looks is the business of the format that shows it.
 
 How a cell reads: the same words in every format.
 """
@@ -17,7 +17,9 @@ from featcache.reports.formatting import UNKNOWN, Estimate
 
 Cell = str | int | float | Estimate | None
 Kind = Literal["text", "count", "percent", "points", "number", "p"]
-"""``percent`` is a fraction shown in percent, ``points`` a difference of fractions with its sign."""
+"""``percent`` is a fraction shown in percent, ``points`` a difference of fractions with its
+sign.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,13 @@ class Table:
             yield from section.rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table as plain dicts and lists, every digit kept."""
+        """Return the table as plain dicts and lists, every digit kept.
+
+        Returns
+        -------
+        dict[str, Any]
+            The table as plain dicts and lists, every digit kept.
+        """
         return {
             "name": self.name,
             "caption": self.caption,
@@ -79,17 +87,18 @@ class Table:
             ],
             "rows": [
                 {"section": section.heading, "role": row.role, "bold": sorted(row.bold)}
-                | {key: _plain(cell) for key, cell in row.cells.items()}
+                | {
+                    key: (
+                        {"value": cell.value, "low": cell.low, "high": cell.high}
+                        if isinstance(cell, Estimate)
+                        else cell
+                    )
+                    for key, cell in row.cells.items()
+                }
                 for section in self.sections
                 for row in section.rows
             ],
         }
-
-
-def _plain(cell: Cell) -> Any:
-    if isinstance(cell, Estimate):
-        return {"value": cell.value, "low": cell.low, "high": cell.high}
-    return cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +123,18 @@ class Exhibit:
 def value_text(cell: Cell, column: Column) -> str:
     """Return the value of a cell in words, without its interval; empty for no cell.
 
+    Parameters
+    ----------
+    cell : Cell
+        Cell of a table.
+    column : Column
+        Column of the table.
+
+    Returns
+    -------
+    str
+        The value of a cell in words, without its interval.
+
     Examples
     --------
     >>> value_text(Estimate(0.9734), Column(key="ap", label="AP", kind="percent"))
@@ -132,19 +153,56 @@ def value_text(cell: Cell, column: Column) -> str:
 
 
 def interval_text(cell: Cell, column: Column) -> str:
-    """Return the interval of a cell in brackets; empty where it has none."""
+    """Return the interval of a cell in brackets; empty where it has none.
+
+    Parameters
+    ----------
+    cell : Cell
+        Cell of a table.
+    column : Column
+        Column of the table.
+
+    Returns
+    -------
+    str
+        The interval of a cell in brackets.
+    """
     if not isinstance(cell, Estimate) or not cell.interval:
         return ""
     return f"[{_number(cell.low, column.kind)}, {_number(cell.high, column.kind)}]"
 
 
 def full_text(cell: Cell, column: Column) -> str:
-    """Return value and interval: ``"97.3 [94.1, 99.6]"``."""
+    """Return value and interval: ``"97.3 [94.1, 99.6]"``.
+
+    Parameters
+    ----------
+    cell : Cell
+        Cell of a table.
+    column : Column
+        Column of the table.
+
+    Returns
+    -------
+    str
+        Value and interval.
+    """
     return f"{value_text(cell, column)} {interval_text(cell, column)}".rstrip()
 
 
 def sort_value(cell: Cell) -> float | None:
-    """Return the number that a cell is sorted by; None for a text."""
+    """Return the number that a cell is sorted by; None for a text.
+
+    Parameters
+    ----------
+    cell : Cell
+        Cell of a table.
+
+    Returns
+    -------
+    float | None
+        The number that a cell is sorted by.
+    """
     if cell is None or isinstance(cell, str):
         return None
     return cell.value if isinstance(cell, Estimate) else float(cell)

@@ -20,9 +20,15 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
 
     Parameters
     ----------
-    first, second : tuple of EvalResult and Scores
+    first : tuple of EvalResult and Scores
+    second : tuple of EvalResult and Scores
     names : (str, str)
         What the runs are called.
+
+    Returns
+    -------
+    Part
+        What the comparison of two runs says.
 
     Raises
     ------

@@ -56,7 +56,20 @@ METRICS: dict[str, Column] = {
 def ordered_generators(
     generators: Mapping[str, GeneratorResult], trained: Collection[str]
 ) -> list[str]:
-    """Return the names of test sets: those trained on first, then by AP, the best first."""
+    """Return the names of test sets: those trained on first, then by AP, the best first.
+
+    Parameters
+    ----------
+    generators : Mapping[str, GeneratorResult]
+        Names of generators; empty for all.
+    trained : Collection[str]
+        Names of the training generators.
+
+    Returns
+    -------
+    list[str]
+        The names of test sets.
+    """
 
     def order(key: str) -> tuple[bool, float, str]:
         # A NaN compares false with everything and would leave the order to chance.
@@ -67,12 +80,36 @@ def ordered_generators(
 
 
 def estimate(metrics: GeneratorResult, metric: str) -> Estimate:
-    """Return one metric of one generator with its interval."""
+    """Return one metric of one generator with its interval.
+
+    Parameters
+    ----------
+    metrics : GeneratorResult
+        Metrics of a generator.
+    metric : str
+        Name of a metric, such as ``ap``.
+
+    Returns
+    -------
+    Estimate
+        One metric of one generator with its interval.
+    """
     return Estimate.of(getattr(metrics, metric), getattr(metrics, f"{metric}_ci"))
 
 
 def generator_table(result: EvalResult) -> Table:
-    """Return the main table: every generator by family, the mean, the controls."""
+    """Return the main table: every generator by family, the mean, the controls.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table
+        The main table.
+    """
     columns = (NAME, *_COUNTS, *(METRICS[name] for name in _MAIN))
     return Table(
         name="generators",
@@ -88,7 +125,18 @@ def generator_table(result: EvalResult) -> Table:
 
 
 def more_table(result: EvalResult) -> Table | None:
-    """Return the further metrics; None where the result has none of them."""
+    """Return the further metrics; None where the result has none of them.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table | None
+        The further metrics.
+    """
     every = [*result.generators.values(), *result.controls.values()]
     names = [m for m in (*_MORE, "ap_prior") if any(_known(getattr(f, m)) for f in every)]
     if not names:
@@ -104,7 +152,18 @@ def more_table(result: EvalResult) -> Table | None:
 
 
 def group_table(result: EvalResult) -> Table | None:
-    """Return the means by family; None where there is one family only."""
+    """Return the means by family; None where there is one family only.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table | None
+        The means by family.
+    """
     if len(result.groups) < 2:
         return None
     rows = [row for name, group in result.groups.items() for row in _group_rows(name, group)]
@@ -132,7 +191,15 @@ def _sections(result: EvalResult, metrics: Sequence[str]) -> tuple[Section, ...]
     for family in sorted(families, key=_family_order):
         rows = [_row(k, result.generators[k], metrics, trained) for k in families[family]]
         if family in result.groups and len(rows) > 1:
-            rows.append(_mean_of(result.groups[family], metrics, f"mean of {len(rows)}"))
+            group = result.groups[family]
+            name = f"mean of {len(rows)}"
+            cells: dict[str, Cell] = {"name": name}
+            known = _group_means(group)
+            rows.append(
+                TableRow(
+                    cells=cells | {m: known[m] for m in metrics if m in known}, role="group-mean"
+                )
+            )
         sections.append(Section(heading=escape_controls(family), rows=tuple(rows)))
     sections.append(Section(rows=(_overall(result, metrics),)))
     if result.controls:
@@ -165,12 +232,6 @@ def _overall(result: EvalResult, metrics: Iterable[str]) -> TableRow:
     known = {m: Estimate.of(mean.value, mean.ci) for m, mean in result.means.items()} | known
     cells: dict[str, Cell] = {"name": f"Mean of {len(result.generators)}"}
     return TableRow(cells=cells | {m: known[m] for m in metrics if m in known}, role="mean")
-
-
-def _mean_of(group: GroupResult, metrics: Iterable[str], name: str) -> TableRow:
-    cells: dict[str, Cell] = {"name": name}
-    known = _group_means(group)
-    return TableRow(cells=cells | {m: known[m] for m in metrics if m in known}, role="group-mean")
 
 
 def _group_means(group: GroupResult) -> dict[str, Estimate]:

@@ -14,7 +14,22 @@ from featcache.results import EvalResult, GeneratorResult, Interval, ViewResult
 def probe_tables(
     result: EvalResult, confusions: Sequence[Confusion], bins: Sequence[ReliabilityBin]
 ) -> tuple[Table, ...]:
-    """Return every table that the result has data for, in the order of the report."""
+    """Return every table that the result has data for, in the order of the report.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+    confusions : Sequence[Confusion]
+        Confusion counts of each test set.
+    bins : Sequence[ReliabilityBin]
+        Bins of the reliability diagram.
+
+    Returns
+    -------
+    tuple[Table, ...]
+        Every table that the result has data for, in the order of the report.
+    """
     tables = (
         generator_table(result),
         more_table(result),
@@ -29,7 +44,18 @@ def probe_tables(
 
 
 def path_table(result: EvalResult) -> Table | None:
-    """Return the validation score at each C; None where C was given."""
+    """Return the validation score at each C; None where C was given.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table | None
+        The validation score at each C.
+    """
     if result.selection is None:
         return None
     chosen = result.selection
@@ -62,7 +88,20 @@ def path_table(result: EvalResult) -> Table | None:
 
 
 def confusion_table(confusions: Sequence[Confusion], threshold: float) -> Table:
-    """Return what is called what at the threshold, per test set."""
+    """Return what is called what at the threshold, per test set.
+
+    Parameters
+    ----------
+    confusions : Sequence[Confusion]
+        Confusion counts of each test set.
+    threshold : float
+        Threshold of the probability, between 0 and 1.
+
+    Returns
+    -------
+    Table
+        What is called what at the threshold, per test set.
+    """
     keys = {
         "real_called_real": "Real, called real",
         "real_called_fake": "Real, called fake",
@@ -83,7 +122,18 @@ def confusion_table(confusions: Sequence[Confusion], threshold: float) -> Table:
 
 
 def reliability_table(bins: Sequence[ReliabilityBin]) -> Table:
-    """Return how often predicted probabilities come true."""
+    """Return how often predicted probabilities come true.
+
+    Parameters
+    ----------
+    bins : Sequence[ReliabilityBin]
+        Bins of the reliability diagram.
+
+    Returns
+    -------
+    Table
+        How often predicted probabilities come true.
+    """
     columns = (
         Column(key="bin", label="Predicted between"),
         Column(key="n", label="n", kind="count"),
@@ -110,7 +160,18 @@ def reliability_table(bins: Sequence[ReliabilityBin]) -> Table:
 
 
 def prior_table(result: EvalResult) -> Table | None:
-    """Return AP as it would be at stated shares of fakes, beside AP; None where none was stated."""
+    """Return AP as it would be at stated shares of fakes, beside AP; None where none was stated.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table | None
+        AP as it would be at stated shares of fakes, beside AP.
+    """
     if not result.at_priors:
         return None
     columns = (
@@ -144,7 +205,18 @@ def _prior_row(
 
 
 def view_table(result: EvalResult) -> Table | None:
-    """Return the means under each further view, with AP per generator; None without views."""
+    """Return the means under each further view, with AP per generator; None without views.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    Table | None
+        The means under each further view, with AP per generator.
+    """
     if not result.views:
         return None
     names = list(result.generators)

@@ -13,7 +13,18 @@ Matrix = Mapping[str, Mapping[str, TransferCell]]
 
 
 def transfer_tables(result: TransferResult) -> tuple[Table, ...]:
-    """Return the matrix of single training generators, and that of all but one."""
+    """Return the matrix of single training generators, and that of all but one.
+
+    Parameters
+    ----------
+    result : TransferResult
+        Result of a train x test matrix.
+
+    Returns
+    -------
+    tuple[Table, ...]
+        The matrix of single training generators, and that of all but one.
+    """
     tables = (
         _matrix(
             "transfer",
@@ -64,7 +75,18 @@ def _row(own: str, cells: Mapping[str, TransferCell], unseen: Mean | None) -> Ta
 
 
 def efficiency_table(result: EfficiencyResult) -> Table:
-    """Return mAP by the number of training samples, with its spread over draws."""
+    """Return mAP by the number of training samples, with its spread over draws.
+
+    Parameters
+    ----------
+    result : EfficiencyResult
+        Result of a learning curve.
+
+    Returns
+    -------
+    Table
+        MAP by the number of training samples, with its spread over draws.
+    """
     columns = (
         Column(key="name", label="Samples per class"),
         Column(key="n_seeds", label="Draws", kind="count"),
@@ -97,7 +119,18 @@ def efficiency_table(result: EfficiencyResult) -> Table:
 
 
 def transfer_headline(result: TransferResult) -> str:
-    """Return one sentence: from which single generator heads carry over best, and worst."""
+    """Return one sentence: from which single generator heads carry over best, and worst.
+
+    Parameters
+    ----------
+    result : TransferResult
+        Result of a train x test matrix.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
     unseen = result.unseen.get("each", {})
     known = {name: mean for name, mean in unseen.items() if math.isfinite(mean.value)}
     if not known:
@@ -112,7 +145,18 @@ def transfer_headline(result: TransferResult) -> str:
 
 
 def efficiency_headline(result: EfficiencyResult) -> str:
-    """Return one sentence: how good with the fewest samples, how good with all."""
+    """Return one sentence: how good with the fewest samples, how good with all.
+
+    Parameters
+    ----------
+    result : EfficiencyResult
+        Result of a learning curve.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
     first, last = result.points[0], result.points[-1]
     mAP_all = Estimate.of(last.mean, last.ci).fraction
     sentence = f"On all {last.n:,} training samples of each class, heads on {_features(result)} reach mAP {mAP_all}"

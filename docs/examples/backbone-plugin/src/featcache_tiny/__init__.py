@@ -38,7 +38,9 @@ def create() -> nn.Module:
 
 
 def build(path: Path) -> nn.Module:
-    """Return the network with the weights of a file: nothing missing, nothing left over, no code run."""
+    """Return the network with the weights of a file: nothing missing, nothing left over, no code
+    run.
+    """
     from featcache.backbones.checkpoints import load_state, read_tensors
 
     model = create()
