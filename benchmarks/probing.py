@@ -112,14 +112,22 @@ def ablation(n: int, width: int, repeats: int) -> dict[str, Any]:
         )
         excess.append(a / b - 1)
     return {
-        "samples": n, "width": width, "fits": len(cells), "ours_s": mine, "ours_all_s": [*times, more],
-        "theirs_s": theirs[100], "workers": workers, "ratio": theirs[100] / mine,
-        "theirs_to_default_tol_s": theirs[MANY], "ratio_to_default_tol": theirs[MANY] / mine,
-        "worst_relative_excess": max(excess), "their_worst": -min(excess),
+        "samples": n,
+        "width": width,
+        "fits": len(cells),
+        "ours_s": mine,
+        "ours_all_s": [*times, more],
+        "theirs_s": theirs[100],
+        "workers": workers,
+        "ratio": theirs[100] / mine,
+        "theirs_to_default_tol_s": theirs[MANY],
+        "ratio_to_default_tol": theirs[MANY] / mine,
+        "worst_relative_excess": max(excess),
+        "their_worst": -min(excess),
         "theirs_at_max_iter": sum(int(m.n_iter_[0] >= 100) for m in models),
         "our_worst_gap": max(c.gap for c in fitted.certificates),
         "our_max_iter": max(c.n_iter for c in fitted.certificates),
-    }  # fmt: skip
+    }
 
 
 def _run_theirs(

@@ -122,17 +122,16 @@ def check_fingerprint(
     change = relative_change(before.features, current.features)
     if change > TOLERANCE.get(precision, 1e-3):
         changed = [
-            f"{package} {before.versions.get(package, 'none')} -> {current.versions.get(package, 'none')}"
+            f"{package} {before.versions.get(package, 'none')} ->"
+            f" {current.versions.get(package, 'none')}"
             for package in sorted({*before.versions, *current.versions})
             if before.versions.get(package) != current.versions.get(package)
         ]
         why = f"since then changed: {', '.join(changed)}" if changed else "no version changed"
         warnings.warn(
-            (
-                f"The network of {name!r} does not behave as when the features in the store were made: "
-                f"vectors of the built-in images moved by {change:.2g} ({why}). New features will not match "
-                "the old ones: use the old versions, or make all anew in another --cache."
-            ),
+            f"The network of {name!r} does not behave as when the features in the store were made:"
+            f" vectors of the built-in images moved by {change:.2g} ({why}). New features will not"
+            " match the old ones: use the old versions, or make all anew in another --cache.",
             FeatcacheWarning,
             2,
         )

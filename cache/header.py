@@ -103,8 +103,8 @@ def read_header(path: Path, key: FeatureKey) -> Header:
             version = int(_scalar(file, layout.ATTR_FORMAT, path))
             if version != layout.FORMAT_VERSION:
                 raise StoreError(  # not damaged: nothing may drop it
-                    f"The shard {path} has format {version}; this featcache reads {layout.FORMAT_VERSION}. "
-                    "Use the version of featcache that wrote it."
+                    f"The shard {path} has format {version}; this featcache reads"
+                    f" {layout.FORMAT_VERSION}. Use the version of featcache that wrote it."
                 )
             if _text(file, layout.ATTR_KEY, path) != key.json:
                 raise damaged(path, "it belongs to another feature key")
@@ -141,8 +141,8 @@ def damaged(path: Path, why: str) -> ShardError:
         The error for a shard that is not what was written.
     """
     return ShardError(
-        f"The shard {path} is damaged: {why}. Drop it with 'featcache cache verify --repair' and run "
-        "the same 'featcache extract' again: only its images are redone."
+        f"The shard {path} is damaged: {why}. Drop it with 'featcache cache verify --repair' and"
+        " run the same 'featcache extract' again: only its images are redone."
     )
 
 

@@ -109,7 +109,8 @@ def acquire(path: Path, made: Path) -> Iterator[bool]:
     finally:
         if native:
             with suppress(OSError):
-                path.unlink()  # while it is locked: who opened it meanwhile finds it gone and retries
+                # Unlinked while locked: a process that has it open finds it gone and retries.
+                path.unlink()
         lock.release()
 
 

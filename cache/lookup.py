@@ -226,7 +226,8 @@ def pick_key(store: FeatureStore, text: str) -> FeatureKey:
         return store.find(text)
     if len(matches) > 1:
         raise SettingsError(
-            f"{len(matches)} keys begin with {text!r}: {', '.join(key.fingerprint for key in matches)}."
+            f"{len(matches)} keys begin with {text!r}:"
+            f" {', '.join(key.fingerprint for key in matches)}."
         )
     return matches[0]
 

@@ -50,8 +50,9 @@ class Reader:
                 n_all = len(ids)
                 first = f" (first: {missing[0]})" if missing else ""
                 raise MissingFeaturesError(
-                    f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,} samples{first}. "
-                    f"Run 'featcache extract --backbone {key.name}' on the same data first."
+                    f"The feature {key.name!r} is missing for {len(missing):,} of {n_all:,}"
+                    f" samples{first}. Run 'featcache extract --backbone {key.name}' on the same"
+                    " data first."
                 )
             self._columns.append(_Column(key, folder, index, shards, rows, start))
             start += index.n_features
@@ -149,11 +150,7 @@ class _Target:
     """
 
     def __init__(
-        self,
-        out: NDArray[Any],
-        positions: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        stored: str,
+        self, out: NDArray[Any], positions: NDArray[np.int64], rows: NDArray[np.int64], stored: str
     ) -> None:
         self.out, self.positions, self.rows = out, positions, rows
         self._first_row, self._first_position = int(rows[0]), int(positions[0])

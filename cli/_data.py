@@ -99,8 +99,9 @@ def _read_again(settings: Settings) -> str:
     if not folders:
         return ""
     return (
-        "A folder is known by the name that it had when it was read: if it is new or was moved, run "
-        f"'featcache datasets scan {folders} --cache {settings.cache}' (features are found by content)."
+        "A folder is known by the name that it had when it was read: if it is new or was moved,"
+        f" run 'featcache datasets scan {folders} --cache {settings.cache}' (features are found by"
+        " content)."
     )
 
 

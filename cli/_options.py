@@ -36,8 +36,10 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="Of the forward pass: fp32, bf16, fp16, or auto (bf16 for transformers where native). "
-        "[default: fp32]",
+        help=(
+            "Of the forward pass: fp32, bf16, fp16, or auto (bf16 for transformers where native). "
+            "[default: fp32]"
+        ),
     ),
 ]
 SourcePattern = Annotated[
@@ -45,7 +47,10 @@ SourcePattern = Annotated[
     typer.Option(
         "--source-pattern",
         metavar="REGEX",
-        help="Its first group, searched in the path below ROOT, names the photograph a file comes from.",
+        help=(
+            "Its first group, searched in the path below ROOT, names the photograph a file comes"
+            " from."
+        ),
     ),
 ]
 Workers = Annotated[
@@ -56,7 +61,10 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="[NAME=]FILE",
-        help="Weights file, before all other places; may be repeated. See 'featcache backbones show'.",
+        help=(
+            "Weights file, before all other places; may be repeated. See 'featcache backbones"
+            " show'."
+        ),
     ),
 ]
 KeptWeights = Annotated[

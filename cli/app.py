@@ -31,7 +31,10 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Run frozen vision backbones once over real and generated images; probe their features in seconds.",
+    help=(
+        "Run frozen vision backbones once over real and generated images; probe their features in"
+        " seconds."
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -76,8 +76,8 @@ def fetch(
         out.print_json(checked)
         return
     out.print_rich(
-        f"{checked['name']}: {checked['file']} ({checked['bytes'] / 1e6:,.1f} MB, {checked['digest']}) "
-        f"loads whole: {checked['n_parameters'] / 1e6:,.1f} M parameters."
+        f"{checked['name']}: {checked['file']} ({checked['bytes'] / 1e6:,.1f} MB,"
+        f" {checked['digest']}) loads whole: {checked['n_parameters'] / 1e6:,.1f} M parameters."
     )
 
 

@@ -205,8 +205,9 @@ def simulate(
         out.print_json({**vars(made), "root": str(made.root)})
         return
     out.print_rich(
-        f"{made.root}: {made.n_tiles:,} tiles of {made.n_photos:,} photographs, "
-        f"{len(made.generators)} generators. Next: featcache extract --data {made.root} --backbone NAME"
+        f"{made.root}: {made.n_tiles:,} tiles of {made.n_photos:,} photographs,"
+        f" {len(made.generators)} generators. Next: featcache extract --data {made.root} --backbone"
+        " NAME"
     )
 
 

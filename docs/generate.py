@@ -15,7 +15,7 @@ COMMANDS = [sys.executable, "-m", "typer", "featcache.cli.app", "utils", "docs"]
 
 API_HEAD = """# Python API
 
-Everything here can be imported from `featcache` itself; names are loaded when they are first used, so that
+Everything here can be imported from `featcache` itself; names are loaded on first use, so that
 `import featcache` stays cheap.
 """
 

@@ -22,9 +22,12 @@ STYLE = """
 :root { color-scheme: light; }
 main { max-width: none; columns: 2; column-gap: 70px; padding: 36px 50px; }
 header .themes, article > h2 + .finding ~ section:has(> [id$="-notes"]), details, .table-similarity,
-section:has(> [id$="-card"]), section:has(> [id$="-reliability-title"]), section:has(> [id$="-path-title"]),
-section:has(> [id$="-sets"]), section:has(> [id="command"]), article:has(> [id^="exhibit"]), article:has(> #audit),
-.group-mean, .set ~ .set, h4:nth-of-type(n + 2), .kinds:nth-of-type(n + 2), .table-views, .table-contributions,
+section:has(> [id$="-card"]), section:has(> [id$="-reliability-title"]),
+section:has(> [id$="-path-title"]),
+section:has(> [id$="-sets"]), section:has(> [id="command"]),
+article:has(> [id^="exhibit"]), article:has(> #audit),
+.group-mean, .set ~ .set, h4:nth-of-type(n + 2), .kinds:nth-of-type(n + 2),
+.table-views, .table-contributions,
 .scroll:has(.table-similarity), .scroll:has(.table-views) { display: none; }
 .kinds { grid-template-columns: 1fr 1fr; }
 .wide { max-width: 26rem; }

@@ -217,9 +217,9 @@ def store_error(
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
-            f"The disk is full: writing {path} needs {n_bytes:,} bytes and {_free(path):,} are free. "
-            "What was finished before is kept; free some space or choose another folder, "
-            "then run the same command again."
+            f"The disk is full: writing {path} needs {n_bytes:,} bytes and {_free(path):,} are"
+            " free. What was finished before is kept; free some space or choose another folder,"
+            " then run the same command again."
         )
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV):
         return StoreError(

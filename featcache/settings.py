@@ -257,7 +257,8 @@ def read_file(path: Path | None) -> dict[str, Any]:
     for key in values:
         if key not in Settings.model_fields:
             raise SettingsError(
-                f"{path} sets {key!r}, which does not exist.{near_words(key, Settings.model_fields)}"
+                f"{path} sets {key!r}, which does not"
+                f" exist.{near_words(key, Settings.model_fields)}"
             )
     for key in PATH_KEYS:
         if key in values:

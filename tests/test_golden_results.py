@@ -27,18 +27,34 @@ VOLATILE = frozenset(
 
 PROBE = ["probe", "--features", "a,b", "--C", "grid", "--prior", "0.1"]
 COMMANDS: dict[str, list[str]] = {
-    "probe": [*PROBE, "--test-view", "clean,jpeg:50", "--scores", "scores.csv", "--save", "head.safetensors"],
+    "probe": [
+        *PROBE,
+        "--test-view",
+        "clean,jpeg:50",
+        "--scores",
+        "scores.csv",
+        "--save",
+        "head.safetensors",
+    ],
     "probe-knn": ["probe", "--features", "b", "--head", "knn", "--k", "3"],
     "probe-sgd": ["probe", "--features", "a", "--head", "univfd-sgd"],
     "probe-stacking": ["probe", "--features", "a,c", "--fusion", "stacking"],
     "ablate": ["ablate", "--features", "a,b,c", "--C", "0.1,1", "--csv", "ablate.csv"],
-    "ablate-heads": ["ablate", "--features", "a,c", "--head", "logistic,ridge,lda,prototype", "--test-view", "clean,jpeg:50"],
+    "ablate-heads": [
+        "ablate",
+        "--features",
+        "a,c",
+        "--head",
+        "logistic,ridge,lda,prototype",
+        "--test-view",
+        "clean,jpeg:50",
+    ],
     "transfer": ["transfer", "--features", "a", "--csv", "transfer.csv"],
     "head": ["head", "show", "head.safetensors"],
     "pack": ["cache", "export", "--features", "a", "--pack", "a.tar", "--licence", "CC0-1.0"],
     "datasets": ["datasets", "ls"],
     "cache": ["cache", "ls"],
-}  # fmt: skip
+}
 
 
 def differences(golden: Any, now: Any, at: str = "") -> list[str]:

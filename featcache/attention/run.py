@@ -159,7 +159,8 @@ def _logit(feature: Tensor, spec: BackboneSpec, head: SavedHead | None) -> Tenso
     names = [key.get("backbone") for key in head.feature_keys]
     if spec.name not in names:
         raise DataError(
-            f"The head was trained on {', '.join(map(str, names)) or 'nothing known'}, not on {spec.name}."
+            f"The head was trained on {', '.join(map(str, names)) or 'nothing known'}, not on"
+            f" {spec.name}."
         )
     stops = np.cumsum([0, *head.widths])
     place = names.index(spec.name)

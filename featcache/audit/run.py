@@ -236,15 +236,16 @@ def _sentences(
         said.append(f"{duplicates.n_near_leaks:,} pairs of training and test images look the same.")
     if duplicates.n_shared_sources:
         said.append(
-            f"{duplicates.n_shared_sources:,} photographs have images in training and in the test set."
+            f"{duplicates.n_shared_sources:,} photographs have images in training and in the test"
+            " set."
         )
     if duplicates.n_copies:
         said.append(f"{duplicates.n_copies:,} files are copies of another file; each counts once.")
     if skewed := [f"{b.generator} ({b.split} {b.n_real}:{b.n_fake})" for b in balance if b.skewed]:
         more = ", ..." if len(skewed) > 4 else ""
         said.append(
-            f"Reals and fakes are unbalanced in {', '.join(skewed[:4])}{more}: AP and accuracy depend "
-            "on the shares, AUROC and balanced accuracy do not."
+            f"Reals and fakes are unbalanced in {', '.join(skewed[:4])}{more}: AP and accuracy"
+            " depend on the shares, AUROC and balanced accuracy do not."
         )
     if corrupt:
         said.append(f"{len(corrupt):,} files cannot be used.")

@@ -172,7 +172,10 @@ def _refusal(taps: Taps, tap: Tap) -> str:
     if tap.place == "pre" and not taps.projected:
         return "its final feature is no projection"
     if tap.place == "final" and taps.projected:
-        return "the projection is for the class token only; write @pre:mean for the patch tokens before it"
+        return (
+            "the projection is for the class token only; write @pre:mean for the patch tokens"
+            " before it"
+        )
     return ""
 
 

@@ -77,8 +77,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
         if not tensors:
             raise WeightsError(
-                f"{path} holds no weights: neither tensors by name, nor such under 'model' or 'state_dict'. "
-                "Give the file that the authors publish."
+                f"{path} holds no weights: neither tensors by name, nor such under 'model' or"
+                " 'state_dict'. Give the file that the authors publish."
             )
         return tensors
     except WeightsError:
@@ -104,8 +104,9 @@ def _read(path: Path, head: bytes) -> Any:
     if head[:1] == b"\x80":
         return _read_torch(path)
     raise WeightsError(
-        f"{path} is no weights file: it begins neither like safetensors nor like a file of torch.save. "
-        "Check what was downloaded (an HTML page instead of the file?) and fetch it again."
+        f"{path} is no weights file: it begins neither like safetensors nor like a file of"
+        " torch.save. Check what was downloaded (an HTML page instead of the file?) and fetch it"
+        " again."
     )
 
 
@@ -117,9 +118,9 @@ def _read_torch(path: Path) -> Any:
 
 def _holds_code(path: Path, error: BaseException) -> WeightsError:
     return WeightsError(
-        f"{path} holds Python objects other than tensors and was not loaded; none of its code has run "
-        f"({_words(error)}). Do not load it elsewhere unless you trust its origin; get the weights as "
-        "safetensors or as a plain state dict."
+        f"{path} holds Python objects other than tensors and was not loaded; none of its code has"
+        f" run ({_words(error)}). Do not load it elsewhere unless you trust its origin; get the"
+        " weights as safetensors or as a plain state dict."
     )
 
 
@@ -132,7 +133,8 @@ def _damaged(path: Path, error: BaseException) -> WeightsError:
         )
     size = path.stat().st_size if path.exists() else 0
     return WeightsError(
-        f"{path} ({size:,} bytes) is truncated or damaged: {_words(error)}. Delete it and get it again."
+        f"{path} ({size:,} bytes) is truncated or damaged: {_words(error)}. Delete it and get it"
+        " again."
     )
 
 
@@ -171,9 +173,10 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, name
     problems = list(_problems(expected, given)) or list(_bad_numbers(given))
     if problems:
         raise WeightsError(
-            f"{path} does not fit {name}, and nothing was loaded. {' '.join(problems)}"
-            f"{_sizes(expected, given)} Give the file published for {name} "
-            f"('featcache backbones show {name}' says which), or name the backbone that this file is for."
+            f"{path} does not fit {name}, and nothing was loaded."
+            f" {' '.join(problems)}{_sizes(expected, given)} Give the file published for {name}"
+            f" ('featcache backbones show {name}' says which), or name the backbone that this file"
+            " is for."
         )
     model.load_state_dict(given, strict=False)  # strict but for the counters, as just compared
 

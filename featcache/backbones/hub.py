@@ -170,8 +170,8 @@ def _verify(path: Path, sha256: str, origin: str) -> None:
     if not digest.startswith(sha256):
         path.unlink()
         raise WeightsError(
-            f"What came from {origin} is not the published file: its SHA-256 is {digest}, not {sha256}. "
-            "It was deleted; fetch it again, and do not use it if it happens twice."
+            f"What came from {origin} is not the published file: its SHA-256 is {digest}, not"
+            f" {sha256}. It was deleted; fetch it again, and do not use it if it happens twice."
         )
 
 

@@ -4,7 +4,7 @@ torch.
 A feature's canonical name stands in its key, so ``clip`` and ``clip-vit-b16`` find the same
 features.
 
-============================  =========================================================================
+============================  =====================================================================
 ``clip``                      the final feature of ``clip-vit-b16``
 ``clip@pre``                  before CLIP's projection
 ``clip@layer11``              the class token after the 11th block (0: what enters the first)
@@ -12,7 +12,7 @@ features.
 ``timm:resnet50@layer3``      the mean over the map after the third stage
 ``clip#random7``              the same network with random weights drawn with seed 7, for tests
 ``open_clip:ARCH/TAG``        any model of open_clip; ``timm:NAME`` any of timm
-============================  =========================================================================
+============================  =====================================================================
 """
 
 from __future__ import annotations

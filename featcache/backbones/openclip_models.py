@@ -220,8 +220,8 @@ def tag_config(model: str, tag: str) -> dict[str, Any]:
         other_model = model.removesuffix("-quickgelu") if built else f"{model}-quickgelu"
         kinds = {True: "QuickGELU", False: "plain GELU"}
         raise SettingsError(
-            f"The weights {tag!r} were trained with {kinds[trained]} and {model} computes {kinds[built]}: "
-            f"the features would be wrong. Use open_clip:{other_model}/{tag}."
+            f"The weights {tag!r} were trained with {kinds[trained]} and {model} computes"
+            f" {kinds[built]}: the features would be wrong. Use open_clip:{other_model}/{tag}."
         )
     return pretrained_config
 
@@ -249,7 +249,8 @@ def any_clip(base: str) -> BackboneSpec:
     model, slash, tag = base.removeprefix("open_clip:").partition("/")
     if not slash:
         raise SettingsError(
-            f"{base} names no weights. Write open_clip:ARCH/TAG, e.g. open_clip:ViT-B-16/laion400m_e32."
+            f"{base} names no weights. Write open_clip:ARCH/TAG, e.g."
+            " open_clip:ViT-B-16/laion400m_e32."
         )
     cfg = tag_config(model, tag)
     family = ClipFamily(base, model)

@@ -117,7 +117,8 @@ def load_checkpoint(path: Path, spec: BackboneSpec) -> nn.Module:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(
-            f"{path} does not fit {spec.network}: {reason}. Make it again with 'featcache finetune'."
+            f"{path} does not fit {spec.network}: {reason}. Make it again with 'featcache"
+            " finetune'."
         ) from error
     return model.eval()
 

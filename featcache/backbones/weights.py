@@ -180,9 +180,9 @@ def missing(name: str, source: WeightsSource, hub: str) -> WeightsError:
     file = source.files[0]
     fetch = f" or run 'featcache backbones fetch {name}' with a network" if source.can_fetch else ""
     return WeightsError(
-        f"There are no weights for {name}. Looked for in order: --weights; [weights] in featcache.toml; "
-        f"{looked}; the hub: {hub}. Get {file} from {source.page} and give it with "
-        f"--weights {name}={file}{fetch}."
+        f"There are no weights for {name}. Looked for in order: --weights; [weights] in"
+        f" featcache.toml; {looked}; the hub: {hub}. Get {file} from {source.page} and give it with"
+        f" --weights {name}={file}{fetch}."
     )
 
 

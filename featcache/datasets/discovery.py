@@ -75,8 +75,8 @@ def find(root: Path, layout: str = "") -> Discovered:
         result = Discovered(samples=share_reals(list(in_list(root))))
     elif root.is_file() and not is_container(root.name):
         raise DataError(
-            f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images, "
-            "or a .csv, .jsonl or .parquet list."
+            f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images,"
+            " or a .csv, .jsonl or .parquet list."
         )
     else:
         result = _find_in_folders(root, list(walk(str(root))), chosen)
@@ -187,17 +187,19 @@ def _add_folder(
         result.samples.append(
             (
                 file,
-                Place(
-                    place.split,
-                    place.generator,
-                    place.category,
-                    place.label,
-                    place.serves,
-                    match.group(1),
-                    place.layout,
-                )
-                if match
-                else place,
+                (
+                    Place(
+                        place.split,
+                        place.generator,
+                        place.category,
+                        place.label,
+                        place.serves,
+                        match.group(1),
+                        place.layout,
+                    )
+                    if match
+                    else place
+                ),
             )
         )
 

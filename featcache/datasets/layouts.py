@@ -228,7 +228,8 @@ LAYOUTS = (
     ),
     Layout(
         "progan-train",
-        "[progan_]{train|val}/[progan/]{category}/{0_real|1_fake}/* (ForenSynths, UnivFD, RINE, 4-class)",
+        "[progan_]{train|val}/[progan/]{category}/{0_real|1_fake}/* (ForenSynths, UnivFD, RINE,"
+        " 4-class)",
         (
             rule(
                 "**/{split:progan_train=train|progan_val=val}/[progan]/{category}/{label}",
@@ -239,7 +240,8 @@ LAYOUTS = (
     ),
     Layout(
         "univfd",
-        "diffusion_datasets/{generator}/{0_real|1_fake}/*; reals of imagenet/ and laion/ are shared",
+        "diffusion_datasets/{generator}/{0_real|1_fake}/*; reals of imagenet/ and laion/ are"
+        " shared",
         (
             rule("**/{generator:imagenet}/{label:0_real=0}", split="test", serves="guided"),
             rule("**/{generator:laion}/{label:0_real=0}", split="test", serves=_LAION),
@@ -271,7 +273,8 @@ LAYOUTS = (
     ),
     Layout(
         "diffusion-forensics",
-        "{DiffusionForensics|GANGen-Detection|Diffusion1kStep}/{generator}/[...]/{0_real|1_fake}/* (NPR)",
+        "{DiffusionForensics|GANGen-Detection|Diffusion1kStep}/{generator}/[...]/{0_real|1_fake}/*"
+        " (NPR)",
         (
             rule(
                 "**/{_:DiffusionForensics|GANGen-Detection|Diffusion1kStep}"
@@ -282,7 +285,8 @@ LAYOUTS = (
     ),
     Layout(
         "drct",
-        "DRCT-2M/{model}/{train2017|val2017}/* and MSCOCO/{train2017|val2017}/*; val2017 is the test set",
+        "DRCT-2M/{model}/{train2017|val2017}/* and MSCOCO/{train2017|val2017}/*; val2017 is the"
+        " test set",
         (
             rule(
                 "**/{generator:MSCOCO|COCO|COCO2017}/[images]/{split:train2017=train|val2017=test}",
@@ -290,11 +294,7 @@ LAYOUTS = (
                 serves=EVERY,
                 source=_COCO_ID,
             ),
-            rule(
-                "**/{generator}/{split:train2017=train|val2017=test}",
-                label=1,
-                source=_COCO_ID,
-            ),
+            rule("**/{generator}/{split:train2017=train|val2017=test}", label=1, source=_COCO_ID),
         ),
     ),
     Layout(
@@ -314,7 +314,8 @@ LAYOUTS = (
     ),
     Layout(
         "simulated",
-        "{train|test}/{artefact}@{strength}/{0_real|1_fake}/{photo}__{tile}.png (datasets simulate)",
+        "{train|test}/{artefact}@{strength}/{0_real|1_fake}/{photo}__{tile}.png (datasets"
+        " simulate)",
         (rule("**/{split}/{generator:*@*}/{label}", source=r"([^/]+)__[^/]+$"),),
     ),
     Layout(

@@ -119,6 +119,6 @@ def _check_same_tree(known: Manifest, root: Path, path: Path) -> None:
     known_root = Path(known.samples[0].root)
     if known_root != root and known_root.exists():
         raise DataError(
-            f"{root} and {known_root} have the same name, and {path.name} already describes the second. "
-            "Rename one of the folders (features are kept: they go by content)."
+            f"{root} and {known_root} have the same name, and {path.name} already describes the"
+            " second. Rename one of the folders (features are kept: they go by content)."
         )

@@ -65,8 +65,8 @@ def in_list(path: Path) -> Iterator[tuple[File, Place]]:
         name = value_of(row, "path")
         if name is None:
             raise DataError(
-                f"{path}, line {line}: no path. A list needs a column path (or filename, image) and "
-                f"label; its columns are {', '.join(map(str, row))}."
+                f"{path}, line {line}: no path. A list needs a column path (or filename, image) and"
+                f" label; its columns are {', '.join(map(str, row))}."
             )
         name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
         full = os.path.normpath(os.path.join(path.parent, name))
@@ -194,9 +194,11 @@ def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
     """
     makers = {place.generator for _, place in samples if place.label}
     return [
-        (file, place)
-        if place.label or place.serves or place.generator in makers
-        else (file, replace(place, serves=EVERY))
+        (
+            (file, place)
+            if place.label or place.serves or place.generator in makers
+            else (file, replace(place, serves=EVERY))
+        )
         for file, place in samples
     ]
 

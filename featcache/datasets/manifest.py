@@ -257,8 +257,8 @@ def _check_labels(samples: list[Sample]) -> None:
         first = labelled.setdefault(sample.sample_id, sample)
         if sample.sample_id and first.label != sample.label:
             raise DataError(
-                f"The same image is real in one place and fake in another: {first.path!r} has "
-                f"label {first.label}, {sample.path!r} has label {sample.label}. Remove one of them."
+                f"The same image is real in one place and fake in another: {first.path!r} has label"
+                f" {first.label}, {sample.path!r} has label {sample.label}. Remove one of them."
             )
 
 

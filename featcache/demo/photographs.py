@@ -130,8 +130,8 @@ def _packaged(row: dict[str, Any]) -> Photo:
     data = _read_installed(row) if "package" in row else read_member(row["archive"], row["file"])
     if digest_bytes(data) != row["digest"]:
         raise ResourceError(
-            f"The photograph {row['name']!r} in {row.get('package') or row.get('archive')} is not the one "
-            "that the demo was made with. Run: pip install --upgrade 'featcache[demo]'"
+            f"The photograph {row['name']!r} in {row.get('package') or row.get('archive')} is not"
+            " the one that the demo was made with. Run: pip install --upgrade 'featcache[demo]'"
         )
     return Photo(row["name"], row["digest"], decode(data), row["credit"], row["licence"])
 
@@ -140,7 +140,8 @@ def _read_installed(row: dict[str, Any]) -> bytes:
     spec = find_spec(row["package"])
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            f"The demo needs the photographs of {row['package']}. Run: pip install 'featcache[demo]'"
+            f"The demo needs the photographs of {row['package']}. Run: pip install"
+            " 'featcache[demo]'"
         )
     path = Path(spec.origin).parent / row["file"]
     if not path.is_file():

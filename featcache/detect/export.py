@@ -58,7 +58,8 @@ def export_onnx(
     for package in ("onnx", "onnxruntime"):
         if find_spec(package) is None:
             raise MissingExtraError(
-                f"The export needs {package}, which is not installed. Run: pip install 'featcache[onnx]'"
+                f"The export needs {package}, which is not installed. Run: pip install"
+                " 'featcache[onnx]'"
             )
     keys = [FeatureKey(fields) for fields in head.feature_keys]
     requests = [make_request(key, weights or {}) for key in keys]
@@ -75,8 +76,8 @@ def export_onnx(
     difference = _compare(network, data, pixels)
     if not difference <= TOLERANCE:
         raise DataError(
-            f"The exported network gives logits that differ by {difference:g}, more than {TOLERANCE:g}; "
-            "nothing was written."
+            f"The exported network gives logits that differ by {difference:g}, more than"
+            f" {TOLERANCE:g}; nothing was written."
         )
     write_atomic(path, data)
     return {"size": size, "difference": difference}

@@ -270,8 +270,8 @@ def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
             f"Name the right file: --weights {key.name}=FILE"
         )
     raise DataError(
-        f"The features {key.name!r} that the head was trained on cannot be made here: {differences_text}. "
-        "Train the head again with this version: featcache probe --save"
+        f"The features {key.name!r} that the head was trained on cannot be made here:"
+        f" {differences_text}. Train the head again with this version: featcache probe --save"
     )
 
 

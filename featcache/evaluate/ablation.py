@@ -507,7 +507,7 @@ def _of_first(row: AblationVariant) -> str:
     study = row.study
     trained = data.describe_training(study.train, study.train_views)
     return (
-        "What each feature adds, the similarity and the best single feature's name are those of the "
-        f"first variant: head {study.options.head}, trained on {', '.join(trained.generators)} "
-        f"({', '.join(study.train_views)}), tested on {study.test_views[row.view]}."
+        "What each feature adds, the similarity and the best single feature's name are those of"
+        f" the first variant: head {study.options.head}, trained on {', '.join(trained.generators)}"
+        f" ({', '.join(study.train_views)}), tested on {study.test_views[row.view]}."
     )

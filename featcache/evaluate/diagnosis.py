@@ -62,8 +62,10 @@ def redundant(similarity: Mapping[str, Mapping[str, float]]) -> list[Diagnosis]:
     return [
         Diagnosis(
             code="redundant",
-            sentence=f"{a} and {b} are nearly the same feature (CKA {similarity[a][b]:.2f}): "
-            "joining them adds width, not information.",
+            sentence=(
+                f"{a} and {b} are nearly the same feature (CKA {similarity[a][b]:.2f}): "
+                "joining them adds width, not information."
+            ),
         )
         for i, a in enumerate(names)
         for b in names[i + 1 :]
@@ -89,8 +91,8 @@ def _threshold(result: EvalResult) -> list[Diagnosis]:
     )
     wrong = ", ".join(f"{name} ({which})" for name, which in bad.items())
     sentence = (
-        f"AP is high and one class is often wrong at {result.threshold:g}: {wrong}. The order is right "
-        f"and the threshold is not: {why}. See the accuracy at the validation threshold."
+        f"AP is high and one class is often wrong at {result.threshold:g}: {wrong}. The order is"
+        f" right and the threshold is not: {why}. See the accuracy at the validation threshold."
     )
     return [Diagnosis(code="threshold", sentence=sentence, generators=list(bad))]
 
@@ -116,9 +118,9 @@ def _no_generalisation(result: EvalResult) -> list[Diagnosis]:
     if seen_ap - unseen_ap < DROP:
         return []
     sentence = (
-        f"AP is {seen_ap:.2f} on generators of the training set and {unseen_ap:.2f} on others: the probe has "
-        "learned what is particular to its training generators. Try other or joined features, a "
-        "smaller C, or more training generators."
+        f"AP is {seen_ap:.2f} on generators of the training set and {unseen_ap:.2f} on others: the"
+        " probe has learned what is particular to its training generators. Try other or joined"
+        " features, a smaller C, or more training generators."
     )
     return [Diagnosis(code="no-generalisation", sentence=sentence, generators=list(unseen))]
 
@@ -128,8 +130,8 @@ def _controls(result: EvalResult) -> list[Diagnosis]:
     if not seen:
         return []
     sentence = (
-        f"Processed photographs that no generator made count as fake too ({', '.join(seen)}): part of "
-        "what the probe sees is the processing."
+        f"Processed photographs that no generator made count as fake too ({', '.join(seen)}): part"
+        " of what the probe sees is the processing."
     )
     return [Diagnosis(code="control", sentence=sentence, generators=seen)]
 
@@ -139,8 +141,8 @@ def _few(result: EvalResult) -> list[Diagnosis]:
     if not few:
         return []
     sentence = (
-        f"Fewer than {FEW} reals or fakes in {', '.join(few)}: differences smaller than the intervals "
-        "mean nothing."
+        f"Fewer than {FEW} reals or fakes in {', '.join(few)}: differences smaller than the"
+        " intervals mean nothing."
     )
     return [Diagnosis(code="few-samples", sentence=sentence, generators=few)]
 

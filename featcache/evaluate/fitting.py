@@ -391,8 +391,9 @@ def _shares(
         return np.full(n, 1.0 / n), 0.0
     if logits is None or study.folds is None:
         raise DataError(
-            "Stacking learns from held-out samples, and there are none: it needs a val split, several "
-            "training generators, or several photographs of each class. Use --fusion mean-logit."
+            "Stacking learns from held-out samples, and there are none: it needs a val split,"
+            " several training generators, or several photographs of each class. Use --fusion"
+            " mean-logit."
         )
     known = np.isfinite(logits).all(axis=0)
     stacked = LogisticProbe(C=1.0).fit(logits[:, known].T, study.folds.labels[known])

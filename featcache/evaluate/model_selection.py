@@ -109,8 +109,8 @@ def cannot_choose() -> DataError:
         The error for values of C between which nothing can decide.
     """
     return DataError(
-        "C cannot be chosen: there is no val split, and no part of the training set can be held out with "
-        "both classes on both sides (photographs stay together). Name one value, e.g. --C 1."
+        "C cannot be chosen: there is no val split, and no part of the training set can be held out"
+        " with both classes on both sides (photographs stay together). Name one value, e.g. --C 1."
     )
 
 

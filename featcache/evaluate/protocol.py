@@ -62,8 +62,9 @@ class Probed:
         """
         if self.head is None:
             raise SettingsError(
-                f"A {self.result.head!r} head cannot be saved: it is not linear in the features. "
-                f"Heads that can be: logistic, {', '.join(n for n, k in head_kinds().items() if k.linear)}."
+                f"A {self.result.head!r} head cannot be saved: it is not linear in the features."
+                " Heads that can be: logistic,"
+                f" {', '.join(n for n, k in head_kinds().items() if k.linear)}."
             )
         return self.head
 
@@ -91,10 +92,7 @@ def evaluate(
 
 
 def run_probe(
-    manifest: Manifest,
-    store: FeatureStore,
-    options: ProbeOptions,
-    head: SavedHead | None = None,
+    manifest: Manifest, store: FeatureStore, options: ProbeOptions, head: SavedHead | None = None
 ) -> Probed:
     """Fit a probe on the training samples and judge it on every generator's test samples.
 

@@ -317,8 +317,9 @@ def _head_notes(head: str, n_rows: int) -> list[str]:
     if head != "univfd-sgd" or n_rows >= SGD_ROWS:
         return []
     note = (
-        f"The head univfd-sgd takes short steps and stops early: on {n_rows:,} training images it hardly "
-        "leaves its random start (UnivFD trains on 720,000). The head logistic finds the optimum."
+        f"The head univfd-sgd takes short steps and stops early: on {n_rows:,} training images it"
+        " hardly leaves its random start (UnivFD trains on 720,000). The head logistic finds the"
+        " optimum."
     )
     return [note]
 

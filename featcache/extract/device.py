@@ -60,7 +60,8 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(
-            f"The device {name!r} cannot be used here: {reason}. Use --device cpu, or see 'featcache doctor'."
+            f"The device {name!r} cannot be used here: {reason}. Use --device cpu, or see"
+            " 'featcache doctor'."
         ) from error
     return device
 
@@ -85,8 +86,9 @@ def idle_gpu_warning(device: torch.device) -> str:
     if torch.cuda.is_available():
         return "This machine has a GPU, but the work runs on the CPU. Use --device cuda."
     return (
-        f"This torch is built for CUDA {torch.version.cuda} but sees no GPU, so the work runs on the "
-        "CPU, 10 to 100 times slower. Look at nvidia-smi and the driver, or ignore this if there is none."
+        f"This torch is built for CUDA {torch.version.cuda} but sees no GPU, so the work runs on"
+        " the CPU, 10 to 100 times slower. Look at nvidia-smi and the driver, or ignore this if"
+        " there is none."
     )
 
 

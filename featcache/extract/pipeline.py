@@ -111,8 +111,9 @@ class Pipeline:
                 # batch size.
                 if self.batch_size == 1:
                     raise ResourceError(
-                        f"The memory of {self.device} is too small for one image: {error}. "
-                        "Choose fewer backbones at once, --precision bf16, fewer --workers, or another --device."
+                        f"The memory of {self.device} is too small for one image: {error}. Choose"
+                        " fewer backbones at once, --precision bf16, fewer --workers, or another"
+                        " --device."
                     ) from error
                 self.batch_size //= 2
                 log.warning(

@@ -353,9 +353,9 @@ class RunReport:
         """
         several = f"{self.workers} workers x " if self.workers > 1 else ""
         return (
-            f"{self.n_images:,} images in {self.seconds:.1f} s, {self.images_per_s:.1f} images/s on "
-            f"{self.device} ({several}{self.threads} threads, batch {self.batch_size}); "
-            f"{format_stages(without_write(self.stages))}; {self.binds} binds"
+            f"{self.n_images:,} images in {self.seconds:.1f} s, {self.images_per_s:.1f} images/s on"
+            f" {self.device} ({several}{self.threads} threads, batch {self.batch_size});"
+            f" {format_stages(without_write(self.stages))}; {self.binds} binds"
         )
 
 

@@ -55,14 +55,14 @@ def format_summary(result: FinetuneResult) -> list[str]:
     lines = [
         _answer(result),
         (
-            "Percent; difference: AP tuned minus frozen with 95 % intervals over the same resampled "
-            "photographs, p corrected for the number of generators (Holm). * in the training set."
+            "Percent; difference: AP tuned minus frozen with 95 % intervals over the same resampled"
+            " photographs, p corrected for the number of generators (Holm). * in the training set."
         ),
         (
-            f"Trained: {result.method}, {result.n_trained:,} of {result.n_parameters:,} parameters of "
-            f"{result.backbone}; {result.n_train:,} images, {result.n_val:,} held out; kept epoch "
-            f"{result.best_epoch} of {result.epochs[-1].epoch}, chosen by AP on the held-out photographs, "
-            "then by loss."
+            f"Trained: {result.method}, {result.n_trained:,} of {result.n_parameters:,} parameters"
+            f" of {result.backbone}; {result.n_train:,} images, {result.n_val:,} held out; kept"
+            f" epoch {result.best_epoch} of {result.epochs[-1].epoch}, chosen by AP on the held-out"
+            " photographs, then by loss."
         ),
         *(f"- {note}" for note in result.notes),
         f"Weights: {result.weights}  Head: {result.head}",
@@ -90,13 +90,14 @@ def format_forecast(plan: Forecast) -> list[str]:
     """
     return [
         (
-            f"{plan.backbone}, {plan.method}: {plan.n_trained:,} of {plan.n_parameters:,} parameters; "
-            f"{plan.n_train:,} images to train on, {plan.n_val:,} held out, {plan.n_test:,} to test on."
+            f"{plan.backbone}, {plan.method}: {plan.n_trained:,} of {plan.n_parameters:,}"
+            f" parameters; {plan.n_train:,} images to train on, {plan.n_val:,} held out,"
+            f" {plan.n_test:,} to test on."
         ),
         (
-            f"{plan.n_steps:,} steps ({plan.n_steps_per_epoch:,} an epoch), {plan.seconds_per_step:.2f} s "
-            f"each on {plan.device} in {plan.precision}: about {_duration(plan.seconds)}, and the features "
-            "of frozen and tuned weights on top."
+            f"{plan.n_steps:,} steps ({plan.n_steps_per_epoch:,} an epoch),"
+            f" {plan.seconds_per_step:.2f} s each on {plan.device} in {plan.precision}: about"
+            f" {_duration(plan.seconds)}, and the features of frozen and tuned weights on top."
         ),
     ]
 
@@ -110,7 +111,10 @@ def _answer(result: FinetuneResult) -> str:
         (ap.unseen, "generators not trained on") if ap.unseen else (ap.overall, "all")
     )
     low, high = comparison.ci
-    change = f"{100 * comparison.difference:+.1f} points of mAP [{100 * low:+.1f}, {100 * high:+.1f}] over {where}"
+    change = (
+        f"{100 * comparison.difference:+.1f} points of mAP [{100 * low:+.1f}, {100 * high:+.1f}]"
+        f" over {where}"
+    )
     if math.isnan(low) or low <= 0 <= high:
         return f"Fine-tuning makes no clear difference: {change}."
     return f"Fine-tuning {'helps' if comparison.difference > 0 else 'harms'}: {change}."

@@ -165,9 +165,9 @@ def format_epoch(epoch: Epoch, n_epochs: int, is_best: bool) -> str:
         f"epoch {epoch.epoch}/{n_epochs}: loss {epoch.loss:.4f}" if epoch.epoch else "at the start"
     )
     return (
-        f"{what}; held-out photographs: AP {100 * epoch.val_ap:.1f}, accuracy "
-        f"{100 * epoch.val_acc:.1f}, loss {epoch.val_loss:.4f}{' (best so far)' if is_best else ''}; "
-        f"{epoch.seconds:.1f} s"
+        f"{what}; held-out photographs: AP {100 * epoch.val_ap:.1f}, accuracy"
+        f" {100 * epoch.val_acc:.1f}, loss"
+        f" {epoch.val_loss:.4f}{' (best so far)' if is_best else ''}; {epoch.seconds:.1f} s"
     )
 
 
@@ -224,8 +224,8 @@ def _pass(
             total += float(loss.item()) * len(batch.labels)
             if not math.isfinite(total):
                 raise DataError(
-                    f"The loss is no number any more in step {i + 1} of epoch {number}: the training "
-                    f"diverged. Use a smaller --lr than {options.rate:g}."
+                    f"The loss is no number any more in step {i + 1} of epoch {number}: the"
+                    f" training diverged. Use a smaller --lr than {options.rate:g}."
                 )
             advance(len(batch.labels))
     return total / n_images

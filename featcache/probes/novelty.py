@@ -83,7 +83,8 @@ class NoveltyModel:
         names = np.unique(sources.astype(str))
         if len(names) < 4:
             raise DataError(
-                f"{len(names)} independent training images are too few to say how far out another lies."
+                f"{len(names)} independent training images are too few to say how far out another"
+                " lies."
             )
         folds = GroupKFold(N_FOLDS if len(names) >= N_FOLDS else 2, shuffle=True, random_state=seed)
         distances = [

@@ -203,5 +203,6 @@ def load_head(path: Path) -> SavedHead:
 
 def _no_head(path: Path, why: str) -> DataError:
     return DataError(
-        f"{path} is no saved head: {why}. Make one with 'featcache probe --features NAME --save {path}'."
+        f"{path} is no saved head: {why}. Make one with 'featcache probe --features NAME --save"
+        f" {path}'."
     )

@@ -43,9 +43,11 @@ def map_exhibit(result: EmbeddingResult) -> Exhibit:
     name = " + ".join(map(escape_controls, result.features))
     return Exhibit(
         title=f"The feature space of {name}",
-        text="Each point is an image. A map of two dimensions can show gaps that are not there and hide those "
-        "that are; the table measures the separation in all "
-        f"{result.n_features:,} dimensions.",
+        text=(
+            "Each point is an image. A map of two dimensions can show gaps that are not there and"
+            f" hide those that are; the table measures the separation in all {result.n_features:,}"
+            " dimensions."
+        ),
         pictures=tuple(
             (f"{TITLES.get(method, method)} of {name}", map_picture(result, method))
             for method in result.maps
@@ -98,8 +100,10 @@ def separation_table(result: EmbeddingResult) -> Table:
     )
     return Table(
         name="separation",
-        caption="How far reals and fakes lie apart in all dimensions. Chance is 50 for AUROC and purity "
-        "and 0 for the silhouette.",
+        caption=(
+            "How far reals and fakes lie apart in all dimensions. Chance is 50 for AUROC and purity"
+            " and 0 for the silhouette."
+        ),
         columns=columns,
         sections=tuple(section for section in sections if section.rows),
     )
@@ -129,10 +133,12 @@ def attention_exhibit(attended: Sequence[Attended]) -> Exhibit:
     ]
     return Exhibit(
         title="Where the networks look",
-        text="Attention: what the class token looks at in the last layer, mean over heads. Rollout: the same "
-        "followed through all layers. Response: which places push the head's score, red towards fake, "
-        "blue towards real (without a head: what the feature is made of). A map explains a score; "
-        "it does not prove it.",
+        text=(
+            "Attention: what the class token looks at in the last layer, mean over heads. Rollout:"
+            " the same followed through all layers. Response: which places push the head's score,"
+            " red towards fake, blue towards real (without a head: what the feature is made of). A"
+            " map explains a score; it does not prove it."
+        ),
         pictures=tuple(pictures),
     )
 
@@ -152,9 +158,12 @@ def spectra_exhibit(result: SpectraResult) -> Exhibit:
     """
     return Exhibit(
         title="Spectra",
-        text=f"Mean log spectrum of the residual (image less its median-filtered self) of crops of "
-        f"{result.size} pixels, frequency 0 in the middle; right, less that of the reals. Bright points and "
-        "crosses away from the middle are traces of upsampling; a grid common to all, reals too, is JPEG's.",
+        text=(
+            "Mean log spectrum of the residual (image less its median-filtered self) of crops of"
+            f" {result.size} pixels, frequency 0 in the middle; right, less that of the reals."
+            " Bright points and crosses away from the middle are traces of upsampling; a grid"
+            " common to all, reals too, is JPEG's."
+        ),
         pictures=(("Mean residual spectra", spectra_picture(result)),),
     )
 
@@ -222,7 +231,8 @@ def load_exhibit(folder: Path) -> Exhibit:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder} holds no exhibit: {error}. Make one with 'featcache embed', 'attend' or 'spectra'."
+            f"{folder} holds no exhibit: {error}. Make one with 'featcache embed', 'attend' or"
+            " 'spectra'."
         ) from error
 
 

@@ -131,7 +131,10 @@ def latex_document(title: str, names: Sequence[str]) -> str:
         A document that shows the tables of these names, to compile as it is.
     """
     inputs = "\n".join(rf"\input{{{name}.tex}}" "\n\\clearpage" for name in names)
-    return f"{_PREAMBLE}\\begin{{document}}\n\\section*{{\\raggedright {escape(title)}}}\n{inputs}\n\\end{{document}}\n"
+    return (
+        f"{_PREAMBLE}\\begin{{document}}\n\\section*{{\\raggedright"
+        f" {escape(title)}}}\n{inputs}\n\\end{{document}}\n"
+    )
 
 
 def escape(text: str) -> str:

@@ -63,7 +63,10 @@ def _unseen(result: EvalResult) -> str:
         ((name, metrics),) = tested.items()
         return f"{verb}{_estimate(metrics)} on the unseen {escape_controls(name)}"
     mean = fmean(metrics.ap for metrics in tested.values())
-    return f"{verb}{format_fraction(mean)} on average over {len(tested)} unseen generators {_lowest(tested)}"
+    return (
+        f"{verb}{format_fraction(mean)} on average over {len(tested)} unseen generators"
+        f" {_lowest(tested)}"
+    )
 
 
 def _lowest(tested: dict[str, GeneratorResult]) -> str:

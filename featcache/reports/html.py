@@ -326,7 +326,8 @@ def write_map(result: EmbeddingResult, path: Path, *, most_pictures: int = MOST_
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise MissingExtraError(
-            "The interactive map needs plotly, which is not installed. Run: pip install 'featcache[viz]'"
+            "The interactive map needs plotly, which is not installed. Run: pip install"
+            " 'featcache[viz]'"
         ) from error
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

@@ -211,7 +211,9 @@ def efficiency_part(result: EfficiencyResult, *, anchor: str = "efficiency") -> 
     """
     return Part(
         anchor=anchor,
-        heading=f"Data efficiency of {format_list([escape_controls(name) for name in result.features])}",
+        heading=(
+            f"Data efficiency of {format_list([escape_controls(name) for name in result.features])}"
+        ),
         finding=efficiency_headline(result),
         tables=(efficiency_table(result),),
         notes=tuple(map(escape_controls, result.notes)),
@@ -272,7 +274,10 @@ def _certificate(result: EvalResult) -> str:
         return ""
     certificate = result.certificate
     state = "converged" if certificate.converged else "NOT converged"
-    return f"{state} in {certificate.n_iter} iterations, at most {certificate.gap:.1g} above the optimum"
+    return (
+        f"{state} in {certificate.n_iter} iterations, at most {certificate.gap:.1g} above the"
+        " optimum"
+    )
 
 
 def _versions(versions: dict[str, str]) -> str:

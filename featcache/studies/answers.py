@@ -67,7 +67,10 @@ def _paper(study: StudyResult) -> str:
     clauses += [
         f"{escape_controls(d.run)} {_gain(d)} over all{_paper_says(study, d)}" for d in both
     ]
-    return f"Against {escape_controls(baseline)}, in points of mAP: {'; '.join(clauses) or 'nothing to compare'}."
+    return (
+        f"Against {escape_controls(baseline)}, in points of mAP:"
+        f" {'; '.join(clauses) or 'nothing to compare'}."
+    )
 
 
 def _paper_says(study: StudyResult, difference: Difference) -> str:
@@ -101,8 +104,8 @@ def _robustness(study: StudyResult) -> str:
         worst = min(run.result.views.values(), key=lambda view: view.mAP)
         fall = run.result.mAP - worst.mAP
         clauses.append(
-            f"{escape_controls(run.name)} falls from {format_fraction(run.result.mAP)} to {format_fraction(worst.mAP)} "
-            f"({worst.view}, {-100 * fall:+.1f} points)"
+            f"{escape_controls(run.name)} falls from {format_fraction(run.result.mAP)} to"
+            f" {format_fraction(worst.mAP)} ({worst.view}, {-100 * fall:+.1f} points)"
         )
     return f"In mAP, clean against the worst view: {'; '.join(clauses) or 'no view was tested'}."
 
@@ -162,8 +165,9 @@ def _layers(study: StudyResult) -> str:
     difference = study.difference(best.name)
     gain = f" ({_gain(difference)})" if difference else ""
     return (
-        f"The best layer on these test sets is {escape_controls(best.name)} with mAP {_mean(best)}, against "
-        f"{_mean(final)} of the final feature{gain}; it was picked by looking at the test sets."
+        f"The best layer on these test sets is {escape_controls(best.name)} with mAP {_mean(best)},"
+        f" against {_mean(final)} of the final feature{gain}; it was picked by looking at the test"
+        " sets."
     )
 
 
@@ -176,7 +180,10 @@ def _finetune(study: StudyResult) -> str:
         changes = [f"{_gain(d)} {scope}" for d, scope in (
             (unseen, "on unseen generators"), (overall, "over all")) if d]  # fmt: skip
         clauses.append(f"{escape_controls(run.name)}: {', '.join(changes) or 'nothing to compare'}")
-    return f"Against the frozen backbone, in points of mAP: {'; '.join(clauses) or 'nothing was trained'}."
+    return (
+        "Against the frozen backbone, in points of mAP:"
+        f" {'; '.join(clauses) or 'nothing was trained'}."
+    )
 
 
 def _family(name: str) -> str:

@@ -121,8 +121,8 @@ def with_backbones(study: StudyPlan, names: Sequence[str]) -> StudyPlan:
     old = list(dict.fromkeys(name.partition("@")[0] for name in study.extract.backbones))
     if len(names) > len(old):
         raise SettingsError(
-            f"The study {study.name} has {len(old)} backbones ({', '.join(old)}), not {len(names)}. "
-            "Give at most as many with --backbone: the first stands for its first."
+            f"The study {study.name} has {len(old)} backbones ({', '.join(old)}), not {len(names)}."
+            " Give at most as many with --backbone: the first stands for its first."
         )
     return _with_names(study, dict(zip(old, names, strict=False)))
 

@@ -16,10 +16,7 @@ MOST_SETS = 60
 
 
 def study_report(
-    result: StudyResult,
-    scores: dict[str, Scores],
-    command: str,
-    exhibits: Sequence[Exhibit] = (),
+    result: StudyResult, scores: dict[str, Scores], command: str, exhibits: Sequence[Exhibit] = ()
 ) -> Report:
     """Return the whole report: the study's own part first, then one part for each run.
 
@@ -226,7 +223,10 @@ def differences_table(result: StudyResult) -> Table:
     )
     return Table(
         name="differences",
-        caption=f"Differences to {escape_controls(result.differences[0].baseline)}, over the same resamples",
+        caption=(
+            f"Differences to {escape_controls(result.differences[0].baseline)}, over the same"
+            " resamples"
+        ),
         columns=columns,
         sections=(Section(rows=rows),),
         note="Bold where the difference is significant at 5 % after Holm's correction.",

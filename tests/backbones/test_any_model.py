@@ -16,8 +16,15 @@ from featcache.extract import ExtractOptions
 from featcache.extract.plan import make_requests
 from featcache.testing import fixtures as files
 
-TIMM = ["vit_tiny_patch16_224", "convnext_atto", "resnet18.tv_in1k", "eva02_tiny_patch14_224",
-        "swin_tiny_patch4_window7_224", "vit_base_patch16_siglip_224", "mobilenetv3_small_050"]  # fmt: skip
+TIMM = [
+    "vit_tiny_patch16_224",
+    "convnext_atto",
+    "resnet18.tv_in1k",
+    "eva02_tiny_patch14_224",
+    "swin_tiny_patch4_window7_224",
+    "vit_base_patch16_siglip_224",
+    "mobilenetv3_small_050",
+]
 
 
 @pytest.mark.parametrize("name", TIMM[:4])
@@ -33,11 +40,19 @@ def test_a_model_of_timm_gives_its_own_features_and_taps(name: str, tmp_path: Pa
     with torch.inference_mode():
         final, second = build_network(specs)(images)
         expected = model.forward_head(model.forward_features(images), pre_logits=True)
-        inside = model.forward_intermediates(
-            images, indices=[1] if specs[0].taps.tokens else [2 if "resnet" in name else 1],  # type: ignore[union-attr]
-            return_prefix_tokens=True, intermediates_only=True, norm=False,
-        ) if specs[0].taps.tokens else model.forward_intermediates(  # type: ignore[union-attr]
-            images, indices=[2 if "resnet" in name else 1], intermediates_only=True, norm=False)  # fmt: skip
+        inside = (
+            model.forward_intermediates(
+                images,
+                indices=[1] if specs[0].taps.tokens else [2 if "resnet" in name else 1],  # type: ignore[union-attr]
+                return_prefix_tokens=True,
+                intermediates_only=True,
+                norm=False,
+            )
+            if specs[0].taps.tokens
+            else model.forward_intermediates(  # type: ignore[union-attr]
+                images, indices=[2 if "resnet" in name else 1], intermediates_only=True, norm=False
+            )
+        )
     torch.testing.assert_close(final, expected, rtol=1e-5, atol=1e-5)
     layer = inside[0][1][:, 0] if specs[0].taps.tokens else inside[0].mean(dim=(2, 3))  # type: ignore[union-attr]
     torch.testing.assert_close(second, layer, rtol=1e-5, atol=1e-5)

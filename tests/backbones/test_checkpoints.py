@@ -88,26 +88,51 @@ def with_heads(state: State, path: Path) -> Path:
 
 
 STRUCTURES: list[tuple[str, str, Writer]] = [
-    *((b, f"{under} {prefix}", lambda s, p, u=under, x=prefix: synclr(s, p, under=u, prefix=x))
-      for b in ("synclr", "stablerep", "synclr-vit-l14")
-      for under, prefix in [("model", "module.visual."), ("state_dict", "module.visual."),
-                            ("model", "visual."), ("model", "")]),
+    *(
+        (b, f"{under} {prefix}", lambda s, p, u=under, x=prefix: synclr(s, p, under=u, prefix=x))
+        for b in ("synclr", "stablerep", "synclr-vit-l14")
+        for under, prefix in [
+            ("model", "module.visual."),
+            ("state_dict", "module.visual."),
+            ("model", "visual."),
+            ("model", ""),
+        ]
+    ),
     ("stablerep", "with heads beside", with_heads),
     ("synclr", "bare", files.save_plain),
     ("synclr", "safetensors", files.save_safetensors),
-    *((b, f"{words} of OpenAI", writer)
-      for b in ("clip", "clip-vit-l14", "clip-rn50")
-      for words, writer in [("state dict", files.save_openai), ("archive", files.save_torchscript)]),
-    *((b, "open_clip", lambda s, p: files.save_safetensors({f"visual.{k}": v for k, v in s.items()}, p))
-      for b in ("clip", "clip-vit-b16-laion400m")),
-    ("clip-vit-b16-laion400m", "training file of open_clip",
-     lambda s, p: synclr(s, p, under="state_dict", prefix="module.visual.")),
+    *(
+        (b, f"{words} of OpenAI", writer)
+        for b in ("clip", "clip-vit-l14", "clip-rn50")
+        for words, writer in [
+            ("state dict", files.save_openai),
+            ("archive", files.save_torchscript),
+        ]
+    ),
+    *(
+        (
+            b,
+            "open_clip",
+            lambda s, p: files.save_safetensors({f"visual.{k}": v for k, v in s.items()}, p),
+        )
+        for b in ("clip", "clip-vit-b16-laion400m")
+    ),
+    (
+        "clip-vit-b16-laion400m",
+        "training file of open_clip",
+        lambda s, p: synclr(s, p, under="state_dict", prefix="module.visual."),
+    ),
     ("dinov2-vit-g14", "flat", files.save_plain),
     ("dinov2", "flat", lambda s, p: files.save_plain({**s, "mask_token": torch.zeros(1, 32)}, p)),
     ("dinov2-vit-b14-reg4", "timm", files.save_safetensors),
-    ("resnet50", "torchvision",
-     lambda s, p: files.save_plain({**s, "fc.weight": torch.ones(5, 2048), "fc.bias": torch.ones(5)}, p)),
-]  # fmt: skip
+    (
+        "resnet50",
+        "torchvision",
+        lambda s, p: files.save_plain(
+            {**s, "fc.weight": torch.ones(5, 2048), "fc.bias": torch.ones(5)}, p
+        ),
+    ),
+]
 
 
 @pytest.mark.parametrize(

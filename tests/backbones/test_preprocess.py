@@ -70,11 +70,15 @@ def steps(
 
 CLIP, IMAGENET, HALF = (CLIP_MEAN, CLIP_STD), (IMAGENET_MEAN, IMAGENET_STD), STATISTICS["half"]
 EXPECTED = [
-    *((name, "univfd", steps(None, "", 224, *CLIP)) for name in ("clip", "synclr", "dinov2", "resnet50",
-                                                                 "efficientnet-lite2")),
+    *(
+        (name, "univfd", steps(None, "", 224, *CLIP))
+        for name in ("clip", "synclr", "dinov2", "resnet50", "efficientnet-lite2")
+    ),
     ("resnet50", "univfd:imagenet", steps(None, "", 224, *IMAGENET)),
-    *((name, "native", steps(224, "bicubic", 224, *CLIP)) for name in ("clip", "clip-rn50", "synclr",
-                                                                       "clip-vit-b16-laion400m")),
+    *(
+        (name, "native", steps(224, "bicubic", 224, *CLIP))
+        for name in ("clip", "clip-rn50", "synclr", "clip-vit-b16-laion400m")
+    ),
     ("synclr", "native:imagenet", steps(224, "bicubic", 224, *IMAGENET)),
     ("stablerep", "native", steps(256, "bilinear", 224, *IMAGENET)),
     ("dinov2", "native", steps(256, "bicubic", 224, *IMAGENET)),
@@ -84,7 +88,7 @@ EXPECTED = [
     ("efficientnet-lite2", "native", steps(292, "bicubic", 260, *HALF)),
     ("stablerep", "resize", steps(224, "bilinear", 224, *IMAGENET)),
     ("efficientnet-lite2", "resize", steps(260, "bicubic", 260, *HALF)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

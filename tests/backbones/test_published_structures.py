@@ -56,8 +56,18 @@ def fill(model: nn.Module, seed: int) -> State:
         if tensor.is_floating_point():
             scale = 0.1 if tensor.ndim < 2 else tensor[0].numel() ** -0.5
             noise = torch.randn(tensor.shape, generator=generator) * scale
-            near_one = name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "ln_1.weight",
-                                      "ln_2.weight", "ln_pre.weight", "ln_post.weight", "running_var"))  # fmt: skip
+            near_one = name.endswith(
+                (
+                    "norm.weight",
+                    "norm1.weight",
+                    "norm2.weight",
+                    "ln_1.weight",
+                    "ln_2.weight",
+                    "ln_pre.weight",
+                    "ln_post.weight",
+                    "running_var",
+                )
+            )
             tensor.copy_((noise.abs() + 1 if near_one else noise).half())
     return model.state_dict()
 
@@ -133,10 +143,23 @@ def test_three_backbones_from_published_files_end_to_end(
         tmp_path / "store",
     )
     made = featcache(
-        "extract", "--backbone", "clip,synclr,dinov2,clip@layer2", "--data", root, "--cache", store,
-        "--weights", f"clip={tmp_path / 'ViT-B-16.pt'}", "--weights", f"synclr={tmp_path / 'synclr.pth'}",
-        "--weights", f"dinov2={tmp_path / 'dinov2.pth'}", "--device", "cpu", "--json",
-    )  # fmt: skip
+        "extract",
+        "--backbone",
+        "clip,synclr,dinov2,clip@layer2",
+        "--data",
+        root,
+        "--cache",
+        store,
+        "--weights",
+        f"clip={tmp_path / 'ViT-B-16.pt'}",
+        "--weights",
+        f"synclr={tmp_path / 'synclr.pth'}",
+        "--weights",
+        f"dinov2={tmp_path / 'dinov2.pth'}",
+        "--device",
+        "cpu",
+        "--json",
+    )
     assert made.code == 0, made.err
     names = ["clip-vit-b16", "synclr-vit-b16", "dinov2-vit-b14", "clip-vit-b16@layer2"]
     assert [row["backbone"] for row in made.json["backbones"]] == names
@@ -156,8 +179,20 @@ def test_random_weights_are_in_the_name_and_never_found_as_real_ones(
     featcache: Call, tree: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    made = featcache("extract", "--backbone", "efficientnet-lite0", "--random-init", "7", "--data", tree,
-                     "--cache", store, "--preset", "native:imagenet", "--json")  # fmt: skip
+    made = featcache(
+        "extract",
+        "--backbone",
+        "efficientnet-lite0",
+        "--random-init",
+        "7",
+        "--data",
+        tree,
+        "--cache",
+        store,
+        "--preset",
+        "native:imagenet",
+        "--json",
+    )
     assert made.json["backbones"][0]["backbone"] == "efficientnet-lite0#random7"
     ran = featcache("probe", "--features", "efficientnet-lite0", "--cache", store)
     assert (ran.code, "'efficientnet-lite0#random7'" in ran.err) == (4, True)
@@ -217,7 +252,8 @@ def test_bad_weights_end_with_code_5_and_what_to_do(
         ("clip-rn50", lambda: clip_tower("RN50-quickgelu")),
         *((f"dinov2-vit-{letter}14{reg}", lambda s=size, r=reg: timm_model(
             f"vit_{s}_patch14{'_reg4' if r else ''}_dinov2", img_size=224))
-          for letter, size in [("s", "small"), ("b", "base"), ("l", "large")] for reg in ("", "-reg4")),
+          for letter, size in [("s", "small"), ("b", "base"), ("l", "large")]
+          for reg in ("", "-reg4")),
     ],
 )  # fmt: skip
 def test_the_real_size_of_every_backbone_equals_a_direct_pass(

@@ -231,7 +231,8 @@ from featcache.cache.testing import make_key, make_rows
 store = FeatureStore({str(shard.parents[2])!r})
 ids = make_rows(6).ids
 store.read(make_key(), ids)
-assert not [name for name in os.listdir("/proc/self/fd") if os.path.realpath("/proc/self/fd/" + name).endswith(".h5")]
+opened = [os.path.realpath("/proc/self/fd/" + name) for name in os.listdir("/proc/self/fd")]
+assert not [name for name in opened if name.endswith(".h5")]
 pid = os.fork()
 assert (store.read(make_key(), ids) == make_rows(6).features).all()
 if pid == 0:

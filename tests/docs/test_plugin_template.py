@@ -46,8 +46,21 @@ def test_found_listed_and_true_to_the_contract(installed: dict[str, str], tmp_pa
     rows = {row["name"]: row for row in json.loads(listing.stdout)["backbones"]}
     assert rows["tiny"]["n_features"] == 192
     contract = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TEMPLATE / "tests")],
-        env=installed, cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(TEMPLATE / "tests"),
+        ],
+        env=installed,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert contract.returncode == 0, contract.stdout
     assert "1 passed" in contract.stdout

@@ -90,9 +90,17 @@ def test_maps_are_finite_repeatable_and_separate_what_is_separate(method: str) -
 
 def sample(i: int, label: int, serves: str = "progan", split: str = "test") -> Sample:
     return Sample(
-        dataset="d", root="/d", path=f"/d/{i}.png", label=label, generator=serves if label else "real",
-        serves=serves, group="GAN", split=split, source=f"s{i}", sample_id=f"{i:032x}",
-    )  # fmt: skip
+        dataset="d",
+        root="/d",
+        path=f"/d/{i}.png",
+        label=label,
+        generator=serves if label else "real",
+        serves=serves,
+        group="GAN",
+        split=split,
+        source=f"s{i}",
+        sample_id=f"{i:032x}",
+    )
 
 
 def test_at_most_so_many_per_class_and_generator_and_always_the_same() -> None:
@@ -137,8 +145,10 @@ window.addEventListener("load", () => setTimeout(async () => {
   const before = plot.querySelector(".point").getAttribute("transform");
   method.value = "probe"; method.dispatchEvent(new Event("change"));
   out.moved = before !== plot.querySelector(".point").getAttribute("transform");
-  out.asked = performance.getEntriesByType("resource").map((e) => e.name).filter((n) => !/^(data|blob):/.test(n));
-  const pre = document.createElement("pre"); pre.id = "findings"; pre.textContent = JSON.stringify(out);
+  out.asked = performance.getEntriesByType("resource").map((e) => e.name)
+    .filter((n) => !/^(data|blob):/.test(n));
+  const pre = document.createElement("pre"); pre.id = "findings";
+  pre.textContent = JSON.stringify(out);
   document.body.append(pre);
 }, 1500));
 """

@@ -20,8 +20,18 @@ def manifest_of(n: int) -> Manifest:
 
 
 def sample(name: str, path: str) -> Sample:
-    return Sample(dataset="toy", root="/images", path=path, label=0, generator="real", serves="g", group="g",
-                  split="train", source=name, sample_id=name)  # fmt: skip
+    return Sample(
+        dataset="toy",
+        root="/images",
+        path=path,
+        label=0,
+        generator="real",
+        serves="g",
+        group="g",
+        split="train",
+        source=name,
+        sample_id=name,
+    )
 
 
 def planned(work: object) -> list[str]:

@@ -25,10 +25,21 @@ pytest.importorskip("matplotlib", reason="reports need featcache[viz]")
 def found(group, ap):
     ci = (ap - 0.031, ap + 0.008)
     return GeneratorResult(
-        group=group, ap=ap, auroc=ap + 0.0011, acc=ap - 0.0522, r_acc=ap - 0.0633, f_acc=ap - 0.0444,
-        n_real=2, n_fake=2, n_sources=2,
-        ap_ci=ci, auroc_ci=ci, acc_ci=ci, r_acc_ci=ci, f_acc_ci=ci,
-    )  # fmt: skip
+        group=group,
+        ap=ap,
+        auroc=ap + 0.0011,
+        acc=ap - 0.0522,
+        r_acc=ap - 0.0633,
+        f_acc=ap - 0.0444,
+        n_real=2,
+        n_fake=2,
+        n_sources=2,
+        ap_ci=ci,
+        auroc_ci=ci,
+        acc_ci=ci,
+        r_acc_ci=ci,
+        f_acc_ci=ci,
+    )
 
 
 def evaluated(generators, controls=()):

@@ -312,8 +312,9 @@ def test_latex_compiles(report: Report, tmp_path: Path, booktabs: bool) -> None:
 
 
 def test_latex_shows_any_name() -> None:
-    assert escape("a_b&c^d~e#f%g$h{i}\\") == (
-        r"a\_b\&c\textasciicircum{}d\textasciitilde{}e\#f\%g\$h\{i\}\textbackslash{}"
+    assert (
+        escape("a_b&c^d~e#f%g$h{i}\\")
+        == r"a\_b\&c\textasciicircum{}d\textasciitilde{}e\#f\%g\$h\{i\}\textbackslash{}"
     )
     assert escape("生é") == "[U+751F]é"
 
@@ -333,7 +334,8 @@ ACTIONS = """
 window.addEventListener("load", async () => {
   const out = {};
   const table = document.querySelector(".table-generators");
-  const names = () => [...table.querySelectorAll("tbody tr:not(.heading) th")].map((c) => c.textContent.trim());
+  const names = () => [...table.querySelectorAll("tbody tr:not(.heading) th")]
+    .map((c) => c.textContent.trim());
   out.before = names();
   const button = [...table.querySelectorAll("thead button")].find((b) => b.textContent === "AP");
   button.click();
@@ -347,11 +349,13 @@ window.addEventListener("load", async () => {
   });
   const point = document.querySelector("[id^=probe-pr0-] [data-tip], [id^=probe-pr0-][data-tip]");
   const box = point.getBoundingClientRect();
-  point.dispatchEvent(new PointerEvent("pointerover", { bubbles: true, clientX: box.x, clientY: box.y }));
+  point.dispatchEvent(new PointerEvent("pointerover",
+    { bubbles: true, clientX: box.x, clientY: box.y }));
   const tip = document.getElementById("tip");
   out.tip = [tip.hidden, tip.textContent, point.dataset.tip];
   out.wide = document.documentElement.scrollWidth - window.innerWidth;
-  out.asked = performance.getEntriesByType("resource").map((e) => e.name).filter((n) => !n.startsWith("data:"));
+  out.asked = performance.getEntriesByType("resource").map((e) => e.name)
+    .filter((n) => !n.startsWith("data:"));
   out.focusable = document.querySelectorAll("button, summary, [tabindex='0']").length;
   if (window.axe) {
     out.violations = [];
@@ -359,7 +363,9 @@ window.addEventListener("load", async () => {
       document.querySelector(`.themes [data-theme=${scheme}]`).click();
       for (const d of document.querySelectorAll("details")) d.open = true;
       const found = await axe.run({ resultTypes: ["violations"] });
-      out.violations.push(...found.violations.map((v) => [scheme, v.id, v.impact, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]));
+      out.violations.push(...found.violations.map((v) =>
+        [scheme, v.id, v.impact,
+          v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]));
     }
   }
   const pre = document.createElement("pre");

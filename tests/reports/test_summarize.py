@@ -104,8 +104,10 @@ def test_finding(generators, controls, sentence):
 
 def test_finding_over_several_training_generators():
     result = evaluated({"a": 0.8, "b": 0.6}, train=("a", "b"))
-    assert probe_headline(result) == (
-        "Trained on a and b, the probe on lite reaches AP 0.70 on average over these 2 generators."
+    assert (
+        probe_headline(result)
+        == "Trained on a and b, the probe on lite reaches AP 0.70 on average over these 2"
+        " generators."
     )
 
 
@@ -158,7 +160,7 @@ def test_words():
 
 def test_import_needs_no_matplotlib_and_no_torch():
     code = (
-        "import sys, featcache.reports as r, featcache.reports.figures.bars;"
-        "bad = {'matplotlib', 'jinja2', 'torch', 'h5py'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+        "import sys, featcache.reports as r, featcache.reports.figures.bars;bad = {'matplotlib',"
+        " 'jinja2', 'torch', 'h5py'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

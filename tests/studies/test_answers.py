@@ -11,13 +11,7 @@ from featcache.results import EvalResult, GeneratorResult, Mean, TrainResult, Vi
 from featcache.studies.answers import ANSWERS, format_answer
 from featcache.studies.compare import detection_boundary, references
 from featcache.studies.plan import Run
-from featcache.studies.result import (
-    BoundaryPoint,
-    Difference,
-    MixtureAP,
-    RunResult,
-    StudyResult,
-)
+from featcache.studies.result import BoundaryPoint, Difference, MixtureAP, RunResult, StudyResult
 from featcache.studies.schema import Question
 from featcache.studies.tables import study_part
 
@@ -72,17 +66,18 @@ def test_the_paper_sets_its_own_numbers_beside() -> None:
     found = dataclasses.replace(
         found, references=references(["dfwf-synclr-gan", "dfwf-ensemble"], runs, differences)
     )
-    assert format_answer("paper", found) == (
-        "Against clip, in points of mAP: synclr +8.0 [+6.0, +10.0] on unseen GANs (the paper: +10.3); "
-        "clip + synclr +5.0 [+3.0, +7.0] over all (the paper: +7.5)."
+    assert (
+        format_answer("paper", found)
+        == "Against clip, in points of mAP: synclr +8.0 [+6.0, +10.0] on unseen GANs (the paper:"
+        " +10.3); clip + synclr +5.0 [+3.0, +7.0] over all (the paper: +7.5)."
     )
 
 
 def test_chance_is_said() -> None:
     found = study(run("clip"), run("resnet50"), differences=[difference("resnet50", -0.01, p=0.4)])
     text = format_answer("architecture", found)
-    assert text == (
-        "Against clip (transformer, mAP 0.75 [0.60, 0.90]): resnet50 (convolutional) "
+    assert (
+        text == "Against clip (transformer, mAP 0.75 [0.60, 0.90]): resnet50 (convolutional) "
         "-1.0 [-3.0, +1.0], not significant."
     )
 

@@ -26,7 +26,11 @@ TRAIN = ["train/progan/car", "train/progan/cat"]
 TESTS = ["test/progan/car", "test/cyclegan/horse", "test/biggan", "test/gaugan", "test/stargan"]
 SHARED = ["imagenet", "laion"]
 DIFFUSION = ["guided", "ldm_200", "ldm_200_cfg", "glide_100_27", "glide_100_10"]
-NOT_ASKED = ["test/stylegan/bedroom/0_real", "test/stylegan/bedroom/1_fake", "diffusion_datasets/dalle/1_fake"]  # fmt: skip
+NOT_ASKED = [
+    "test/stylegan/bedroom/0_real",
+    "test/stylegan/bedroom/1_fake",
+    "diffusion_datasets/dalle/1_fake",
+]
 NAMES = ["clip", "synclr", "stablerep", "dinov2"]
 SPECS = ["clip-vit-b16", "synclr-vit-b16", "stablerep-vit-b16", "dinov2-vit-b14"]
 
@@ -55,9 +59,11 @@ def datasets(tmp_path: Path) -> Path:
 def fill(model: nn.Module, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.randn(tensor.shape, generator=generator) * 0.1
-        if tensor.is_floating_point()
-        else tensor
+        name: (
+            torch.randn(tensor.shape, generator=generator) * 0.1
+            if tensor.is_floating_point()
+            else tensor
+        )
         for name, tensor in model.state_dict().items()
     }
 
@@ -148,8 +154,18 @@ def test_the_study_runs_and_sets_the_papers_numbers_beside(
     assert "The feature space of" in page
     lock = json.loads(Path(found["lock"]).read_text())
     assert {key["backbone"] for key in lock["keys"].values()} == set(SPECS)
-    probed = featcache("probe", "--features", "clip,synclr", "--train", "progan", "--protocol", "dfwf",
-                       "--cache", tmp_path / "store", "--json").json  # fmt: skip
+    probed = featcache(
+        "probe",
+        "--features",
+        "clip,synclr",
+        "--train",
+        "progan",
+        "--protocol",
+        "dfwf",
+        "--cache",
+        tmp_path / "store",
+        "--json",
+    ).json
     both = found["runs"][4]["result"]
     for name, one in probed["generators"].items():
         assert both["generators"][name]["ap"] == pytest.approx(one["ap"], abs=1e-9)

@@ -53,7 +53,9 @@ def write(folder: Path, answer: str, *, train: str = "[[]]", heads: str = "['log
 
 
 def options(folder: Path, **values: Any) -> StudyOptions:
-    return StudyOptions(out=folder / "out", cache=folder / "store", random_init=0, n_resamples=50, **values)  # fmt: skip
+    return StudyOptions(
+        out=folder / "out", cache=folder / "store", random_init=0, n_resamples=50, **values
+    )
 
 
 def test_robustness_ends_in_a_report_and_a_lock_and_is_not_done_twice(
@@ -79,7 +81,7 @@ def test_robustness_ends_in_a_report_and_a_lock_and_is_not_done_twice(
     assert forecast_study(study, options(tmp_path))["n_forward"] == 0
     probed = featcache("probe", "--features", "clip#random0", "--cache", tmp_path / "store",
                        "--test-view", "clean,jpeg:50", "--json")  # fmt: skip
-    ((run),) = first.result.runs
+    (run,) = first.result.runs
     assert run.result.mAP == pytest.approx(probed.json["mAP"], abs=1e-9)
     assert run.result.views["jpeg:50"].mAP == pytest.approx(
         probed.json["views"]["jpeg:50"]["mAP"], abs=1e-9

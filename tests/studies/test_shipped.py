@@ -26,16 +26,34 @@ LITE = "efficientnet-lite0"
 N_PHOTOS = 8
 FEW = ["--max-per-class", "4"]
 STUDIES: dict[str, tuple[list[str], str]] = {
-    "mixture": (["--backbone", LITE, *FEW], r"^Fitted on fakes alone, .*: efficientnet-lite0 reaches AP 0\.\d\d at 5% fakes"),
-    "boundary": (["--backbone", LITE, *FEW], r"^From which strength on AP lies above chance: efficientnet-lite0 sees "),
-    "layers": (["--backbone", "dinov2-vit-s14", "--random-init", "0", *FEW], r"^(No layer beats|The best layer on these test sets is) .* final feature"),
+    "mixture": (
+        ["--backbone", LITE, *FEW],
+        r"^Fitted on fakes alone, .*: efficientnet-lite0 reaches AP 0\.\d\d at 5% fakes",
+    ),
+    "boundary": (
+        ["--backbone", LITE, *FEW],
+        r"^From which strength on AP lies above chance: efficientnet-lite0 sees ",
+    ),
+    "layers": (
+        ["--backbone", "dinov2-vit-s14", "--random-init", "0", *FEW],
+        r"^(No layer beats|The best layer on these test sets is) .* final feature",
+    ),
     "resnet": (
         ["--backbone", f"dinov2-vit-s14,{LITE}", "--random-init", "0", *FEW],
-        r"^Against dinov2-vit-s14#random0 \(transformer, mAP .*efficientnet-lite0 \(convolutional\)",
+        (
+            r"^Against dinov2-vit-s14#random0 \(transformer, mAP .*efficientnet-lite0"
+            r" \(convolutional\)"
+        ),
     ),
-    "robustness": (["--backbone", LITE, *FEW], r"^In mAP, clean against the worst view: efficientnet-lite0 falls from"),
-    "finetune": (["--backbone", LITE, "--train", "cyclegan", *FEW], r"^Against the frozen backbone, in points of mAP: "),
-}  # fmt: skip
+    "robustness": (
+        ["--backbone", LITE, *FEW],
+        r"^In mAP, clean against the worst view: efficientnet-lite0 falls from",
+    ),
+    "finetune": (
+        ["--backbone", LITE, "--train", "cyclegan", *FEW],
+        r"^Against the frozen backbone, in points of mAP: ",
+    ),
+}
 
 
 @pytest.fixture(scope="session")

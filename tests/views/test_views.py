@@ -177,7 +177,10 @@ def test_match_leaves_one_size_and_one_codec() -> None:
     assert one("blur:1").codec is None
 
 
-ALL = "jpeg:75,webp:60,blur:1.5,resize:0.7,crop:0.8,noise:4,jpeg2:90-70,match,univfd-train:3,univfd-val:2,tencrop"
+ALL = (
+    "jpeg:75,webp:60,blur:1.5,resize:0.7,crop:0.8,noise:4,jpeg2:90-70,match,"
+    "univfd-train:3,univfd-val:2,tencrop"
+)
 
 
 def test_the_same_bytes_whatever_the_order_and_the_workers() -> None:

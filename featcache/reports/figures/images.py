@@ -182,7 +182,11 @@ def spectra_picture(result: SpectraResult) -> bytes:
     """
     real = next((s.values for s in result.spectra if s.name == "real"), None)
     low, high = _range([s.values for s in result.spectra])
-    spread = max((float(np.abs(s.values - real).max()) for s in result.spectra), default=1.0) if real is not None else 1.0  # fmt: skip
+    spread = (
+        max((float(np.abs(s.values - real).max()) for s in result.spectra), default=1.0)
+        if real is not None
+        else 1.0
+    )
     with _drawing():
         from matplotlib.figure import Figure
 

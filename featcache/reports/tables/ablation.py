@@ -70,12 +70,16 @@ def subset_table(result: AblationResult) -> Table:
     )
     return Table(
         name="ablation",
-        caption="AP of every feature set on every generator, in percent, the best first. "
-        f"Best single feature: {_join(result.best_single)}.",
+        caption=(
+            "AP of every feature set on every generator, in percent, the best first. "
+            f"Best single feature: {_join(result.best_single)}."
+        ),
         columns=columns,
         sections=(Section(rows=tuple(_row(row) for row in result.rows)),),
-        note=f"Bold: better than the best single feature, p < {SIGNIFICANT} after Holm's correction "
-        "for all rows. The difference is paired over the same resampled photographs.",
+        note=(
+            f"Bold: better than the best single feature, p < {SIGNIFICANT} after Holm's correction "
+            "for all rows. The difference is paired over the same resampled photographs."
+        ),
     )
 
 

@@ -35,7 +35,10 @@ def audit_part(result: AuditResult, *, anchor: str = "audit") -> Part:
     return Part(
         anchor=anchor,
         heading="Audit of the data",
-        finding=f"{trust} that makes results on these {result.n_images:,} images{view} doubtful.{remedy}",
+        finding=(
+            f"{trust} that makes results on these {result.n_images:,} images{view}"
+            f" doubtful.{remedy}"
+        ),
         tables=(_table(result),),
         notes=tuple(map(escape_controls, result.sentences)),
         facts=(
@@ -74,8 +77,10 @@ def _table(result: AuditResult) -> Table:
         rows.append(TableRow(cells=cells))
     return Table(
         name="audit",
-        caption="Can reals and fakes be told apart by format, size and JPEG quality alone? AUROC in percent of a "
-        "decision tree on these facts, 50 is no.",
+        caption=(
+            "Can reals and fakes be told apart by format, size and JPEG quality alone? AUROC in"
+            " percent of a decision tree on these facts, 50 is no."
+        ),
         columns=columns,
         sections=(Section(rows=tuple(rows)),),
     )

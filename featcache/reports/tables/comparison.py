@@ -71,9 +71,10 @@ def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
         escape_controls(n) for n, one in comparison.generators.items() if _winner(one) == "second"
     ]
     return (
-        f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of {names[1]} is "
-        f"{100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f}, {100 * mean.ci[1]:+.1f}], {sure} "
-        f"(p = {mean.p:.3f}). Significantly better on {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
+        f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of"
+        f" {names[1]} is {100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f},"
+        f" {100 * mean.ci[1]:+.1f}], {sure} (p = {mean.p:.3f}). Significantly better on"
+        f" {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
     )
 
 
@@ -102,8 +103,10 @@ def _table(
     label = _SHOWN[metric]
     return Table(
         name=f"compared-{metric}",
-        caption=f"{label} of each run in percent; their difference in points, paired over the same "
-        f"{comparison.n_resamples:,} resamples of the photographs.",
+        caption=(
+            f"{label} of each run in percent; their difference in points, paired over the same "
+            f"{comparison.n_resamples:,} resamples of the photographs."
+        ),
         columns=columns,
         sections=tuple(sections),
         note=f"Bold: significantly better, p < {SIGNIFICANT} after Holm's correction.",

@@ -113,14 +113,18 @@ def generator_table(result: EvalResult) -> Table:
     columns = (NAME, *_COUNTS, *(METRICS[name] for name in _MAIN))
     return Table(
         name="generators",
-        caption="Per generator, in percent, with 95 % bootstrap intervals over source photographs. "
-        f"Accuracies at threshold {result.threshold:g}.",
+        caption=(
+            "Per generator, in percent, with 95 % bootstrap intervals over source photographs. "
+            f"Accuracies at threshold {result.threshold:g}."
+        ),
         columns=columns,
         sections=_sections(result, _MAIN),
-        note="Scores that know nothing give a control an AP equal to its share of fakes. What it has "
-        "above that, the probe reads from the processing, not from a generator."
-        if result.controls
-        else "",
+        note=(
+            "Scores that know nothing give a control an AP equal to its share of fakes. What it has"
+            " above that, the probe reads from the processing, not from a generator."
+            if result.controls
+            else ""
+        ),
     )
 
 
@@ -143,11 +147,16 @@ def more_table(result: EvalResult) -> Table | None:
         return None
     return Table(
         name="metrics",
-        caption="Further metrics, in percent, with 95 % intervals. "
-        f"AP at prior: if {100 * result.prior:g} % of the images were fakes.",
+        caption=(
+            "Further metrics, in percent, with 95 % intervals. "
+            f"AP at prior: if {100 * result.prior:g} % of the images were fakes."
+        ),
         columns=(NAME, *(METRICS[name] for name in names)),
         sections=_sections(result, names),
-        note="The oracle looked at the test labels to choose its threshold: an upper bound, not a result.",
+        note=(
+            "The oracle looked at the test labels to choose its threshold: an upper bound, not a"
+            " result."
+        ),
     )
 
 

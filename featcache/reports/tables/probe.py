@@ -79,9 +79,11 @@ def path_table(result: EvalResult) -> Table | None:
     )
     return Table(
         name="C",
-        caption=f"How C was chosen: validation {chosen.metric} over {chosen.n_folds} "
-        f"{'fold' if chosen.n_folds == 1 else 'folds'} by {chosen.split_by}; no test sample is in them. "
-        f"Chosen: C = {chosen.C:g}.",
+        caption=(
+            f"How C was chosen: validation {chosen.metric} over {chosen.n_folds}"
+            f" {'fold' if chosen.n_folds == 1 else 'folds'} by {chosen.split_by}; no test sample is"
+            f" in them. Chosen: C = {chosen.C:g}."
+        ),
         columns=columns,
         sections=(Section(rows=rows),),
     )
@@ -153,7 +155,9 @@ def reliability_table(bins: Sequence[ReliabilityBin]) -> Table:
     )
     return Table(
         name="reliability",
-        caption="Reliability of the predicted probability of fake, over all generators, in percent.",
+        caption=(
+            "Reliability of the predicted probability of fake, over all generators, in percent."
+        ),
         columns=columns,
         sections=(Section(rows=rows),),
     )

@@ -28,7 +28,8 @@ def transfer_tables(result: TransferResult) -> tuple[Table, ...]:
     tables = (
         _matrix(
             "transfer",
-            "AP of a head trained on one generator alone (rows) on every generator (columns), in percent.",
+            "AP of a head trained on one generator alone (rows) on every generator (columns), in"
+            " percent.",
             "Trained on",
             result.each,
             result.unseen.get("each", {}),
@@ -36,11 +37,13 @@ def transfer_tables(result: TransferResult) -> tuple[Table, ...]:
         ),
         _matrix(
             "leave-one-out",
-            "AP of a head trained on all generators but one (rows) on every generator (columns), in percent.",
+            "AP of a head trained on all generators but one (rows) on every generator (columns), in"
+            " percent.",
             "Left out",
             result.without,
             result.unseen.get("without", {}),
-            "Bold: the generator that was left out. Unseen: the mean over all that were not trained on.",
+            "Bold: the generator that was left out. Unseen: the mean over all that were not"
+            " trained on.",
         ),
     )
     return tuple(table for table in tables if table is not None)
@@ -113,8 +116,10 @@ def efficiency_table(result: EfficiencyResult) -> Table:
         caption="mAP by the number of training samples of each class, in percent.",
         columns=columns,
         sections=(Section(rows=rows),),
-        note="The interval is over resampled test photographs, the deviation over draws of the training "
-        "samples.",
+        note=(
+            "The interval is over resampled test photographs, the deviation over draws of the"
+            " training samples."
+        ),
     )
 
 
@@ -159,7 +164,10 @@ def efficiency_headline(result: EfficiencyResult) -> str:
     """
     first, last = result.points[0], result.points[-1]
     mAP_all = Estimate.of(last.mean, last.ci).fraction
-    sentence = f"On all {last.n:,} training samples of each class, heads on {_features(result)} reach mAP {mAP_all}"
+    sentence = (
+        f"On all {last.n:,} training samples of each class, heads on {_features(result)} reach mAP"
+        f" {mAP_all}"
+    )
     if first is last:
         return f"{sentence}."
     spread = f" (deviation {first.deviation:.2f} over {len(first.mAP)} draws)"
