@@ -106,7 +106,7 @@ Generators = Annotated[
 ]
 Categories = Annotated[
     list[str] | None,
-    typer.Option("--categories", metavar="NAME[,...]", help="Take only these motifs."),
+    typer.Option("--categories", metavar="NAME[,...]", help="Take only these categories."),
 ]
 Groups = Annotated[
     list[str] | None,
@@ -121,7 +121,7 @@ MaxPerClass = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--classes", help="Train on so many motifs (1, 2, 4, 8, 16, 20 in the field)."),
+    typer.Option("--classes", help="Train on so many categories (1, 2, 4, 8, 16, 20 in the field)."),
 ]
 
 

@@ -262,7 +262,7 @@ def _show(rows: list[dict[str, Any]], more: dict[str, Any], json: bool) -> None:
     if json:
         out.print_json({"rows": rows, **more})
         return
-    columns = ["dataset", "generator", "group", "split", "motifs", "real", "fake", "bad"]
+    columns = ["dataset", "generator", "group", "split", "categories", "real", "fake", "bad"]
     columns += ["formats", "sizes"]
     table = [
         [
@@ -273,7 +273,7 @@ def _show(rows: list[dict[str, Any]], more: dict[str, Any], json: bool) -> None:
         ]
         for row in rows
     ]
-    out.print_table(columns, table, right={"motifs", "real", "fake", "bad"})
+    out.print_table(columns, table, right={"categories", "real", "fake", "bad"})
     for reason, count in more.get("skipped", {}).items():
         out.print_message(f"Passed over: {count:,} x {reason}")
     for note in more.get("notes", []):

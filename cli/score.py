@@ -70,11 +70,11 @@ def score(
     )
     if onnx:
         _export(detector, onnx)
-    verdicts = detector.score(images or [])
+    predictions = detector.score(images or [])
     if target:
-        out.print_message(f"Table: {write_predictions(verdicts, target)}")
-    _show(verdicts, json)
-    return REJECTS if any(prediction.problem for prediction in verdicts) else 0
+        out.print_message(f"Table: {write_predictions(predictions, target)}")
+    _show(predictions, json)
+    return REJECTS if any(prediction.problem for prediction in predictions) else 0
 
 
 def _export(detector: Detector, path: Path) -> None:
@@ -93,15 +93,15 @@ def _export(detector: Detector, path: Path) -> None:
 
 def _show(verdicts: list[Prediction], json: bool) -> None:
     if json:
-        out.print_json({"images": [prediction.to_dict() for prediction in verdicts]})
+        out.print_json({"images": [prediction.to_dict() for prediction in predictions]})
         return
     if not verdicts:
         return
-    several = len({prediction.head for prediction in verdicts}) > 1
+    several = len({prediction.head for prediction in predictions}) > 1
     columns = ["verdict", "score", "probability", "known", *(["head"] if several else []), "image"]
-    rows = [_row(prediction, several) for prediction in verdicts]
+    rows = [_row(prediction, several) for prediction in predictions]
     out.print_table(columns, rows, right={"score", "probability", "known"})
-    out.print_lines("", *_footnotes(verdicts))
+    out.print_lines("", *_footnotes(predictions))
 
 
 def _row(prediction: Prediction, several: bool) -> list[str]:
@@ -120,7 +120,7 @@ def _row(prediction: Prediction, several: bool) -> list[str]:
 
 
 def _footnotes(verdicts: list[Prediction]) -> list[str]:
-    scored = [prediction for prediction in verdicts if not prediction.problem]
+    scored = [prediction for prediction in predictions if not prediction.problem]
     if not scored:
         return []
     thresholds = {prediction.head: prediction.threshold for prediction in scored}
@@ -131,6 +131,6 @@ def _footnotes(verdicts: list[Prediction]) -> list[str]:
         called = f"Fake: score above {called}."
     known = (
         "Known: share of held-out training images that lie at least as far out; NO: under 1 %, "
-        "do not rely on the verdict."
+        "do not rely on the prediction."
     )
     return [f"{called} {known}"]

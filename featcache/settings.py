@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     max_per_class : int > 0, optional
         Images of each generator, split and label at the most.
     classes : int > 0, optional
-        Motifs in the training set.
+        Categories in the training set.
     groups : dict of str to list of str
         The user's own families of generators.
     """

@@ -87,8 +87,8 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def _sample(i: int, split: str, generator: str, label: int) -> Sample:
     return Sample(
         dataset="toy", root="/toy", path=f"/toy/{split}/{generator}/{label}/{i}.png", label=label,
-        generator=generator if label else "real", serves=generator,
-        group="diffusion" if generator == "adm" else "GAN", split=split,
+        generator=generator if label else "real", paired_with=generator,
+        family="diffusion" if generator == "adm" else "GAN", split=split,
         sample_id=digest_bytes(f"{split}{generator}{label}{i}".encode()),
         source=digest_bytes(f"{split}{generator}{label}{i}".encode()),
     )  # fmt: skip

@@ -38,7 +38,7 @@ class AuditOptions:
     Parameters
     ----------
     view : str
-        One view: the files are judged as it leaves them.
+        One view: the files are evaluated as it leaves them.
     max_per_class : int > 0
         Images of each generator, split and label that are looked at, chosen by content. Equal bytes
         are compared over all files all the same.
@@ -173,8 +173,8 @@ def _generators(
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in manifest:
         good = sample.format and not (looked and looked[sample.sample_id].problem)
-        if good and sample.group != CONTROL:
-            sets[sample.serves].append(sample)
+        if good and sample.family != CONTROL:
+            sets[sample.paired_with].append(sample)
     audits = {}
     for name, samples in sorted(sets.items()):
         facts = [_facts(sample, looked, view) for sample in samples]
@@ -195,7 +195,7 @@ def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> AuditedMet
 def _balance(manifest: Manifest) -> list[Balance]:
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for sample in manifest.usable():
-        counts[sample.serves, sample.split][sample.label] += 1
+        counts[sample.paired_with, sample.split][sample.label] += 1
     return [
         Balance(
             generator=name,

@@ -203,7 +203,7 @@ def measure_shortcut(
     columns = table(facts)
     auroc_all = _auroc(np.concatenate(list(columns.values()), axis=1), labels, sources)
     if auroc_all is None:
-        sentence = f"Too few images for a verdict ({n_real} real, {n_fake} fake)."
+        sentence = f"Too few images for a statement ({n_real} real, {n_fake} fake)."
         return GeneratorAudit(n_real=n_real, n_fake=n_fake, sentence=sentence)
     alone = {name: _auroc(values, labels, sources) or 0.5 for name, values in columns.items()}
     best = max(alone.values())

@@ -193,7 +193,7 @@ def _add_folder(
                         place.generator,
                         place.category,
                         place.label,
-                        place.serves,
+                        place.paired_with,
                         match.group(1),
                         place.layout,
                     )

@@ -15,7 +15,7 @@ STRENGTH_MARK = "@"
 
 CONTROL = "control"
 SIMULATED = "simulated"
-OTHER = "other"
+OTHER_FAMILY = "other"
 
 _MEMBERS = {
     "GAN": (
@@ -74,7 +74,7 @@ def group_of(generator: str, own: Mapping[str, Collection[str]] | None = None) -
         return CONTROL
     if STRENGTH_MARK in name:
         return SIMULATED
-    return _GROUP_OF.get(name, OTHER)
+    return _GROUP_OF.get(name, OTHER_FAMILY)
 
 
 def _is_member(name: str, member: str) -> bool:

@@ -1,6 +1,6 @@
-"""Taking a part of a manifest: by generator, motif, family, data set, and so many per class.
+"""Taking a part of a manifest: by generator, category, family, data set, and so many per class.
 
-What a question is about: protocol, number of training motifs, and filters, in this order.
+What a question is about: protocol, number of training categories, and filters, in this order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def select(
     generators : collection of str
         Generators; a real is taken with the generator that it serves.
     categories : collection of str
-        Motifs. Samples of a layout that has no motif folders are taken too.
+        Categories. Samples of a layout that has no category folders are taken too.
     groups : collection of str
         Families of generators; upper and lower case are the same.
     datasets : collection of str
@@ -152,7 +152,7 @@ def _known(manifest: Manifest, of: Callable[[Sample], str]) -> set[str]:
 
 
 def _cell(sample: Sample) -> tuple[str, str, int]:
-    return (sample.serves, sample.split, sample.label)
+    return (sample.paired_with, sample.split, sample.label)
 
 
 def _dataset(sample: Sample) -> str:
@@ -160,11 +160,11 @@ def _dataset(sample: Sample) -> str:
 
 
 def _group(sample: Sample) -> str:
-    return sample.group
+    return sample.family
 
 
 def _serves(sample: Sample) -> str:
-    return sample.serves
+    return sample.paired_with
 
 
 def choose(
@@ -186,7 +186,7 @@ def choose(
     protocol : str
         Name of a protocol; empty means the splits of the manifest.
     classes : int, optional
-        Motifs in the training set; see :func:`~featcache.datasets.protocols.class_subset`.
+        Categories in the training set; see :func:`~featcache.datasets.protocols.class_subset`.
     generators
         See :func:`~featcache.datasets.filters`.
     categories

@@ -4,7 +4,7 @@
 A folder is read by the first rule that fits it, in the order of the table, so that a root may hold
 several benchmarks side by side. Templates are explained in :mod:`featcache.datasets.template`.
 
-What the place of an image says about it: label, generator, split, motif.
+What the place of an image says about it: label, generator, split, category.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from featcache.datasets.template import Template, compile_template
 
 EVERY = "*"
-"""As ``serves``: every generator of the same data set, split and, where it has one, motif."""
+"""As ``serves``: every generator of the same data set, split and, where it has one, category."""
 
-SERVES_SEPARATOR = "|"
+PAIRED_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Place:
     generator: str
     category: str
     label: int
-    serves: str = ""
+    paired_with: str = ""
     source: str = ""
     layout: str = "tree"
 
@@ -110,7 +110,7 @@ class Rule:
     generator: str = ""
     split: str = ""
     label: int | None = None
-    serves: str = ""
+    paired_with: str = ""
     source: str = ""
     skip: bool = False
 
@@ -178,7 +178,7 @@ class Layout:
                     generator=self.rename.get(generator, ALIASES.get(generator, generator)),
                     category=fields.get("category", ""),
                     label=label,
-                    serves="" if label else rule.serves,
+                    paired_with="" if label else rule.paired_with,
                     layout=self.name,
                 )
         return None
@@ -243,8 +243,8 @@ LAYOUTS = (
         "diffusion_datasets/{generator}/{0_real|1_fake}/*; reals of imagenet/ and laion/ are"
         " shared",
         (
-            rule("**/{generator:imagenet}/{label:0_real=0}", split="test", serves="guided"),
-            rule("**/{generator:laion}/{label:0_real=0}", split="test", serves=_LAION),
+            rule("**/{generator:imagenet}/{label:0_real=0}", split="test", paired_with="guided"),
+            rule("**/{generator:laion}/{label:0_real=0}", split="test", paired_with=_LAION),
             rule("**/diffusion_datasets/{generator}/[{category*}]/{label}", split="test"),
         ),
     ),
@@ -266,7 +266,7 @@ LAYOUTS = (
         (
             rule("**/{_:recons|dire}/{split}/{category:@dire}/{label:real=0}", skip=True),
             rule("**/{_:recons|dire}/{split}/{category:@dire}", skip=True),
-            rule("**/{split}/{category:@dire}/{label:real=0}", serves=EVERY),
+            rule("**/{split}/{category:@dire}/{label:real=0}", paired_with=EVERY),
             rule("**/{split}/{category:@dire}/{generator}", label=1),
             rule("**/{split}/lsun_{generator:adm}/{label}"),
         ),
@@ -291,7 +291,7 @@ LAYOUTS = (
             rule(
                 "**/{generator:MSCOCO|COCO|COCO2017}/[images]/{split:train2017=train|val2017=test}",
                 label=0,
-                serves=EVERY,
+                paired_with=EVERY,
                 source=_COCO_ID,
             ),
             rule("**/{generator}/{split:train2017=train|val2017=test}", label=1, source=_COCO_ID),
@@ -305,7 +305,7 @@ LAYOUTS = (
                 "**/{generator:RAISE*|real_RAISE*}/[{_:png|tiff|tif|jpg|images}]",
                 label=0,
                 split="test",
-                serves=EVERY,
+                paired_with=EVERY,
                 source=_RAISE_ID,
             ),
             rule("**/{generator:@synthbuster}", label=1, split="test", source=_RAISE_ID),

@@ -196,8 +196,8 @@ def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
     return [
         (
             (file, place)
-            if place.label or place.serves or place.generator in makers
-            else (file, replace(place, serves=EVERY))
+            if place.label or place.paired_with or place.generator in makers
+            else (file, replace(place, paired_with=EVERY))
         )
         for file, place in samples
     ]

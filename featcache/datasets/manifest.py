@@ -40,7 +40,7 @@ class Sample:
         The generator whose test or training set it belongs to; for a fake its own generator. In a
         table on disk a shared real has several (``a|b``, or ``*`` for all);
         :func:`~featcache.datasets.shared_reals.expand` gives it one row for each.
-    group : str
+    family : str
         Family of the generator that it serves.
     split : {"train", "val", "test"}
     category : str
@@ -69,8 +69,8 @@ class Sample:
     path: str
     label: int
     generator: str
-    serves: str
-    group: str
+    paired_with: str
+    family: str
     split: str
     category: str = ""
     source: str = ""
@@ -88,9 +88,12 @@ class Sample:
     problem: str = ""
 
 
-_COLUMNS = [field.name for field in fields(Sample)]
+_FIELDS = [field.name for field in fields(Sample)]
+_OLD_NAMES = {"paired_with": "serves", "family": "group"}
+"""Fields whose column keeps the name that it had in the first version of the file."""
+_COLUMNS = [_OLD_NAMES.get(name, name) for name in _FIELDS]
 _INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
-_row_of = attrgetter(*_COLUMNS)
+_row_of = attrgetter(*_FIELDS)
 LATER = {"tables": "", "has_exif": "0", "layout": ""}
 """Columns that tables written before them lack, and what they hold then: features and labels
 need none.
@@ -248,7 +251,7 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
 
 
 def _role(sample: Sample) -> tuple[str, ...]:
-    return (sample.sample_id, sample.generator, sample.serves, sample.split)
+    return (sample.sample_id, sample.generator, sample.paired_with, sample.split)
 
 
 def _check_labels(samples: list[Sample]) -> None:

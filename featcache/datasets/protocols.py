@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from featcache.datasets.families import CONTROL, OTHER, group_of
+from featcache.datasets.families import CONTROL, OTHER_FAMILY, group_of
 from featcache.datasets.layouts import SETS
 from featcache.datasets.manifest import Manifest, Sample
 from featcache.errors import DataError, SettingsError, unknown_name
 
 PROGAN_4 = ("car", "cat", "chair", "horse")
-"""The four motifs on which LGrad, NPR, FreqNet, FatFormer and RINE train."""
+"""The four categories on which LGrad, NPR, FreqNet, FatFormer and RINE train."""
 
 CLASS_ORDER = (
     *("horse", "chair", "car", "cat"),
     *(name for name in sorted(SETS["progan20"]) if name not in PROGAN_4),
 )
-"""Motifs in the order in which the number of classes grows: the field's sets of 1, 2 and 4 are its
+"""Categories in the order in which the number of classes grows: the field's sets of 1, 2 and 4 are its
 beginnings; beyond these no list is published, and the order is the alphabet's."""
 
 CLASS_COUNTS = (1, 2, 4, 8, 16, 20)
@@ -53,7 +53,7 @@ class Protocol:
     train : tuple of str
         Generators of the training set.
     categories : tuple of str
-        Motifs of the training and validation set; empty means all.
+        Categories of the training and validation set; empty means all.
     validation : str
         Generator whose *test* images are the early-stop set, as UnivFD's code has it; empty where
         the tree's own validation split is used.
@@ -122,11 +122,11 @@ class Protocol:
         list[str]
             The test sets that the manifest lacks, in the protocol's order.
         """
-        there = {sample.serves.lower() for sample in manifest if sample.split == "test"}
+        there = {sample.paired_with.lower() for sample in manifest if sample.split == "test"}
         return [name for name in self.test if name.lower() not in there]
 
     def _roles(self, sample: Sample) -> Iterable[Sample]:
-        name = sample.serves.lower()
+        name = sample.paired_with.lower()
         in_category = not self.categories or sample.category in self.categories
         if sample.split == "train" and name in map(str.lower, self.train) and in_category:
             yield sample
@@ -199,7 +199,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
-    """Return the manifest with the training and validation images of so many motifs only.
+    """Return the manifest with the training and validation images of so many categories only.
 
     Parameters
     ----------
@@ -211,12 +211,12 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
     Returns
     -------
     Manifest
-        The manifest with the training and validation images of so many motifs only.
+        The manifest with the training and validation images of so many categories only.
 
     Raises
     ------
     SettingsError
-        If the training images have fewer motifs.
+        If the training images have fewer categories.
     """
     there = {s.category for s in manifest if s.split == "train" and s.category}
     ordered = [name for name in CLASS_ORDER if name in there]
@@ -224,14 +224,14 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
     if not 1 <= n_classes <= len(ordered):
         raise SettingsError(
             f"{n_classes} classes were asked for, and the training images have {len(ordered)} "
-            f"({', '.join(ordered) or 'no motif folders'})."
+            f"({', '.join(ordered) or 'no category folders'})."
         )
     chosen = set(ordered[:n_classes])
     return manifest.where(lambda s: s.split == "test" or s.category in chosen)
 
 
 def class_subsets(manifest: Manifest, counts: Iterable[int] = CLASS_COUNTS) -> dict[int, Manifest]:
-    """Return the data of the number-of-classes ablation, for each count that the motifs allow.
+    """Return the data of the number-of-classes ablation, for each count that the categories allow.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def class_subsets(manifest: Manifest, counts: Iterable[int] = CLASS_COUNTS) -> d
     Returns
     -------
     dict[int, Manifest]
-        The data of the number-of-classes ablation, for each count that the motifs allow.
+        The data of the number-of-classes ablation, for each count that the categories allow.
     """
     n_there = len({s.category for s in manifest if s.split == "train" and s.category})
     return {count: class_subset(manifest, count) for count in counts if count <= n_there}
@@ -270,8 +270,8 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
     DataError
         If fewer than two generators have training images.
     """
-    trained = {s.serves for s in manifest if s.split == "train" and s.group != CONTROL and s.label}
-    tested = {s.serves for s in manifest if s.split == "test" and s.label}
+    trained = {s.paired_with for s in manifest if s.split == "train" and s.family != CONTROL and s.label}
+    tested = {s.paired_with for s in manifest if s.split == "test" and s.label}
     if len(trained) < 2:
         raise DataError(
             "Leaving one generator out needs training images of two generators or more; there are "
@@ -281,12 +281,12 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
 
 
 def _without(manifest: Manifest, name: str) -> Manifest:
-    held_out = {(s.dataset, s.source) for s in manifest if s.serves == name and s.split == "test"}
+    held_out = {(s.dataset, s.source) for s in manifest if s.paired_with == name and s.split == "test"}
 
     def keep(sample: Sample) -> bool:
         if sample.split == "test":
-            return sample.serves == name
-        return sample.serves != name and (sample.dataset, sample.source) not in held_out
+            return sample.paired_with == name
+        return sample.paired_with != name and (sample.dataset, sample.source) not in held_out
 
     return manifest.where(keep)
 
@@ -307,7 +307,7 @@ def describe_protocols() -> list[dict[str, object]]:
             "categories": list(p.categories),
             "validation": p.validation,
             "test": list(p.test),
-            "groups": {name: group_of(name) for name in p.test if group_of(name) != OTHER},
+            "groups": {name: group_of(name) for name in p.test if group_of(name) != OTHER_FAMILY},
             "preset": p.preset,
             "threshold": p.threshold,
             "train_view": p.train_view,

@@ -148,7 +148,7 @@ def place_of(row: Mapping[str, Any], where: str, default: Place) -> Place:
         generator=default.generator if shared else generator,
         category=_text(value_of(row, "category")) or default.category,
         label=label,
-        serves=serves or (EVERY if shared else ""),
+        paired_with=serves or (EVERY if shared else ""),
         source=_text(value_of(row, "source")),
         layout=default.layout,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from featcache.datasets.discovery import NOT_NAMED, find
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
-from featcache.datasets.layouts import EVERY, SERVES_SEPARATOR, Place
+from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
 from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
 from featcache.datasets.template import SPLITS
 from featcache.errors import DataError, SettingsError
@@ -114,7 +114,7 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
             f"{unsplit:,} files lie under no train or test folder: they were split by source, "
             f"{options.test_fraction:.0%} for testing."
         )
-    if n_shared := sum(not sample.group for sample in samples):
+    if n_shared := sum(not sample.family for sample in samples):
         notes.append(f"{n_shared:,} reals are shared by several generators; each is stored once.")
     if discovered.skipped[NOT_NAMED]:
         where = ", ".join(discovered.strays[:3]) + (", ..." if len(discovered.strays) > 3 else "")
@@ -224,8 +224,8 @@ def _sample(
     name, root = dataset
     relative = path[len(root) + 1 :] if path.startswith(root) else path
     source = source_of(relative) or place.source or facts.sample_id or relative
-    serves = place.serves or place.generator
-    shared = serves == EVERY or SERVES_SEPARATOR in serves
+    serves = place.paired_with or place.generator
+    shared = serves == EVERY or PAIRED_SEPARATOR in serves
     said = (
         name,
         root,
@@ -246,7 +246,7 @@ def _sample(
 
 
 _SAID = (
-    *("dataset", "root", "path", "label", "generator", "serves", "group", "split", "category"),
+    *("dataset", "root", "path", "label", "generator", "paired_with", "family", "split", "category"),
     *("source", "layout"),
 )
 """What place and options say about a sample; the rest are facts of the file."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from featcache.datasets.families import group_of
-from featcache.datasets.layouts import EVERY, SERVES_SEPARATOR
+from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR
 from featcache.datasets.manifest import Manifest, Sample
 from featcache.errors import DataError
 
@@ -39,7 +39,7 @@ class PairedGenerators:
             if sample.label:
                 for scope in (("dataset", sample.dataset), ("layout", sample.layout), ("", "")):
                     makers = self._makers[(*scope, sample.split)]
-                    makers.setdefault(sample.serves, set()).add(sample.category)
+                    makers.setdefault(sample.paired_with, set()).add(sample.category)
         self._memo: dict[_Spec, tuple[str, ...]] = {}
 
     def names(self, sample: Sample) -> tuple[str, ...]:
@@ -55,9 +55,9 @@ class PairedGenerators:
         tuple[str, ...]
             The generators whose sets a sample belongs to.
         """
-        if sample.serves != EVERY and SERVES_SEPARATOR not in sample.serves:
-            return (sample.serves,)
-        spec = (sample.serves, sample.dataset, sample.layout, sample.split, sample.category)
+        if sample.paired_with != EVERY and PAIRED_SEPARATOR not in sample.paired_with:
+            return (sample.paired_with,)
+        spec = (sample.paired_with, sample.dataset, sample.layout, sample.split, sample.category)
         if spec not in self._memo:
             self._memo[spec] = self._resolve(*spec)
         return self._memo[spec]
@@ -66,7 +66,7 @@ class PairedGenerators:
         self, serves: str, dataset: str, layout: str, split: str, category: str
     ) -> tuple[str, ...]:
         if serves != EVERY:
-            listed = tuple(serves.split(SERVES_SEPARATOR))
+            listed = tuple(serves.split(PAIRED_SEPARATOR))
             there = self._makers.get(("", "", split), {})
             return tuple(name for name in listed if name in there) or listed
         makers = self._makers.get(("dataset", dataset, split)) or self._makers.get(
@@ -108,10 +108,10 @@ def expand(
         names = serving.names(sample)
         if folded_names and len(names) > 1:
             names = tuple(name for name in names if name.casefold() in folded_names)
-        if names == (sample.serves,) and group_of(sample.serves, groups) == sample.group:
+        if names == (sample.paired_with,) and group_of(sample.paired_with, groups) == sample.family:
             rows.append(sample)
         else:
-            rows += (replace(sample, serves=n, group=group_of(n, groups)) for n in names)
+            rows += (replace(sample, paired_with=n, family=group_of(n, groups)) for n in names)
         if len(rows) > MAX_ROWS:
             raise DataError(
                 f"The reals are shared by so many generators that there are more than {MAX_ROWS:,} "
@@ -146,7 +146,7 @@ def count_rows(
     serving = PairedGenerators(manifest)
     for sample in manifest:
         for name in serving.names(sample):
-            group = sample.group if name == sample.serves else group_of(name, groups)
+            group = sample.family if name == sample.paired_with else group_of(name, groups)
             cells[sample.dataset, name, group, sample.split].append(sample)
     return [_row(cell, samples) for cell, samples in sorted(cells.items())]
 

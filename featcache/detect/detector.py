@@ -80,7 +80,7 @@ class Detector:
         )
 
     def __call__(self, *pictures: str | Picture) -> list[Prediction]:
-        """Return one verdict per image and head; see :meth:`score`."""
+        """Return one prediction per image and head; see :meth:`score`."""
         return self.score(pictures)
 
     def score(self, pictures: Iterable[str | Picture]) -> list[Prediction]:
@@ -106,8 +106,8 @@ class Detector:
         items = find_items(pictures)
         with progress("score", len(items)) as advance:
             features = self._make(items, advance)
-        verdicts = {name: self._judge(name, items, features) for name in self.heads}
-        return [verdicts[name][i] for i in range(len(items)) for name in self.heads]
+        predictions = {name: self._judge(name, items, features) for name in self.heads}
+        return [predictions[name][i] for i in range(len(items)) for name in self.heads]
 
     def _judge(self, name: str, items: Sequence[Item], features: ImageFeatures) -> list[Prediction]:
         good = [item for item in items if not _problem(item, features)]
@@ -115,7 +115,7 @@ class Detector:
         head, sets = self.heads[name], self._keys[name]
         said = iter(predict(head, *_features(head, sets, ids, features)) if ids else ())
         needed = {key.fingerprint for keys in sets for key in keys}
-        verdicts = []
+        predictions = []
         for item in items:
             common: dict[str, Any] = {
                 "path": item.path,
@@ -127,7 +127,7 @@ class Detector:
             else:
                 cached = all((key, item.sample_id) in features.cached for key in needed)
                 verdicts.append(Prediction(**common, **next(said), cached=cached))
-        return verdicts
+        return predictions
 
 
 def _features(

@@ -82,7 +82,7 @@ class Prediction:
         return "NO" if self.outside else f"{100 * self.typicality:.0f} %"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the verdict as a plain dict.
+        """Return the prediction as a plain dict.
 
         Returns
         -------
@@ -97,11 +97,11 @@ COLUMNS = tuple(item.name for item in fields(Prediction))
 
 
 def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
-    """Write verdicts as CSV with every digit; file names keep their bytes.
+    """Write predictions as CSV with every digit; file names keep their bytes.
 
     Parameters
     ----------
-    verdicts : Sequence[Prediction]
+    predictions : Sequence[Prediction]
         Predictions to write.
     path : Path
         File or folder.
@@ -114,7 +114,7 @@ def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(prediction.to_dict() for prediction in verdicts)
+    writer.writerows(prediction.to_dict() for prediction in predictions)
     write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path.resolve()
 
@@ -122,7 +122,7 @@ def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
 def predict(
     head: SavedHead, features: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """Return what a head says about each image, as the fields of a verdict.
+    """Return what a head says about each image, as the fields of a prediction.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def predict(
     Returns
     -------
     list[dict[str, Any]]
-        What a head says about each image, as the fields of a verdict.
+        What a head says about each image, as the fields of a prediction.
     """
     scores = 0.5 * (1.0 + np.tanh(0.5 * logits))
     unknown = np.full(len(logits), math.nan)

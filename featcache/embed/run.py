@@ -94,7 +94,7 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
         sample_id=_texts([sample.sample_id for sample in chosen]),
         path=_texts([sample.path for sample in chosen]),
         generator=_texts([sample.generator if sample.label else REAL for sample in chosen]),
-        group=_texts([sample.group if sample.label else REAL for sample in chosen]),
+        group=_texts([sample.family if sample.label else REAL for sample in chosen]),
         label=labels,
         separations=separations,
         settings=settings,
@@ -126,7 +126,7 @@ def choose(samples: Sequence[Sample], split: str, most: int) -> list[Sample]:
     sets: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for sample in samples:
         if split in ("all", sample.split):
-            sets[sample.serves, sample.label].append(sample)
+            sets[sample.paired_with, sample.label].append(sample)
     kept: dict[str, Sample] = {}
     for members in sets.values():
         for sample in sorted(members, key=_shuffled)[:most]:
@@ -149,7 +149,7 @@ def _separations(
     labels: NDArray[np.int64],
     sources: NDArray[np.object_],
 ) -> list[Separation]:
-    groups = np.array([sample.group for sample in samples])
+    groups = np.array([sample.family for sample in samples])
     names = np.array([sample.generator for sample in samples])
     fake = labels == 1
     targets = [("all", "all", fake & (groups != CONTROL))]

@@ -253,7 +253,7 @@ class _Dispatch:
         self, ray: Any, make: Make, items: Sequence[Any], shape: Shape, n_workers: int
     ) -> None:
         self.ray, self.items, self.shape = ray, items, shape
-        self.make = ray.put(make)
+        self.make = ray.set_heads(make)
         self.todo = deque(range(len(items)))
         self.losses: Counter[int] = Counter()
         self.lanes = [self._lane() for _ in range(n_workers)]

@@ -1,4 +1,4 @@
-"""The ablation: every feature set at its C, judged on the same resamples, compared and ranked.
+"""The ablation: every feature set at its C, evaluated on the same resamples, compared and ranked.
 
 The rows of an ablation: feature sets fitted and judged, in every variant that was asked for.
 
@@ -44,7 +44,7 @@ from featcache.results import AblationResult, AblationRow, Comparison, Scores
 
 @dataclass(frozen=True, kw_only=True)
 class AblationVariant:
-    """A fitted set and how it was judged on one view of the test samples.
+    """A fitted set and how it was evaluated on one view of the test samples.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class AblationVariant:
     study: ProbeTask
     view: int
     fitted: FittedHead
-    judged: Evaluation
+    evaluation: Evaluation
     by_C: dict[str, dict[str, float]]
 
     @property
@@ -74,7 +74,7 @@ class AblationVariant:
         """Its features."""
         return names_of(self.study, self.blocks)
 
-    def draws(self, metric: str) -> NDArray[np.float64]:
+    def replicates(self, metric: str) -> NDArray[np.float64]:
         """Return the mean over generators in every resample.
 
         Parameters
@@ -87,9 +87,9 @@ class AblationVariant:
         ndarray of float64
             The mean over generators in every resample.
         """
-        values = self.judged.values
+        values = self.evaluation.values
         return np.asarray(
-            np.mean([values[name][metric] for name in self.judged.generators], axis=0)
+            np.mean([values[name][metric] for name in self.evaluation.generators], axis=0)
         )
 
 
@@ -165,7 +165,7 @@ def fit_rows(study: ProbeTask, sets: Sequence[Set]) -> list[AblationVariant]:
             }
             out.append(
                 AblationVariant(
-                    study=study, view=view, fitted=fitted_set, judged=evaluation, by_C=by_C
+                    study=study, view=view, fitted=fitted_set, evaluation=evaluation, by_C=by_C
                 )
             )
     return out
@@ -204,13 +204,13 @@ def describe_row(
     AblationRow
         A row as plain data.
     """
-    study, fitted, means = row.study, row.fitted, row.judged.means()
-    every = {**row.judged.generators, **row.judged.controls}
+    study, fitted, means = row.study, row.fitted, row.evaluation.means()
+    every = {**row.evaluation.generators, **row.evaluation.controls}
     return AblationRow(
         features=row.names,
         n_features=sum(study.widths[b] for b in row.blocks),
         C=fitted.C,
-        train=sorted({sample.serves for sample in study.train}),
+        train=sorted({sample.paired_with for sample in study.train}),
         fusion=study.options.fusion,
         head=study.options.head,
         train_views=study.train_views,
@@ -311,7 +311,7 @@ def _best_single(rows: Sequence[AblationVariant], notes: list[str]) -> AblationV
     if all(math.isfinite(value) for value in validated):
         return singles[int(np.argmax(validated))]
     notes.append(ON_TEST)
-    return singles[int(np.argmax([row.judged.mean("ap").value for row in singles]))]
+    return singles[int(np.argmax([row.evaluation.mean("ap").value for row in singles]))]
 
 
 def _validated(row: AblationVariant) -> float:
@@ -378,8 +378,8 @@ def compare_rows(
         row = rows[i]
         if row is partner:
             continue
-        difference = row.judged.mean(metric).value - partner.judged.mean(metric).value
-        difference_replicates = row.draws(metric) - partner.draws(metric)
+        difference = row.evaluation.mean(metric).value - partner.evaluation.mean(metric).value
+        difference_replicates = row.replicates(metric) - partner.replicates(metric)
         comparisons[i] = Comparison(
             other=partner.names,
             metric=metric,
@@ -488,10 +488,10 @@ def _result(rows: list[AblationVariant], baseline: Set, sort: str) -> AblationRe
         best_single=best[0].names if 0 in best else [],
         baseline=names_of(study, baseline),
         train=data.describe_training(study.train, study.train_views),
-        contributions=contributions(options.features, {row.blocks: row.judged for row in first}),
+        contributions=contributions(options.features, {row.blocks: row.evaluation for row in first}),
         similarity=alike,
         groups=study.groups,
-        controls=list(rows[0].judged.controls),
+        controls=list(rows[0].evaluation.controls),
         keys=[dict(key.fields) for key in study.test_keys[0]],
         notes=list(dict.fromkeys(notes)),
         versions={"featcache": __version__, "numpy": np.__version__},

@@ -32,14 +32,14 @@ class _Differences:
     """Differences per generator, on the samples and on each resample, and what is common to all."""
 
     points: dict[str, float]
-    draws: dict[str, NDArray[np.float64]]
+    replicates: dict[str, NDArray[np.float64]]
     metric: str
     other: list[str]
 
     def mean(self, names: Sequence[str]) -> Comparison:
         """Compare the means over some generators; not corrected."""
         point = float(np.mean([self.points[name] for name in names]))
-        replicates = np.mean([self.draws[name] for name in names], axis=0)
+        replicates = np.mean([self.replicates[name] for name in names], axis=0)
         p = two_sided_p(point, replicates)
         return Comparison(
             other=self.other,
@@ -130,7 +130,7 @@ def compare(
     names = [name for run, name in ranked if run == 0]
     differences = _Differences(
         points={name: points[0, name] - points[1, name] for name in names},
-        draws={name: replicates[0, name][metric] - replicates[1, name][metric] for name in names},
+        replicates={name: replicates[0, name][metric] - replicates[1, name][metric] for name in names},
         metric=metric,
         other=not_compared,
     )

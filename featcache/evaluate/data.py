@@ -254,7 +254,7 @@ def paired_generators(rows: list[Sample]) -> dict[str, list[str]]:
     """
     paired: dict[str, set[str]] = defaultdict(set)
     for sample in rows:
-        paired[sample.sample_id].add(sample.serves)
+        paired[sample.sample_id].add(sample.paired_with)
     return {sample_id: sorted(names) for sample_id, names in paired.items()}
 
 
@@ -282,17 +282,17 @@ def training_rows(
     DataError
         If one of ``classes`` is not among them.
     """
-    rows = [sample for sample in samples if sample.split == "train" and sample.group != CONTROL]
+    rows = [sample for sample in samples if sample.split == "train" and sample.family != CONTROL]
     if not rows:
         raise DataError(
             "There are no training samples: no image lies under a folder named train. "
             "Add one, e.g. <root>/train/<generator>/{0_real,1_fake}."
         )
-    known = sorted({sample.serves for sample in rows})
+    known = sorted({sample.paired_with for sample in rows})
     for name in generators:
         if name not in known:
             raise unknown_name("generator with training samples", name, known)
-    chosen = [sample for sample in rows if sample.serves in (generators or known)]
+    chosen = [sample for sample in rows if sample.paired_with in (generators or known)]
     if missing := set(classes) - {sample.label for sample in chosen}:
         raise lacks_class(missing)
     return chosen
@@ -321,7 +321,7 @@ def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.split == "test":
-            sets[sample.serves].append(sample)
+            sets[sample.paired_with].append(sample)
     complete = {}
     for name in sorted(sets):
         classes = {sample.label for sample in sets[name]}
@@ -412,7 +412,7 @@ def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) ->
     """
     label = labels(train)
     return TrainResult(
-        generators=sorted({sample.serves for sample in train}),
+        generators=sorted({sample.paired_with for sample in train}),
         datasets=sorted({sample.dataset for sample in train}),
         n_real=int((label == 0).sum()),
         n_fake=int((label == 1).sum()),

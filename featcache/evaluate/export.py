@@ -56,8 +56,9 @@ def export_npz(
     if not samples:
         raise MissingFeaturesError(f"No image of the manifests has the feature {key.name!r}.")
     features = store.read(key, [sample.sample_id for sample in samples])
-    names = ("sample_id", "path", "generator", "split", "source", "serves")
+    names = ("sample_id", "path", "generator", "split", "source")
     texts = {name: np.array([printable(getattr(s, name)) for s in samples]) for name in names}
+    texts["serves"] = np.array([printable(s.paired_with) for s in samples])
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"features": features, "label": labels(samples), **texts}
     np.savez(buffer, **arrays)

@@ -86,7 +86,7 @@ def _curve(study: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[Efficie
     scorer = MatrixScorer.of(study)
     scores_of_size: dict[int, list[MatrixScores]] = {}
     for (n, _), row in zip([*draws_of_size, (most, 0)], logits, strict=True):
-        scores_of_size.setdefault(n, []).append(scorer.judge(row, ("ap",)))
+        scores_of_size.setdefault(n, []).append(scorer.score(row, ("ap",)))
     return [_point(n, verdicts, all_samples=n == most) for n, verdicts in scores_of_size.items()]
 
 

@@ -31,9 +31,9 @@ class Folds:
     tasks : ndarray of shape (n_tasks, n_rows), float64
         Row 0 is the whole training set; with folds, row 1 + i is what fold i trains on.
     held_out : list of ndarray of int
-        Samples that fold i is judged on; positions in the validation samples with ``"val"``.
+        Samples that fold i is evaluated on; positions in the validation samples with ``"val"``.
     labels : ndarray of int
-        Of the samples that are judged.
+        Of the samples that are evaluated.
     generators : ndarray of str
     """
 
@@ -140,7 +140,7 @@ def _folds(
 
 def _describe(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     labels = np.array([sample.label for sample in samples], dtype=np.int64)
-    return labels, np.array([sample.serves for sample in samples])
+    return labels, np.array([sample.paired_with for sample in samples])
 
 
 def choose(

@@ -62,7 +62,7 @@ class ProbeTask:
     train_views: list[str]
     test_views: list[str]
     train: list[Sample]
-    serving: dict[str, list[str]]
+    paired_generators: dict[str, list[str]]
     val: list[Sample]
     tests: dict[str, list[Sample]]
     folds: Folds | None
@@ -88,7 +88,7 @@ class ProbeTask:
     @property
     def groups(self) -> dict[str, str]:
         """Family of each tested generator."""
-        return {name: rows[0].group for name, rows in self.tests.items()}
+        return {name: rows[0].family for name, rows in self.tests.items()}
 
     @property
     def widths(self) -> list[int]:
@@ -198,8 +198,8 @@ class ProbeTask:
         options = {**asdict(self.options), "memory": None}
         del options["wanted"], options["weights"]  # they found the keys, which say it all
         del options["engine"], options["address"], options["processes"]  # the answer is the same
-        names = {s.sample_id: s.serves for s in self.val}
-        names |= {sample_id: "+".join(paired) for sample_id, paired in self.serving.items()}
+        names = {s.sample_id: s.paired_with for s in self.val}
+        names |= {sample_id: "+".join(paired) for sample_id, paired in self.paired_generators.items()}
         rows = [
             (s.sample_id, s.label, names[s.sample_id], data.source_of(s))
             for s in (*self.train, *self.val)
@@ -224,7 +224,7 @@ def prepare_task(
 ) -> ProbeTask:
     """Find the keys and samples of a question.
 
-    ``given`` are the keys of a head that is judged, not fitted: training samples need no features
+    ``given`` are the keys of a head that is evaluated, not fitted: training samples need no features
     then.
 
     Parameters
@@ -270,15 +270,15 @@ def prepare_task(
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     notes += _head_notes(options.head, len(train) * len(train_views))
-    generators = {sample.serves for sample in train}
-    val = [s for s in samples if s.split == "val" and s.serves in generators and s.group != CONTROL]
+    generators = {sample.paired_with for sample in train}
+    val = [s for s in samples if s.split == "val" and s.paired_with in generators and s.family != CONTROL]
     val = list({sample.sample_id: sample for sample in val}.values())
     val.sort(key=lambda sample: sample.sample_id)
     val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []
     tested = [sample for sample in samples if sample.split == "test"]
     tests = data.test_sets(_complete(tested, store, test_keys, notes, options), notes)
     notes += data.leak_notes(train, [sample for rows in tests.values() for sample in rows])
-    if all(rows[0].group == CONTROL for rows in tests.values()):
+    if all(rows[0].family == CONTROL for rows in tests.values()):
         raise DataError("The test set holds controls only, and no generator's fakes.")
     folds = None
     if options.validate:
@@ -293,7 +293,7 @@ def prepare_task(
         train_views=train_views,
         test_views=test_views,
         train=train,
-        serving=paired,
+        paired_generators=paired,
         val=val,
         tests=tests,
         folds=folds,

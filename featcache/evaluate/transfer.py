@@ -2,7 +2,7 @@
 
 All heads are fitted in one joint solve; every training set has its own scaling.
 
-Many heads of one study fitted on other training sets and judged on the same resamples of the
+Many heads of one study fitted on other training sets and evaluated on the same resamples of the
 test set.
 """
 
@@ -41,7 +41,7 @@ class MatrixScores:
     """Metrics of one head by generator: on the test samples, and on every resample of them."""
 
     points: dict[str, dict[str, float]]
-    draws: dict[str, dict[str, NDArray[np.float64]]]
+    replicates: dict[str, dict[str, NDArray[np.float64]]]
 
     def mean(self, metric: str, names: Sequence[str] | None = None) -> Mean:
         """Return the mean over generators (all by default) with its interval; NaN over none.
@@ -80,7 +80,7 @@ class MatrixScores:
             That mean in every resample, shape (n_resamples,).
         """
         chosen = list(self.points) if names is None else list(names)
-        return np.asarray(np.mean([self.draws[name][metric] for name in chosen], axis=0))
+        return np.asarray(np.mean([self.replicates[name][metric] for name in chosen], axis=0))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class MatrixScorer:
             resamples=resamples_of(scores, unit_of, options.n_resamples, options.seed),
         )
 
-    def judge(self, logits: NDArray[np.float64], metrics: Sequence[str]) -> MatrixScores:
+    def score(self, logits: NDArray[np.float64], metrics: Sequence[str]) -> MatrixScores:
         """Judge one head by its logits of :meth:`Study.test_ids`.
 
         Parameters
@@ -151,7 +151,7 @@ class MatrixScorer:
                 name: point_metrics(sorted_scores, metrics)
                 for name, sorted_scores in ranked.items()
             },
-            draws=bootstrap(ranked, self.sources, self.resamples, metrics),
+            replicates=bootstrap(ranked, self.sources, self.resamples, metrics),
         )
 
 
@@ -246,7 +246,7 @@ def transfer(
     logits = fit_members(study, list(sets.values()))
     scores: dict[str, dict[str, MatrixScores]] = {kind: {} for kind in SETS}
     for (kind, name), row in zip(sets, logits, strict=True):
-        scores[kind][name] = scorer.judge(row, METRICS)
+        scores[kind][name] = scorer.score(row, METRICS)
     result = _describe(study, scores)
     return replace(result, digest=digest, seconds=time.perf_counter() - start)
 
@@ -264,7 +264,7 @@ def training_sets(study: ProbeTask) -> dict[tuple[str, str], NDArray[np.bool_]]:
     dict[tuple[str, str], ndarray of bool]
         The members of each training set that has every class that the head needs.
     """
-    paired = [set(study.serving[sample.sample_id]) for sample in study.train]
+    paired = [set(study.paired_generators[sample.sample_id]) for sample in study.train]
     labels = study.labels[: len(paired)]
     needed = classes_needed(study.options.head)
     sets: dict[tuple[str, str], NDArray[np.bool_]] = {}
@@ -309,9 +309,9 @@ def _cells(scores: MatrixScores) -> dict[str, TransferCell]:
             ap=point["ap"],
             auroc=point["auroc"],
             acc=point["acc"],
-            ap_ci=percentile_ci(scores.draws[name]["ap"]),
-            auroc_ci=percentile_ci(scores.draws[name]["auroc"]),
-            acc_ci=percentile_ci(scores.draws[name]["acc"]),
+            ap_ci=percentile_ci(scores.replicates[name]["ap"]),
+            auroc_ci=percentile_ci(scores.replicates[name]["auroc"]),
+            acc_ci=percentile_ci(scores.replicates[name]["acc"]),
         )
         for name, point in scores.points.items()
     }

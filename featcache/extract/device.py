@@ -1,4 +1,4 @@
-"""Which device, in how many lanes, with which batch: what the machine decides and a user may
+"""Which device, in how many workers, with which batch: what the machine decides and a user may
 override.
 """
 
@@ -126,7 +126,7 @@ def count_cores() -> int:
 
 
 def fit_batch(nominal: int, bytes_per_image: int, workers: int, free_bytes: int) -> int:
-    """Return the images per forward pass: ``nominal``, halved until the lanes fit into the memory.
+    """Return the images per forward pass: ``nominal``, halved until the workers fit into the memory.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Let torch use one thread per operation meanwhile: the lanes themselves fill the cores.
+    """Let torch use one thread per operation meanwhile: the workers themselves fill the cores.
 
     Yields
     ------

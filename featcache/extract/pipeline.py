@@ -37,7 +37,7 @@ log = logging.getLogger("featcache")
 Features = dict[str, NDArray[np.float32]]
 
 AHEAD = 2
-"""Batches in the making for each lane, or behind a GPU."""
+"""Batches in the making for each worker, or behind a GPU."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Batch:
     rows: ItemRows
     samples: tuple[tuple[str, str], ...]
     last: bool
-    claims: ExitStack = field(repr=False)
+    locks: ExitStack = field(repr=False)
 
     @property
     def requests(self) -> list[Request]:
@@ -136,7 +136,7 @@ class Pipeline:
             self.started(time.perf_counter() - start)
 
     def started(self, seconds: float) -> None:
-        """Count time in which every lane waited for the start.
+        """Count time in which every worker waited for the start.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class Pipeline:
         job = batch.rows.item.job
         report = ItemReport(n_images=len(job.samples))
         record = writer_record(self.device.type, self.batch_size)
-        with batch.claims, self.times("write"):
+        with batch.locks, self.times("write"):
             for shard in batch.rows.shards:
                 rows = shard.rows()
                 filled = bool(rows.ids or rows.rejects)

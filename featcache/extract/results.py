@@ -190,7 +190,7 @@ def refusal(reject: Reject) -> DataError:
     """
     return DataError(
         f"{reject.path!r}: {reject.reason}. "
-        "Mend or remove the file, or run without --strict to go on without it."
+        "Repair or remove the file, or run without --strict to go on without it."
     )
 
 
@@ -302,7 +302,7 @@ class RunReport:
         self.batch_size = min(self.batch_size or report.batch_size, report.batch_size)
 
     def finish(self, seconds: float, on_cpu: bool) -> None:
-        """Close the run: idle time of the lanes, and the stage that binds.
+        """Close the run: idle time of the workers, and the stage that binds.
 
         Parameters
         ----------

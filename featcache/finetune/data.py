@@ -40,7 +40,7 @@ class Splits:
 
     @property
     def manifest(self) -> Manifest:
-        """All samples, those held out marked as validation data: what both heads are judged on."""
+        """All samples, those held out marked as validation data: what both heads are evaluated on."""
         held_out = (replace(sample, split="val") for sample in self.val)
         return Manifest((*self.train, *held_out, *self.test))
 
@@ -95,7 +95,7 @@ def _held_out(rows: Sequence[Sample], fraction: float, seed: int) -> set[str]:
     """Return the photographs to hold out: in each role, those whose digests come first."""
     roles: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for sample in rows:
-        roles[source_of(sample)].add((sample.serves, sample.label))
+        roles[source_of(sample)].add((sample.paired_with, sample.label))
     strata: dict[tuple[tuple[str, int], ...], list[str]] = defaultdict(list)
     for name, played in roles.items():
         strata[tuple(sorted(played))].append(name)
@@ -256,6 +256,6 @@ def _wait(rows: Sequence[Sample], futures: list[Future[NDArray[np.uint8]]]) -> T
 
 def _refusal(sample: Sample, why: str) -> DataError:
     return DataError(
-        f"{sample.path!r}: {why}. Mend or remove the file and run the same command again; "
+        f"{sample.path!r}: {why}. Repair or remove the file and run the same command again; "
         "it goes on after the last finished epoch."
     )

@@ -18,7 +18,7 @@ BLOCKS_RATE, LORA_RATE, HEAD_RATE = 1e-5, 2e-4, 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions:
-    """How a backbone is trained further and judged.
+    """How a backbone is trained further and evaluated.
 
     Parameters
     ----------

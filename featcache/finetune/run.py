@@ -1,4 +1,4 @@
-"""The whole run: frozen features and probe, training, tuned features, both heads judged and
+"""The whole run: frozen features and probe, training, tuned features, both heads evaluated and
 compared.
 """
 
@@ -78,7 +78,7 @@ def finetune(
     ----------
     manifest : Manifest
         Its training split is trained on (a part of the photographs is held out to choose the
-        epoch), its test split is only judged on.
+        epoch), its test split is only evaluated on.
     store : FeatureStore
         Gets the features of the frozen and of the tuned weights, both results, and the checkpoint.
     options : FinetuneOptions
@@ -132,7 +132,7 @@ def _wanted(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
     """Return the training samples of the chosen generators and all test samples."""
 
     def keep(sample: Sample) -> bool:
-        trains = not options.train or sample.serves in options.train
+        trains = not options.train or sample.paired_with in options.train
         return sample.split == "test" or (sample.split == "train" and trains)
 
     return usable.where(keep).samples
@@ -223,7 +223,7 @@ def _train(run: _Run, frozen: Probed) -> tuple[Artifact, list[Epoch]]:
 def _judge(
     run: _Run, frozen: Probed, product: Artifact, epochs: list[Epoch], reused: bool
 ) -> FinetuneResult:
-    """Extract the tuned features of what is judged, judge both heads and keep the results."""
+    """Extract the tuned features of what is evaluated, evaluate both heads and keep the results."""
     options, parts = run.options, run.parts
     samples, spec = (*parts.val, *parts.test), tuned_spec(run.spec, run.out)
     request = _extract(samples, spec, run.store, options, run.request.precision)

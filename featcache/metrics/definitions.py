@@ -230,7 +230,7 @@ def _youden(counted: ResampledCounts) -> Float:
 
 
 def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
-    """Return the largest share of fakes caught with at most ``percent`` % of the reals accused.
+    """Return the largest share of fakes caught with at most ``percent`` % of the reals called fake.
 
     A threshold cannot part tied scores, so there is no interpolation between steps.
 
@@ -244,7 +244,7 @@ def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
     Returns
     -------
     Float
-        The largest share of fakes caught with at most ``percent`` % of the reals accused.
+        The largest share of fakes caught with at most ``percent`` % of the reals called fake.
     """
     allowed = percent * counted.n_real / 100
     rows = zip(counted.reals_up_to, allowed, strict=True)

@@ -57,7 +57,7 @@ class Fitted:
     l2: bool
     certificates: list[Certificate]
 
-    def put(self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution) -> None:
+    def set_heads(self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution) -> None:
         """Take the heads ``chosen`` as they were found, their weights folded back.
 
         Parameters
@@ -150,7 +150,7 @@ def fit_heads(
             solution = minimise(
                 sums, _take(heads, chosen, how.per_task), tol=tol, max_iter=max_iter
             )
-            fitted.put(chosen, *how.fold(solution.weight, solution.bias), solution)
+            fitted.set_heads(chosen, *how.fold(solution.weight, solution.bias), solution)
     return fitted
 
 
@@ -175,7 +175,7 @@ def _fit_in_row_spaces(
         subset = replace(_take(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
         limit = TOLS[np.dtype(sums.dtype)] if tol is None else tol
         solution = minimise(sums, subset, tol=limit, max_iter=max_iter)
-        fitted.put(chosen, *how.fold(space.back(solution.weight), solution.bias), solution)
+        fitted.set_heads(chosen, *how.fold(space.back(solution.weight), solution.bias), solution)
 
 
 def _certificates(solution: Solution) -> list[Certificate]:

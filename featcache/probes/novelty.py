@@ -2,7 +2,7 @@
 
 The features are standardised and described by their leading principal axes; what is left counts
 with one common variance (probabilistic PCA), so a few hundred kilobytes stand for the whole
-training set. A distance means nothing by itself: it is judged by the distances of training
+training set. A distance means nothing by itself: it is evaluated by the distances of training
 images that the Gaussian had not seen.
 """
 

@@ -35,7 +35,7 @@ class GeneratorResult:
         bound that looked at the answers, never a result. ``oracle_threshold`` is where it is
         reached.
     tpr_at_fpr1, tpr_at_fpr5 : float
-        Share of the fakes caught with at most 1 % and 5 % of the reals accused.
+        Share of the fakes caught with at most 1 % and 5 % of the reals called fake.
     eer : float
         Equal error rate.
     brier, ece : float

@@ -40,7 +40,7 @@ class Run:
     train: Names = ()
     head: str = "logistic"
     n_classes: int | None = None
-    says_train: bool = False
+    names_train: bool = False
 
     @property
     def tuned(self) -> bool:
@@ -51,7 +51,7 @@ class Run:
     def name(self) -> str:
         """The run in a few words: what differs from a plain logistic head on all training data."""
         parts = [" + ".join(self.features)]
-        parts += [f"on {' + '.join(self.train) or 'all'}"] if self.says_train else []
+        parts += [f"on {' + '.join(self.train) or 'all'}"] if self.names_train else []
         parts += [self.head] if self.head != "logistic" else []
         parts += [f"{self.n_classes} classes"] if self.n_classes else []
         return ", ".join(parts)
@@ -76,7 +76,7 @@ def plan_runs(study: StudyPlan) -> tuple[Run, ...]:
     """
     probe, several = study.probe, len(study.probe.train) > 1
     runs = [
-        Run(features=features, train=train, head=head, says_train=several)
+        Run(features=features, train=train, head=head, names_train=several)
         for features, train, head in product(study.feature_sets, probe.train, probe.heads)
     ]
     runs += [
@@ -85,7 +85,7 @@ def plan_runs(study: StudyPlan) -> tuple[Run, ...]:
             train=probe.train[0],
             head=head,
             n_classes=n,
-            says_train=several,
+            names_train=several,
         )
         for head, n in product(probe.heads, probe.classes)
     ]
@@ -243,7 +243,7 @@ def digest_samples(manifest: Manifest) -> str:
     str
         The digest of all that a manifest says about what is compared, whatever its order.
     """
-    names = ("sample_id", "label", "generator", "serves", "split", "category", "source")
+    names = ("sample_id", "label", "generator", "paired_with", "split", "category", "source")
     return digest_json(sorted([getattr(sample, name) for name in names] for sample in manifest))
 
 

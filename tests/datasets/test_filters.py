@@ -13,15 +13,15 @@ from featcache.errors import SettingsError, UnknownNameError
 
 
 def sample(name: str, serves: str = "progan", **more: object) -> Sample:
-    values: dict[str, object] = {"label": 1, "generator": serves, "group": "GAN", "split": "test"}
+    values: dict[str, object] = {"label": 1, "generator": serves, "family": "GAN", "split": "test"}
     return Sample(
-        dataset="d", root="/d", path=f"/d/{name}", serves=serves, sample_id=name, **values | more
+        dataset="d", root="/d", path=f"/d/{name}", paired_with=serves, sample_id=name, **values | more
     )  # type: ignore[arg-type]
 
 
 MANIFEST = Manifest(
     tuple(
-        sample(f"{generator}{label}{i}", generator, label=label, group=group, category=category)
+        sample(f"{generator}{label}{i}", generator, label=label, family=group, category=category)
         for generator, group in (("progan", "GAN"), ("guided", "diffusion"))
         for label in (0, 1)
         for i, category in enumerate(["cat", "dog", ""] * 10)
@@ -31,8 +31,8 @@ MANIFEST = Manifest(
 
 def test_filters() -> None:
     assert select(MANIFEST) == MANIFEST
-    assert {s.serves for s in select(MANIFEST, generators=["guided"])} == {"guided"}
-    assert {s.serves for s in select(MANIFEST, groups=["gan"])} == {"progan"}
+    assert {s.paired_with for s in select(MANIFEST, generators=["guided"])} == {"guided"}
+    assert {s.paired_with for s in select(MANIFEST, groups=["gan"])} == {"progan"}
     assert {s.category for s in select(MANIFEST, categories=["cat"])} == {"cat", ""}
     assert len(select(MANIFEST, datasets=["d"], groups=["diffusion"], categories=["dog"])) == 40
 
@@ -52,7 +52,7 @@ def test_a_sample_depends_on_content_only_and_is_nested() -> None:
     ten = {s.sample_id for s in select(MANIFEST, max_per_class=10)}
     again = {s.sample_id for s in select(Manifest(tuple(shuffled)), max_per_class=10)}
     assert ten == again
-    counts = Counter((s.serves, s.label) for s in select(MANIFEST, max_per_class=10))
+    counts = Counter((s.paired_with, s.label) for s in select(MANIFEST, max_per_class=10))
     assert set(counts.values()) == {10}
     assert {s.sample_id for s in select(MANIFEST, max_per_class=4)} < ten
     assert {s.sample_id for s in select(MANIFEST, max_per_class=10, seed=1)} != ten

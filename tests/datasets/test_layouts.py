@@ -1,4 +1,4 @@
-"""Miniature trees of every layout: counts, labels, generators, motifs, splits, odd names."""
+"""Miniature trees of every layout: counts, labels, generators, categories, splits, odd names."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def read(root: Path, **options: Any) -> Scan:
 
 
 def cells(found: Scan) -> dict[tuple[str, str, str, int], int]:
-    """Count the samples by generator that they serve, split, motif and label."""
-    return dict(Counter((s.serves, s.split, s.category, s.label) for s in expand(found.manifest)))
+    """Count the samples by generator that they serve, split, category and label."""
+    return dict(Counter((s.paired_with, s.split, s.category, s.label) for s in expand(found.manifest)))
 
 
 CASES: dict[str, tuple[str, list[str], dict[tuple[str, str, str, int], int]]] = {
@@ -271,10 +271,10 @@ def test_every_layout(tmp_path: Path, case: str) -> None:
 
 def test_plain_folders_and_community_forensics(tmp_path: Path) -> None:
     plant(tmp_path / "mine", ["real/1.png", "fake/2.png"])
-    found = {(s.serves, s.label) for s in read(tmp_path / "mine").manifest}
+    found = {(s.paired_with, s.label) for s in read(tmp_path / "mine").manifest}
     assert found == {("mine", 0), ("mine", 1)}
     plant(tmp_path / "cf", ["PixArt/real/1.png", "PixArt/fake/2.png", "Kandinsky/fake/3.png"])
-    found = {(s.serves, s.label) for s in read(tmp_path / "cf").manifest}
+    found = {(s.paired_with, s.label) for s in read(tmp_path / "cf").manifest}
     assert found == {("PixArt", 0), ("PixArt", 1), ("Kandinsky", 1)}
 
 
@@ -292,18 +292,18 @@ def test_shared_reals_are_one_row_on_disk_and_one_for_each_generator_in_use(tmp_
     name, paths, _ = CASES["univfd"]
     found = read(plant(tmp_path / name, paths))
     (laion,) = [s for s in found.manifest if "laion" in s.path]
-    assert laion.serves.count("|") == 6
-    assert {s.serves for s in expand(found.manifest) if "laion" in s.path} == {"ldm_200", "dalle"}
+    assert laion.paired_with.count("|") == 6
+    assert {s.paired_with for s in expand(found.manifest) if "laion" in s.path} == {"ldm_200", "dalle"}
     assert "shared by several generators" in " ".join(found.notes)
     rows = {row["generator"]: row for row in count_rows(found.manifest)}
     assert (rows["dalle"]["n_real"], rows["dalle"]["group"]) == (1, "autoregressive")
     only = expand(found.manifest, ["dalle"])
-    assert {s.serves for s in only if "laion" in s.path} == {"dalle"}
+    assert {s.paired_with for s in only if "laion" in s.path} == {"dalle"}
 
 
 def test_laion_scanned_alone_serves_all_seven(tmp_path: Path) -> None:
     plant(tmp_path / "laion", ["0_real/1.png"])
-    assert {s.serves for s in expand(read(tmp_path / "laion").manifest)} == set(
+    assert {s.paired_with for s in expand(read(tmp_path / "laion").manifest)} == set(
         SETS["univfd_laion"]
     )
 
@@ -416,7 +416,7 @@ def test_webdataset_shards_are_labelled_by_their_side_files(tmp_path: Path) -> N
         ("sd", "train", "", 1): 1,
         ("flux", "train", "cat", 1): 1,
     }
-    assert [s.source for s in found.manifest if s.serves == "flux"] == ["p7"]
+    assert [s.source for s in found.manifest if s.paired_with == "flux"] == ["p7"]
 
 
 def parquet(path: Path, columns: dict[str, list[Any]], rows_per_group: int = 2) -> Path:
@@ -436,7 +436,7 @@ def test_community_forensics_parquet(tmp_path: Path) -> None:
         "architecture": ["LatDiff"] * 5,
     })  # fmt: skip
     manifest = read(tmp_path / "cf").manifest
-    found = Counter((s.serves, s.label) for s in expand(manifest))
+    found = Counter((s.paired_with, s.label) for s in expand(manifest))
     assert found == {("sdA", 1): 2, ("sdB", 1): 1, ("sdA", 0): 2, ("sdB", 0): 2}
     assert [read_bytes(s.path) for s in manifest] == images
     assert read(path).manifest.samples[0].sample_id == manifest.samples[0].sample_id
@@ -454,7 +454,7 @@ def test_hugging_face_images_and_elsa_columns(tmp_path: Path) -> None:
         "model_gen0": ["sd14", "sd14"], "model_gen2": ["if", "if"],
     })  # fmt: skip
     manifest = read(tmp_path / "elsa.parquet").manifest
-    assert Counter((s.serves, s.label) for s in manifest) == {("sd14", 1): 2, ("if", 1): 2}
+    assert Counter((s.paired_with, s.label) for s in manifest) == {("sd14", 1): 2, ("if", 1): 2}
     assert {s.source for s in manifest} == {"a", "b"}
 
 
@@ -485,7 +485,7 @@ def test_grips_list_names_the_generator_as_its_type(tmp_path: Path) -> None:
     plant(tmp_path, ["a.png", "b.png"])
     (tmp_path / "grip.csv").write_text("filename,typ\na.png,real\nb.png,glide_50\n")
     manifest = read(tmp_path / "grip.csv").manifest
-    assert [(s.serves, s.label) for s in manifest] == [("*", 0), ("glide_50", 1)]
+    assert [(s.paired_with, s.label) for s in manifest] == [("*", 0), ("glide_50", 1)]
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,10 @@ def test_scores_are_those_of_probe(
     root, store = extracted
     head, scores = trained
     detector = Detector(head, cache=store if with_store else None, batch_size=5)
-    verdicts = detector(root / "test")
+    predictions = detector(root / "test")
     expected = probe_scores(scores)
-    assert {v.sample_id for v in verdicts} == set(expected)
-    assert {v.cached for v in verdicts} == {with_store}
+    assert {v.sample_id for v in predictions} == set(expected)
+    assert {v.cached for v in predictions} == {with_store}
     for verdict in verdicts:
         assert verdict.score == pytest.approx(expected[verdict.sample_id], abs=1e-5)
         assert verdict.verdict == ("fake" if verdict.score > 0.5 else "real")
@@ -162,11 +162,11 @@ def test_other_images_are_told_to_be_outside(
     colours = np.zeros((64, 64, 3), np.uint8)
     colours[::8], colours[:, :, 0] = 255, 200
     Image.fromarray(colours).save(tmp_path / "stripes.png")
-    verdicts = Detector(trained[0])(*like, tmp_path / "stripes.png")
-    assert verdicts[-1].outside
-    assert "do not rely" in verdicts[-1].familiarity
-    assert max(v.distance for v in verdicts[:-1]) < verdicts[-1].distance
-    assert np.mean([v.outside for v in verdicts[:-1]]) < 0.5
+    predictions = Detector(trained[0])(*like, tmp_path / "stripes.png")
+    assert predictions[-1].outside
+    assert "do not rely" in predictions[-1].familiarity
+    assert max(v.distance for v in predictions[:-1]) < predictions[-1].distance
+    assert np.mean([v.outside for v in predictions[:-1]]) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_onnx_agrees_with_the_detector(
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     given = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
     logits, probabilities = session.run(None, {"pixels": given})
-    verdicts = Detector(trained[0])(*paths)
-    np.testing.assert_allclose(logits, [v.logit for v in verdicts], atol=1e-4)
-    np.testing.assert_allclose(probabilities, [v.score for v in verdicts], atol=1e-4)
+    predictions = Detector(trained[0])(*paths)
+    np.testing.assert_allclose(logits, [v.logit for v in predictions], atol=1e-4)
+    np.testing.assert_allclose(probabilities, [v.score for v in predictions], atol=1e-4)
 
 
 def test_platt_recovers_a_known_sigmoid() -> None:

@@ -213,9 +213,9 @@ def shared(manifest: Manifest, source: str = "") -> Manifest:
     """The manifest with the training reals of progan serving all; ``source`` names training
     photographs.
     """
-    reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.serves == "progan"]
+    reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.paired_with == "progan"]
     rest = [s for s in manifest if s.split == "test" or s.label == 1]
-    rows = rest + [replace(s, serves=g, generator="real") for s in reals for g in GENERATORS]
+    rows = rest + [replace(s, paired_with=g, generator="real") for s in reals for g in GENERATORS]
     named = [
         replace(s, source=source.format(int(s.sample_id, 16) % 7))
         if source and s.split == "train" else s

@@ -29,17 +29,17 @@ Call = Callable[..., Any]
 def sample(serves: str, split: str, label: int, category: str = "", source: str = "") -> Sample:
     name = f"{serves}-{split}-{label}-{category}"
     return Sample(
-        dataset="d", root="/d", path=f"/d/{name}", label=label, serves=serves, split=split,
-        generator=serves if label else "real", group=group_of(serves), category=category,
+        dataset="d", root="/d", path=f"/d/{name}", label=label, paired_with=serves, split=split,
+        generator=serves if label else "real", family=group_of(serves), category=category,
         source=source or name, sample_id=name,
     )  # fmt: skip
 
 
-MOTIFS = SETS["progan20"]
+CATEGORIES = SETS["progan20"]
 UNIVFD = Manifest(
     (
-        *(sample("progan", "train", y, motif) for motif in MOTIFS for y in (0, 1)),
-        *(sample("progan", "val", y, motif) for motif in MOTIFS for y in (0, 1)),
+        *(sample("progan", "train", y, category) for category in CATEGORIES for y in (0, 1)),
+        *(sample("progan", "val", y, category) for category in CATEGORIES for y in (0, 1)),
         *(sample(name, "test", y) for name in (*UNIVFD_TESTS, "mine", "ffhq") for y in (0, 1)),
         *(sample("biggan", "train", y) for y in (0, 1)),
     )
@@ -49,7 +49,7 @@ UNIVFD = Manifest(
 def roles(manifest: Manifest) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for one in manifest:
-        found.setdefault(one.split, set()).add(one.serves)
+        found.setdefault(one.split, set()).add(one.paired_with)
     return found
 
 
@@ -103,13 +103,13 @@ def test_a_protocol_without_its_data_says_which() -> None:
 def test_class_subsets_are_nested_and_leave_the_test_alone() -> None:
     subsets = class_subsets(UNIVFD)
     assert tuple(subsets) == CLASS_COUNTS
-    motifs = {
+    categories = {
         n: {s.category for s in m if s.split == "train" and s.category} for n, m in subsets.items()
     }
-    assert motifs[1] == {"horse"}
-    assert motifs[2] == {"horse", "chair"}
-    assert motifs[4] == {"horse", "chair", "car", "cat"}
-    assert motifs[4] < motifs[8] < motifs[16] < motifs[20] == set(MOTIFS)
+    assert categories[1] == {"horse"}
+    assert categories[2] == {"horse", "chair"}
+    assert categories[4] == {"horse", "chair", "car", "cat"}
+    assert categories[4] < categories[8] < categories[16] < categories[20] == set(CATEGORIES)
     n_test = sum(s.split == "test" for s in UNIVFD)
     assert {sum(s.split == "test" for s in m) for m in subsets.values()} == {n_test}
     with pytest.raises(SettingsError, match="21 classes"):
@@ -128,7 +128,7 @@ def test_leave_one_out_keeps_the_one_left_out_independent() -> None:
         "test": {"a"},
     }  # c shares a photograph with a's test
     with pytest.raises(DataError, match="two generators or more"):
-        leave_one_out(data.where(lambda s: s.serves == "a"))
+        leave_one_out(data.where(lambda s: s.paired_with == "a"))
 
 
 def test_filters_and_protocol_by_the_command_line(featcache: Call, tmp_path: Path) -> None:

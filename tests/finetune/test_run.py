@@ -313,7 +313,7 @@ def test_test_images_are_never_trained_on(
     monkeypatch.setattr(data, "load", load)
     store = FeatureStore(tmp_path / "store")
     finetune(manifest, store, replace(OPTIONS, epochs=1), tmp_path / "w.safetensors")
-    assert {(sample.split, sample.serves) for sample in seen} == {("train", "progan")}
+    assert {(sample.split, sample.paired_with) for sample in seen} == {("train", "progan")}
     counts = {sample.sample_id: seen.count(sample) for sample in seen}
     parts = split_manifest(manifest, OPTIONS.train, OPTIONS.val_fraction, OPTIONS.seed)
     assert {counts[s.sample_id] for s in parts.train} == {1}  # one epoch
@@ -329,8 +329,8 @@ def photograph(number: int, label: int, source: str) -> Sample:
         path=f"/d/{name}",
         label=label,
         generator="progan" if label else "real",
-        serves="progan",
-        group="GAN",
+        paired_with="progan",
+        family="GAN",
         split="train",
         source=source,
         sample_id=name,

@@ -51,8 +51,8 @@ def test_too_many_backbones() -> None:
 
 def sample(name: str, label: int) -> Sample:
     return Sample(
-        dataset="d", root="/", path=f"/{name}", label=label, generator="g", serves="g",
-        group="GAN", split="test", sample_id=name, source=name,
+        dataset="d", root="/", path=f"/{name}", label=label, generator="g", paired_with="g",
+        family="GAN", split="test", sample_id=name, source=name,
     )  # fmt: skip
 
 

@@ -211,7 +211,7 @@ def view_figure(table: Table, prefix: str) -> str:
 
 def _roc(one: Curves, prefix: str) -> str:
     points = tuple((100 * x, 100 * y) for x, y in one.roc)
-    hint = "{y:.1f} % of the fakes caught, {x:.1f} % of the reals accused"
+    hint = "{y:.1f} % of the fakes caught, {x:.1f} % of the reals called fake"
     return _panel(points, ((0, 100), (0, 100)), f"ROC curve of {one.name}", hint, prefix)
 
 
