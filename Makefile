@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow gpu-test bench fuzz check lint types layers wheel test-oldest release-check docs format clean
+.PHONY: help install demo test slow gpu-test bench fuzz check lint words types layers wheel test-oldest release-check docs format clean
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,7 +36,12 @@ fuzz: install ## A minute of fuzzing of everything that reads files from anybody
 	$(BIN)/python -m pip install --quiet atheris
 	PYTHONSAFEPATH=1 $(BIN)/python benchmarks/fuzz_readers.py -max_total_time=60
 
-check: lint types layers ## Style, types and layers
+check: lint words types layers ## Style, docstrings, words, types and layers
+
+words: install
+	$(BIN)/python .ci/docstrings.py
+	$(BIN)/python .ci/terms.py
+	$(BIN)/codespell featcache cli cache docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md .ci
 
 lint: install
 	$(BIN)/ruff check .

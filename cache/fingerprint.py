@@ -72,7 +72,7 @@ def read_fingerprint(folder: Path) -> NetworkFingerprint | None:
 
 
 def write_fingerprint(folder: Path, fingerprint: NetworkFingerprint) -> None:
-    """Keep the behaviour in a key's folder.
+    """Store the fingerprint in a key's folder.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def write_fingerprint(folder: Path, fingerprint: NetworkFingerprint) -> None:
 def check_fingerprint(
     folder: Path, name: str, precision: str, current: NetworkFingerprint
 ) -> float:
-    """Compare a network with what it was when the key's first features were made, or keep it.
+    """Compare a network with the stored fingerprint of its key, or store it.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def check_fingerprint(
         Of the feature.
     precision : str
         Of the feature.
-    current : Behaviour
+    current : NetworkFingerprint
 
     Returns
     -------

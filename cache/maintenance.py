@@ -34,7 +34,7 @@ class DamagedFile:
     path : Path
     why : str
     repairable : bool
-        Whether dropping it mends the store; else the disk or the version is at fault.
+        Whether dropping it fixes the store; else the disk or the version is at fault.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class VerifyReport:
     ----------
     n_shards, n_bytes : int
         Checked.
-    faults : list of Fault
+    damaged : list of Fault
     dropped : list of Path
         Bad shards that were removed.
     """
@@ -144,7 +144,7 @@ class _Finite:
     def buffer(self, start: int, n: int) -> None:
         return None
 
-    def take(self, start: int, block: NDArray[Any]) -> None:
+    def consume(self, start: int, block: NDArray[Any]) -> None:
         self.finite = self.finite and bool(np.isfinite(block).all())
 
 

@@ -123,7 +123,7 @@ class _Column:
                 with open(path, "rb", buffering=0) as file:
                     file.seek(features.offset + first * features.row_bytes)
                     data = file.read((last - first + 1) * features.row_bytes)
-                target.take(
+                target.consume(
                     first, np.frombuffer(data, features.dtype).reshape(-1, features.shape[1])
                 )
             except FileNotFoundError as error:
@@ -165,7 +165,7 @@ class _Target:
         to = self._first_position + offset
         return self.out[to : to + n]
 
-    def take(self, start: int, block: NDArray[Any]) -> None:
+    def consume(self, start: int, block: NDArray[Any]) -> None:
         """Take the rows of the shard from ``start`` on."""
         low, high = np.searchsorted(self.rows, (start, start + len(block)))
         if low == high:

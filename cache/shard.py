@@ -51,7 +51,7 @@ class Sink(Protocol):
             one.
         """
 
-    def take(self, start: int, block: NDArray[Any]) -> None:
+    def consume(self, start: int, block: NDArray[Any]) -> None:
         """Take rows from ``start`` on; the block (n, D) is only lent.
 
         Parameters
@@ -77,7 +77,7 @@ class Discard:
             Number of items.
         """
 
-    def take(self, start: int, block: NDArray[Any]) -> None:
+    def consume(self, start: int, block: NDArray[Any]) -> None:
         """Drop the rows.
 
         Parameters
@@ -117,7 +117,7 @@ class WholeArray:
         """
         return self.array[start : start + n]
 
-    def take(self, start: int, block: NDArray[Any]) -> None:
+    def consume(self, start: int, block: NDArray[Any]) -> None:
         """Keep the rows.
 
         Parameters
@@ -316,7 +316,7 @@ def _stream(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128, sink: Sink)
         _fill(file, raw)
         state.update(raw)
         if room is None:
-            sink.take(start, block)
+            sink.consume(start, block)
 
 
 def _load(file: io.FileIO, extent: Extent, state: xxhash.xxh3_128) -> NDArray[Any]:

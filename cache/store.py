@@ -251,7 +251,7 @@ class FeatureStore:
             :func:`featcache.cache.locks.acquire`.
         """
         self.prepare(key)
-        return locks.acquire(self._claim(key, name), self.shard(key, name))
+        return locks.acquire(self._acquire(key, name), self.shard(key, name))
 
     def has(self, key: FeatureKey, name: str) -> bool:
         """Say whether a shard has been made.
@@ -279,7 +279,7 @@ class FeatureStore:
         name : str
             Name to look up or to show.
         """
-        locks.wait(self._claim(key, name), f"a shard of {key.name!r} ({name[:8]})")
+        locks.wait(self._acquire(key, name), f"a shard of {key.name!r} ({name[:8]})")
 
     def write(self, key: FeatureKey, name: str, rows: Rows, writer: dict[str, str]) -> Path:
         """Add a shard, whole or not at all.
@@ -392,7 +392,7 @@ class FeatureStore:
         """
         return self.folder(key) / f"{name}{layout.SHARD_SUFFIX}"
 
-    def _claim(self, key: FeatureKey, name: str) -> Path:
+    def _acquire(self, key: FeatureKey, name: str) -> Path:
         return self.folder(key) / f"{name}{layout.LOCK_SUFFIX}"
 
     def reader(self, keys: FeatureKey | Sequence[FeatureKey], ids: Sequence[str]) -> Reader:

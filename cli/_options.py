@@ -121,7 +121,7 @@ MaxPerClass = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--classes", help="Train on so many categories (1, 2, 4, 8, 16, 20 in the field)."),
+    typer.Option("--classes", help="Train on so many categories (published: 1, 2, 4, 8, 16, 20)."),
 ]
 
 

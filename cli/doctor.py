@@ -16,7 +16,7 @@ def doctor(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Look at packages, device, weights, disk and store, and say what mends what is wrong."""
+    """Check packages, device, weights, disk and store, and print how to fix problems."""
     from featcache.doctor import run_checks
     from featcache.settings import load_settings
 

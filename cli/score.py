@@ -91,11 +91,11 @@ def _export(detector: Detector, path: Path) -> None:
     )
 
 
-def _show(verdicts: list[Prediction], json: bool) -> None:
+def _show(predictions: list[Prediction], json: bool) -> None:
     if json:
         out.print_json({"images": [prediction.to_dict() for prediction in predictions]})
         return
-    if not verdicts:
+    if not predictions:
         return
     several = len({prediction.head for prediction in predictions}) > 1
     columns = ["verdict", "score", "probability", "known", *(["head"] if several else []), "image"]
@@ -119,7 +119,7 @@ def _row(prediction: Prediction, several: bool) -> list[str]:
     return [prediction.verdict, *numbers, *head, prediction.path]
 
 
-def _footnotes(verdicts: list[Prediction]) -> list[str]:
+def _footnotes(predictions: list[Prediction]) -> list[str]:
     scored = [prediction for prediction in predictions if not prediction.problem]
     if not scored:
         return []

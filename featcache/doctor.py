@@ -1,4 +1,4 @@
-"""Is this machine fit for the work? Each finding comes with what mends it."""
+"""Check whether this machine can do the work; each problem comes with a fix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CheckResult:
     detail : str
         What was found.
     fix : str
-        What mends it; empty where nothing is to be mended.
+        What fixes it; empty where nothing is to be mended.
     """
 
     topic: str
@@ -60,7 +60,7 @@ def run_checks(cache: Path) -> list[CheckResult]:
     -------
     list of Finding
     """
-    looks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
+    checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         _packages,
         _extras,
         _device,
@@ -68,7 +68,7 @@ def run_checks(cache: Path) -> list[CheckResult]:
         lambda: _disk(cache),
         lambda: _store(cache),
     )
-    return [finding for look in looks for finding in look()]
+    return [finding for check in checks for finding in check()]
 
 
 def _packages() -> Iterator[CheckResult]:

@@ -14,7 +14,7 @@
         WeightsError(OSError)          exit 5   weights missing, or not the ones they should be
         MissingExtraError(ImportError) exit 5   an optional package is not installed
 
-A message says what is wrong, where, why, and what mends it. Exit 6 is no error: the work is done
+A message says what is wrong, where, why, and how to fix it. Exit 6 is no error: the work is done
 and some images were rejected.
 """
 

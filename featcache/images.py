@@ -149,7 +149,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 raise ImageError("floating-point pixels have no known range")
             return image.convert("RGB")
         except _DECODE_ERRORS as error:
-            raise ImageError(f"the {image.format} data are damaged: {_words(error)}") from error
+            raise ImageError(f"the {image.format} data are damaged: {_message(error)}") from error
 
 
 def read_metadata(data: bytes) -> ImageMetadata:
@@ -320,12 +320,12 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"too many pixels: {_words(error)}") from error
+        raise ImageError(f"too many pixels: {_message(error)}") from error
     except _DECODE_ERRORS as error:
-        raise ImageError(f"the header is damaged: {_words(error)}") from error
+        raise ImageError(f"the header is damaged: {_message(error)}") from error
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

@@ -29,7 +29,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(
-    what: str, total: int, unit: str = "images", note: Callable[[], str] = str
+    what: str, total: int, noun: str = "images", note: Callable[[], str] = str
 ) -> Iterator[Advance]:
     """Show how far a long step is, its rate and the time left.
 
@@ -39,7 +39,7 @@ def progress(
         The step in a word or two, as the user knows it.
     total : int
         How many items there are in all.
-    unit : str
+    noun : str
         What one item is, in the plural.
     note : callable
         Returns a few words on how it is going; nothing by default.
@@ -52,13 +52,13 @@ def progress(
     if not log.isEnabledFor(logging.INFO) or total == 0:
         yield lambda n=1, /: None
     elif sys.stderr.isatty():
-        with _bar(what, total, unit, note) as advance:
+        with _bar(what, total, noun, note) as advance:
             yield advance
     else:
-        yield _lines(what, total, unit, note)
+        yield _lines(what, total, noun, note)
 
 
-def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int, noun: str = "images") -> Iterator[T]:
     """Yield ``items`` one by one while :func:`progress` shows how far they are.
 
     Parameters
@@ -69,7 +69,7 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> It
         What is being done, for messages.
     total : int
         Number of items in all.
-    unit : str
+    noun : str
         Unit of the items, for messages.
 
     Yields
@@ -77,14 +77,14 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "images") -> It
     T
         ``items`` one by one while :func:`progress` shows how far they are.
     """
-    with progress(what, total, unit) as advance:
+    with progress(what, total, noun) as advance:
         for item in items:
             yield item
             advance()
 
 
 @contextmanager
-def _bar(what: str, total: int, unit: str, note: Callable[[], str]) -> Iterator[Advance]:
+def _bar(what: str, total: int, noun: str, note: Callable[[], str]) -> Iterator[Advance]:
     """Draw a rich progress bar on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -100,7 +100,7 @@ def _bar(what: str, total: int, unit: str, note: Callable[[], str]) -> Iterator[
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.1f} {unit}/s")
+            return Text(f"{task.finished_speed or task.speed or 0:.1f} {noun}/s")
 
     columns = (
         TextColumn("{task.description}"),
@@ -115,7 +115,7 @@ def _bar(what: str, total: int, unit: str, note: Callable[[], str]) -> Iterator[
         yield lambda n=1, /: bar.update(task, advance=n, note=note())
 
 
-def _lines(what: str, total: int, unit: str, note: Callable[[], str]) -> Advance:
+def _lines(what: str, total: int, noun: str, note: Callable[[], str]) -> Advance:
     """Return a function that prints a line every few seconds and one at the end."""
     start = last = time.monotonic()
     done = 0
@@ -130,6 +130,6 @@ def _lines(what: str, total: int, unit: str, note: Callable[[], str]) -> Advance
         rate = done / max(now - start, 1e-9)
         left = max(total - done, 0) / rate
         text = "; ".join(filter(None, (f"{rate:.1f}/s, {left:.0f} s left", note())))
-        print(f"{what}: {done}/{total} {unit}, {text}", file=sys.stderr)
+        print(f"{what}: {done}/{total} {noun}, {text}", file=sys.stderr)
 
     return advance

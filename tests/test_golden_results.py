@@ -57,31 +57,33 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
-def differences(golden: Any, now: Any, at: str = "") -> list[str]:
+def differences(golden: Any, now: Any, rows: str = "") -> list[str]:
     """List where `now` lacks or changes a value of `golden`."""
     if isinstance(golden, dict):
         if not isinstance(now, dict):
-            return [f"{at}: {golden!r} became {now!r}"]
+            return [f"{rows}: {golden!r} became {now!r}"]
         return [
             line
             for key, value in golden.items()
             if key not in VOLATILE
             for line in (
-                differences(value, now[key], f"{at}/{key}") if key in now else [f"{at}/{key}: lost"]
+                differences(value, now[key], f"{rows}/{key}")
+                if key in now
+                else [f"{rows}/{key}: lost"]
             )
         ]
     if isinstance(golden, list):
         if not isinstance(now, list) or len(golden) != len(now):
-            return [f"{at}: {golden!r:.80} became {now!r:.80}"]
+            return [f"{rows}: {golden!r:.80} became {now!r:.80}"]
         return [
             line
             for number, (old, new) in enumerate(zip(golden, now, strict=True))
-            for line in differences(old, new, f"{at}/{number}")
+            for line in differences(old, new, f"{rows}/{number}")
         ]
     if isinstance(golden, float) and isinstance(now, (int, float)):
         close = math.isclose(golden, now, rel_tol=1e-6, abs_tol=1e-9)
-        return [] if close or math.isnan(golden) else [f"{at}: {golden!r} became {now!r}"]
-    return [] if golden == now else [f"{at}: {golden!r} became {now!r}"]
+        return [] if close or math.isnan(golden) else [f"{rows}: {golden!r} became {now!r}"]
+    return [] if golden == now else [f"{rows}: {golden!r} became {now!r}"]
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:

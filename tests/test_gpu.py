@@ -68,8 +68,8 @@ def test_features_are_those_of_the_cpu(
     data: Manifest, tmp_path: Path, changes: dict[str, object], least: float
 ) -> None:
     expected = features(data, tmp_path / "cpu", replace(CUDA, device="cpu"))
-    found = features(data, tmp_path / "gpu", replace(CUDA, **changes))  # type: ignore[arg-type]
-    assert cosines(found, expected).min() >= least
+    result = features(data, tmp_path / "gpu", replace(CUDA, **changes))  # type: ignore[arg-type]
+    assert cosines(result, expected).min() >= least
 
 
 def test_two_runs_give_the_same_bytes(data: Manifest, tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ def test_two_runs_give_the_same_bytes(data: Manifest, tmp_path: Path) -> None:
 def test_a_memory_that_is_too_small_halves_the_batch(data: Manifest, tmp_path: Path) -> None:
     import torch
 
-    whole = features(data, tmp_path / "whole", CUDA)
+    full = features(data, tmp_path / "whole", CUDA)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(max(0.3e9 / total, 1e-4))
     summary = run(data, tmp_path / "small", replace(CUDA, batch_size=4096, shard_rows=4096))
     ids = sorted({sample.sample_id for sample in data})
-    found = FeatureStore(tmp_path / "small").read(summary.key, ids)
-    assert cosines(found, whole).min() >= 0.99999
+    result = FeatureStore(tmp_path / "small").read(summary.key, ids)
+    assert cosines(result, full).min() >= 0.99999
 
 
 def test_the_summary_names_the_gpu_and_counts_its_time(data: Manifest, tmp_path: Path) -> None:

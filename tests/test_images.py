@@ -75,8 +75,8 @@ def test_crop_and_resize_equal_torchvisions(width: int, height: int) -> None:
     if max(width, height) / min(width, height) < 20:
         bicubic = transforms.InterpolationMode.BICUBIC
         resized = transforms.Resize(64, bicubic, antialias=True)(image)
-        mine = resize_shorter_side(image, 64, "bicubic")
-        np.testing.assert_array_equal(np.asarray(mine), np.asarray(resized))
+        own = resize_shorter_side(image, 64, "bicubic")
+        np.testing.assert_array_equal(np.asarray(own), np.asarray(resized))
 
 
 def test_presets_differ_in_the_key() -> None:

@@ -15,12 +15,12 @@ SOURCES = {"featcache": "featcache", "featcache.cache": "cache", "featcache.cli"
 
 
 def packages_on_disk() -> set[str]:
-    found = set()
+    result = set()
     for package, folder in SOURCES.items():
         for init in (ROOT / folder).rglob("__init__.py"):
             parts = init.parent.relative_to(ROOT / folder).parts
-            found.add(".".join((package, *parts)))
-    return found
+            result.add(".".join((package, *parts)))
+    return result
 
 
 def test_every_package_on_disk_is_listed_in_pyproject() -> None:

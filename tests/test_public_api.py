@@ -11,8 +11,8 @@ import featcache
 
 @pytest.mark.parametrize("name", [name for name in featcache.__all__ if name != "__version__"])
 def test_name_is_there_and_documented(name: str) -> None:
-    found = getattr(featcache, name)
-    assert inspect.getdoc(found)
+    result = getattr(featcache, name)
+    assert inspect.getdoc(result)
     assert name in dir(featcache)
 
 

@@ -25,7 +25,7 @@ def test_order_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("cahce = 'x'", "sets 'cahce', which does not exist. Did you mean 'cache'?"),
         ("C = ", "cannot be read"),
@@ -34,13 +34,13 @@ def test_order_of_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_wrong_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     (tmp_path / "featcache.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.SettingsError) as caught:
         load_settings()
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 CLASSES = [

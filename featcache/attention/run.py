@@ -71,13 +71,13 @@ def attend(
             networks = {j: build_network([spec]).eval().requires_grad_(False)}
         preprocessing = preprocessing_of(spec, options.preset)
         pixels = preprocessing(images[i])
-        attended[i, j] = _look(
+        attended[i, j] = _attend_one(
             networks[j], spec, preprocessing, pixels, str(paths[i]), options.head
         )
     return [attended[i, j] for i in range(len(paths)) for j in range(len(specs))]
 
 
-def _look(
+def _attend_one(
     network: nn.Module,
     spec: BackboneSpec,
     preprocessing: Preprocessing,

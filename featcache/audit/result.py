@@ -36,7 +36,7 @@ class GeneratorAudit:
         What the fact is for the most of them: ``"JPEG 100 %"``.
     verdict : {"solvable", "suspicious", "clean", "unknown"}
     sentence : str
-        The verdict in words.
+        The conclusion as a sentence.
     """
 
     n_real: int

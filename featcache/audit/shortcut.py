@@ -214,7 +214,7 @@ def measure_shortcut(
     variance = auroc * (1 - auroc) + (n_fake - 1) * (q1 - auroc**2) + (n_real - 1) * (q2 - auroc**2)
     half = 1.96 * math.sqrt(max(variance, 0.0) / (n_real * n_fake))
     interval = max(auroc - half, 0.0), min(auroc + half, 1.0)
-    verdict = _verdict(auroc, interval)
+    conclusion = _conclusion(auroc, interval)
     real_facts = [fact for fact, label in zip(facts, labels, strict=True) if not label]
     fakes = [fact for fact, label in zip(facts, labels, strict=True) if label]
     real, fake = most_common(feature, real_facts), most_common(feature, fakes)
@@ -223,13 +223,13 @@ def measure_shortcut(
         n_fake=n_fake,
         auroc=auroc,
         auroc_ci=interval,
-        feature="" if verdict == "clean" else COLUMN_NAMES[feature],
+        feature="" if conclusion == "clean" else COLUMN_NAMES[feature],
         feature_auroc=alone[feature],
         features={COLUMN_NAMES[name]: value for name, value in alone.items()},
         real=real,
         fake=fake,
-        verdict=verdict,
-        sentence=_sentence(verdict, feature, auroc, alone[feature], (real, fake), remedy),
+        verdict=conclusion,
+        sentence=_sentence(conclusion, feature, auroc, alone[feature], (real, fake), remedy),
     )
 
 
@@ -257,20 +257,20 @@ def _auroc(
     return float(np.mean(scores)) if scores else None
 
 
-def _verdict(auroc: float, interval: tuple[float, float]) -> str:
+def _conclusion(auroc: float, interval: tuple[float, float]) -> str:
     if auroc >= SOLVABLE and interval[0] > SURE:
         return "solvable"
     return "suspicious" if auroc >= SUSPICIOUS and interval[0] > SURE else "clean"
 
 
 def _sentence(
-    verdict: str, feature: str, auroc: float, alone: float, values: tuple[str, str], remedy: str
+    conclusion: str, feature: str, auroc: float, alone: float, values: tuple[str, str], remedy: str
 ) -> str:
-    if verdict == "clean":
+    if conclusion == "clean":
         return f"Not to be told from its files: AUROC {auroc:.2f}."
     by_one = alone >= auroc - NEARLY
     what = f"{COLUMN_NAMES[feature]} alone" if by_one else "the facts of its files together"
-    how = "Solvable from" if verdict == "solvable" else "Helped by"
+    how = "Solvable from" if conclusion == "solvable" else "Helped by"
     detail = f"most by the {COLUMN_NAMES[feature]}: " if not by_one else ""
     doubt = ""
     if feature == "bytes_per_pixel":

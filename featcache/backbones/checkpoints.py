@@ -119,7 +119,7 @@ def _read_torch(path: Path) -> Any:
 def _holds_code(path: Path, error: BaseException) -> WeightsError:
     return WeightsError(
         f"{path} holds Python objects other than tensors and was not loaded; none of its code has"
-        f" run ({_words(error)}). Do not load it elsewhere unless you trust its origin; get the"
+        f" run ({_message(error)}). Do not load it elsewhere unless you trust its origin; get the"
         " weights as safetensors or as a plain state dict."
     )
 
@@ -133,12 +133,12 @@ def _damaged(path: Path, error: BaseException) -> WeightsError:
         )
     size = path.stat().st_size if path.exists() else 0
     return WeightsError(
-        f"{path} ({size:,} bytes) is truncated or damaged: {_words(error)}. Delete it and get it"
+        f"{path} ({size:,} bytes) is truncated or damaged: {_message(error)}. Delete it and get it"
         " again."
     )
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = str(error).strip().replace("\n", " ")
     cut = text.find("Please file an issue")
     return text[: min(160, cut if cut > 0 else 160)].strip() or type(error).__name__
@@ -231,26 +231,26 @@ def select_prefix(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dic
 
 def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
     if missing := [key for key in expected if key not in given]:
-        yield f"Missing: {_some(missing)}."
+        yield f"Missing: {_first_few(missing)}."
     if extra := [key for key in given if key not in expected]:
-        yield f"Left over: {_some(extra)}."
+        yield f"Left over: {_first_few(extra)}."
     both = [key for key in expected if key in given]
     shapes = [key for key in both if expected[key].shape != given[key].shape]
     if shapes:
         items = [f"{k} {_shape(given[k])} instead of {_shape(expected[k])}" for k in shapes]
-        yield f"Of another shape: {_some(items)}."
+        yield f"Of another shape: {_first_few(items)}."
     if kinds := [
         k for k in both if expected[k].is_floating_point() != given[k].is_floating_point()
     ]:
-        yield f"Of another kind of number: {_some(kinds)}."
+        yield f"Of another kind of number: {_first_few(kinds)}."
 
 
 def _bad_numbers(given: Mapping[str, Tensor]) -> Iterable[str]:
     if bad := [key for key, value in given.items() if not bool(torch.isfinite(value).all())]:
-        yield f"With NaN or Inf: {_some(bad)}."
+        yield f"With NaN or Inf: {_first_few(bad)}."
 
 
-def _some(items: list[str]) -> str:
+def _first_few(items: list[str]) -> str:
     rest = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(items[:SHOWN]) + rest
 

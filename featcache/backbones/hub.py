@@ -48,7 +48,7 @@ def unreachable(source: WeightsSource) -> str:
         return "HF_HUB_OFFLINE is set"
     answer = ""
     for address in _addresses(source):
-        answer = _ask(address)
+        answer = _probe_url(address)
         if not answer.startswith(
             _ABSENT
         ):  # there, or no network: then the other names need no asking
@@ -94,11 +94,11 @@ def _addresses(source: WeightsSource) -> list[str]:
 
 
 @lru_cache
-def _ask(url: str) -> str:
+def _probe_url(url: str) -> str:
     """Ask for the head of a file, in a thread that is left behind when a resolver hangs."""
     answer = [f"no answer within {PATIENCE_S:.0f} s"]
 
-    def ask() -> None:
+    def send_request() -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")
             with urllib.request.urlopen(request, timeout=PATIENCE_S + 1):  # join decides
@@ -108,7 +108,7 @@ def _ask(url: str) -> str:
         except (OSError, ValueError) as error:
             answer[0] = f"no network ({getattr(error, 'reason', error)})"
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=send_request, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     return answer[0]
@@ -118,7 +118,9 @@ def _from_hub(source: WeightsSource) -> Path:
     from huggingface_hub import hf_hub_download
 
     addresses = dict(zip(source.hub_files, _addresses(source), strict=True))
-    file = next((f for f, address in addresses.items() if not _ask(address)), source.hub_files[0])
+    file = next(
+        (f for f, address in addresses.items() if not _probe_url(address)), source.hub_files[0]
+    )
     path = Path(hf_hub_download(source.hub, file, etag_timeout=PATIENCE_S))
     published = path.resolve().name  # the hub's cache names a large file by its SHA-256
     if re.fullmatch("[0-9a-f]{64}", published):

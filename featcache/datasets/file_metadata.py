@@ -56,7 +56,7 @@ def metadata_of(
 
     Returns
     -------
-    list of Facts or Sample
+    list of FileMetadata or Sample
         The earlier sample itself where the file is unchanged: a copy of 200,000 would cost seconds.
     """
     old = {s.path: s for s in known or () if not s.problem and s.sample_id}

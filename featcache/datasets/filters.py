@@ -57,7 +57,7 @@ def select(
     for kind, names, of in (
         ("data set", datasets, _dataset),
         ("group", groups, _group),
-        ("generator", generators, _serves),
+        ("generator", generators, _paired_with),
     ):
         manifest = _only(manifest, kind, names, of)
     if categories:
@@ -163,7 +163,7 @@ def _group(sample: Sample) -> str:
     return sample.family
 
 
-def _serves(sample: Sample) -> str:
+def _paired_with(sample: Sample) -> str:
     return sample.paired_with
 
 

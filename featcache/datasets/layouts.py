@@ -33,7 +33,7 @@ class Place:
     category : str
     label : int
         0 real, 1 fake.
-    serves : str
+    paired_with : str
         Where a real belongs to several: their names joined by ``|``, or ``*`` for every one.
     source : str
         The photograph that it comes from, where the place says it.
@@ -100,7 +100,7 @@ class Rule:
         Values where the template has no such field; ``source`` is a regular expression on the
         file's path, whose first group is the photograph.
     label : int, optional
-    serves : str
+    paired_with : str
         The generators that reals in such a folder belong to (``a|b`` or ``*``).
     skip : bool
         Files here are no samples (reconstructions).

@@ -36,15 +36,15 @@ class Sample:
         0 real, 1 fake.
     generator : str
         The program that made it; ``"real"`` for photographs.
-    serves : str
+    paired_with : str
         The generator whose test or training set it belongs to; for a fake its own generator. In a
         table on disk a shared real has several (``a|b``, or ``*`` for all);
         :func:`~featcache.datasets.shared_reals.expand` gives it one row for each.
     family : str
-        Family of the generator that it serves.
+        Family of the generator that it is paired with.
     split : {"train", "val", "test"}
     category : str
-        Motif folder (``"cat"``), empty where the layout has none.
+        Content class (``"cat"``), empty where the layout has none.
     source : str
         The photograph that it comes from: samples of one source are not independent.
     sample_id : str

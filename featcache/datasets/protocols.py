@@ -21,8 +21,9 @@ CLASS_ORDER = (
     *("horse", "chair", "car", "cat"),
     *(name for name in sorted(SETS["progan20"]) if name not in PROGAN_4),
 )
-"""Categories in the order in which the number of classes grows: the field's sets of 1, 2 and 4 are its
-beginnings; beyond these no list is published, and the order is the alphabet's."""
+"""Categories in the order in which the number of classes grows: the field's sets of 1, 2 and 4
+are its beginnings; beyond these no list is published, and the order is the alphabet's.
+"""
 
 CLASS_COUNTS = (1, 2, 4, 8, 16, 20)
 
@@ -270,7 +271,9 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
     DataError
         If fewer than two generators have training images.
     """
-    trained = {s.paired_with for s in manifest if s.split == "train" and s.family != CONTROL and s.label}
+    trained = {
+        s.paired_with for s in manifest if s.split == "train" and s.family != CONTROL and s.label
+    }
     tested = {s.paired_with for s in manifest if s.split == "test" and s.label}
     if len(trained) < 2:
         raise DataError(
@@ -281,7 +284,9 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
 
 
 def _without(manifest: Manifest, name: str) -> Manifest:
-    held_out = {(s.dataset, s.source) for s in manifest if s.paired_with == name and s.split == "test"}
+    held_out = {
+        (s.dataset, s.source) for s in manifest if s.paired_with == name and s.split == "test"
+    }
 
     def keep(sample: Sample) -> bool:
         if sample.split == "test":

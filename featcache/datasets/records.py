@@ -140,7 +140,7 @@ def place_of(row: Mapping[str, Any], where: str, default: Place) -> Place:
     label, named = _label(row, generator, where, default.label)
     if label and not generator:
         generator = named or default.generator
-    serves = _text(value_of(row, "serves"))
+    paired_with = _text(value_of(row, "serves"))
     shared = not label and (not generator or generator.lower() in REAL_WORDS)
     split = _text(value_of(row, "split")).lower()
     return Place(
@@ -148,7 +148,7 @@ def place_of(row: Mapping[str, Any], where: str, default: Place) -> Place:
         generator=default.generator if shared else generator,
         category=_text(value_of(row, "category")) or default.category,
         label=label,
-        paired_with=serves or (EVERY if shared else ""),
+        paired_with=paired_with or (EVERY if shared else ""),
         source=_text(value_of(row, "source")),
         layout=default.layout,
     )

@@ -224,16 +224,16 @@ def _sample(
     name, root = dataset
     relative = path[len(root) + 1 :] if path.startswith(root) else path
     source = source_of(relative) or place.source or facts.sample_id or relative
-    serves = place.paired_with or place.generator
-    shared = serves == EVERY or PAIRED_SEPARATOR in serves
+    paired_with = place.paired_with or place.generator
+    shared = paired_with == EVERY or PAIRED_SEPARATOR in paired_with
     said = (
         name,
         root,
         path,
         place.label,
         place.generator if place.label else REAL,
-        serves,
-        "" if shared else group_of(serves, options.groups),
+        paired_with,
+        "" if shared else group_of(paired_with, options.groups),
         place.split or split_of(source, options.test_fraction),
         place.category,
         source,
@@ -246,7 +246,17 @@ def _sample(
 
 
 _SAID = (
-    *("dataset", "root", "path", "label", "generator", "paired_with", "family", "split", "category"),
+    *(
+        "dataset",
+        "root",
+        "path",
+        "label",
+        "generator",
+        "paired_with",
+        "family",
+        "split",
+        "category",
+    ),
     *("source", "layout"),
 )
 """What place and options say about a sample; the rest are facts of the file."""

@@ -63,10 +63,10 @@ class PairedGenerators:
         return self._memo[spec]
 
     def _resolve(
-        self, serves: str, dataset: str, layout: str, split: str, category: str
+        self, paired_with: str, dataset: str, layout: str, split: str, category: str
     ) -> tuple[str, ...]:
-        if serves != EVERY:
-            listed = tuple(serves.split(PAIRED_SEPARATOR))
+        if paired_with != EVERY:
+            listed = tuple(paired_with.split(PAIRED_SEPARATOR))
             there = self._makers.get(("", "", split), {})
             return tuple(name for name in listed if name in there) or listed
         makers = self._makers.get(("dataset", dataset, split)) or self._makers.get(
@@ -101,11 +101,11 @@ def expand(
     DataError
         If there would be more than :data:`MAX_ROWS`.
     """
-    serving = PairedGenerators(manifest)
+    pairs = PairedGenerators(manifest)
     folded_names = {name.casefold() for name in generators}
     rows: list[Sample] = []
     for sample in manifest:
-        names = serving.names(sample)
+        names = pairs.names(sample)
         if folded_names and len(names) > 1:
             names = tuple(name for name in names if name.casefold() in folded_names)
         if names == (sample.paired_with,) and group_of(sample.paired_with, groups) == sample.family:
@@ -143,9 +143,9 @@ def count_rows(
         common ``"WxH"`` to count).
     """
     cells: dict[_Cell, list[Sample]] = defaultdict(list)
-    serving = PairedGenerators(manifest)
+    pairs = PairedGenerators(manifest)
     for sample in manifest:
-        for name in serving.names(sample):
+        for name in pairs.names(sample):
             group = sample.family if name == sample.paired_with else group_of(name, groups)
             cells[sample.dataset, name, group, sample.split].append(sample)
     return [_row(cell, samples) for cell, samples in sorted(cells.items())]

@@ -2,11 +2,13 @@
 
 A template is made of segments, one per folder::
 
-    name          a folder of this name (upper and lower case are the same; ``*`` for any letters)
-    {field}       any folder; its name is the value (but no class folder: the first one of a path
-    decides) {field*}      one folder or several {field:a|b=c} one of these folders; ``b=c`` gives
-    the value c {field:@set}  one of a named set; ``_`` as the field keeps no value [segment]
-    may be missing **            any folders, also none; only at the beginning
+    name          a folder of this name, upper and lower case alike; ``*`` for any letters
+    {field}       any folder but a class folder; its name is the value
+    {field*}      one folder or several
+    {field:a|b=c} one of these folders; ``b=c`` gives the value c
+    {field:@set}  one of a named set; ``_`` as the field keeps no value
+    [segment]     may be missing
+    **            any folders, also none; only at the beginning
 
 ``{label}`` and ``{split}`` without alternatives stand for the usual names. What lies deeper
 belongs to the folder that was matched.

@@ -67,7 +67,7 @@ def style26() -> MakeOne:
     session = _session("multistyle26")
 
     def make(pixels: Pixels, style: Pixels, number: int) -> Pixels:
-        image = np.ascontiguousarray(_unit(pixels).transpose(2, 0, 1)[None])
+        image = np.ascontiguousarray(_to_unit_range(pixels).transpose(2, 0, 1)[None])
         weights = np.eye(N_STYLES, dtype=np.float32)[number % N_STYLES]
         made = session.run(None, {"image": image, "style_weights": weights})[0][0]
         return to_pixels(made.transpose(1, 2, 0), "style26")
@@ -87,9 +87,9 @@ def stylearb() -> MakeOne:
     names = [entry.name for entry in transform.get_inputs()]
 
     def make(pixels: Pixels, style: Pixels, number: int) -> Pixels:
-        small = _unit(_resize(style, STYLE_SIZE))[None]
+        small = _to_unit_range(_resize(style, STYLE_SIZE))[None]
         vector = predict.run(None, {predict.get_inputs()[0].name: small})[0]
-        content = _unit(_resize(pixels, ARBITRARY_SIZE))[None]
+        content = _to_unit_range(_resize(pixels, ARBITRARY_SIZE))[None]
         made = transform.run(None, dict(zip(names, (content, vector), strict=True)))[0][0]
         return _resize(to_pixels(made, "stylearb"), SIZE)
 
@@ -226,7 +226,7 @@ def _upscaler(name: str) -> MakeOne:
 
     def make(pixels: Pixels, style: Pixels, number: int) -> Pixels:
         # ncnn does not keep its input alive, and its output dies with the extractor: hold and copy.
-        small = np.ascontiguousarray(_unit(_resize(pixels, SIZE // 4)).transpose(2, 0, 1))
+        small = np.ascontiguousarray(_to_unit_range(_resize(pixels, SIZE // 4)).transpose(2, 0, 1))
         with net.create_extractor() as extractor:
             extractor.input("data", ncnn.Mat(small))
             _, made = extractor.extract("output")
@@ -270,7 +270,7 @@ def unpack_ncnn(name: str) -> Path:
     return folder
 
 
-def _unit(pixels: Pixels) -> NDArray[np.float32]:
+def _to_unit_range(pixels: Pixels) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255)
 
 

@@ -50,8 +50,8 @@ class Detector:
         from featcache import Detector
 
         detector = Detector("head.safetensors")
-        for verdict in detector("photo.jpg", "folder"):
-            print(verdict.path, verdict.verdict, verdict.probability)
+        for prediction in detector("photo.jpg", "folder"):
+            print(prediction.path, prediction.verdict, prediction.probability)
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Detector:
 
         Returns
         -------
-        list of Verdict
+        list of Prediction
             Image by image, head by head. An image that cannot be read has a ``problem``.
 
         Raises
@@ -106,10 +106,12 @@ class Detector:
         items = find_items(pictures)
         with progress("score", len(items)) as advance:
             features = self._make(items, advance)
-        predictions = {name: self._judge(name, items, features) for name in self.heads}
+        predictions = {name: self._predict(name, items, features) for name in self.heads}
         return [predictions[name][i] for i in range(len(items)) for name in self.heads]
 
-    def _judge(self, name: str, items: Sequence[Item], features: ImageFeatures) -> list[Prediction]:
+    def _predict(
+        self, name: str, items: Sequence[Item], features: ImageFeatures
+    ) -> list[Prediction]:
         good = [item for item in items if not _problem(item, features)]
         ids = [item.sample_id for item in good]
         head, sets = self.heads[name], self._keys[name]
@@ -123,10 +125,10 @@ class Detector:
                 "sample_id": item.sample_id,
             }
             if problem := _problem(item, features):
-                verdicts.append(Prediction(**common, problem=problem))
+                predictions.append(Prediction(**common, problem=problem))
             else:
                 cached = all((key, item.sample_id) in features.cached for key in needed)
-                verdicts.append(Prediction(**common, **next(said), cached=cached))
+                predictions.append(Prediction(**common, **next(said), cached=cached))
         return predictions
 
 

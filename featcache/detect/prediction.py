@@ -42,7 +42,7 @@ class Prediction:
         Share of held-out training images that lie at least as far out.
     outside : bool
         Whether it lies farther out than all but 1 % of the training images: do not rely on the
-        verdict.
+        prediction.
     cached : bool
         Whether its features were in the store.
     problem : str
@@ -87,7 +87,7 @@ class Prediction:
         Returns
         -------
         dict[str, Any]
-            The verdict as a plain dict.
+            The prediction as a plain dict.
         """
         return asdict(self)
 
@@ -96,7 +96,7 @@ COLUMNS = tuple(item.name for item in fields(Prediction))
 """Columns of the CSV, in order."""
 
 
-def write_predictions(verdicts: Sequence[Prediction], path: Path) -> Path:
+def write_predictions(predictions: Sequence[Prediction], path: Path) -> Path:
     """Write predictions as CSV with every digit; file names keep their bytes.
 
     Parameters
@@ -141,7 +141,7 @@ def predict(
     unknown = np.full(len(logits), math.nan)
     probabilities = head.calibration(logits) if head.calibration else unknown
     distances = head.spread.distance(features) if head.spread else unknown
-    typical = head.spread.typicality(distances) if head.spread else unknown
+    typical = head.spread.tail_probability(distances) if head.spread else unknown
     columns: dict[str, Sequence[Any]] = {
         "score": scores.tolist(),
         "probability": probabilities.tolist(),

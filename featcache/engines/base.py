@@ -23,7 +23,7 @@ class Hosts(Protocol):
     parts: list[Any]
     """The objects, or stand-ins from which their attributes can be read."""
 
-    def each(self, function: Callable[[Any], Any], parts: list[Any]) -> Iterable[Any]:
+    def map(self, function: Callable[[Any], Any], parts: list[Any]) -> Iterable[Any]:
         """Return ``function`` of each object, in their order; it runs where the object lives.
 
         Parameters
@@ -103,7 +103,7 @@ class LocalHosts:
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
 
-    def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
+    def map(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
         """Return ``function`` of each object.
 
         Parameters

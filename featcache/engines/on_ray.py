@@ -74,7 +74,7 @@ class RayHosts:
         self.actors = [actor.remote(max(int(cores), 1), make) for make in makes]
         self.parts = [SerialisedError(ray, actor) for actor in self.actors]
 
-    def each(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
+    def map(self, function: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
         """Return ``function`` of each object, all at the same time, in the order of the parts.
 
         Parameters
@@ -256,7 +256,7 @@ class _Dispatch:
         self.make = ray.set_heads(make)
         self.todo = deque(range(len(items)))
         self.losses: Counter[int] = Counter()
-        self.lanes = [self._lane() for _ in range(n_workers)]
+        self.lanes = [self._start_worker() for _ in range(n_workers)]
 
     def run(self) -> Iterator[tuple[Any, Any]]:
         """Yield until all items have a result."""
@@ -296,14 +296,14 @@ class _Dispatch:
                 ) from error
             log.warning("A worker was lost; %d shards are done again.", len(worker.given))
             self.todo.extendleft(reversed(worker.given))
-            self.lanes[self.lanes.index(worker)] = self._lane()
+            self.lanes[self.lanes.index(worker)] = self._start_worker()
             for idle in (candidate for candidate in self.lanes if candidate.awaited is None):
-                self._give(idle)
+                self._assign(idle)
             return
         if not worker.given:
-            self._give(worker)
+            self._assign(worker)
 
-    def _give(self, worker: RayWorker) -> None:
+    def _assign(self, worker: RayWorker) -> None:
         """Give a started actor its next items: fewer towards the end, so that all finish
         together.
         """
@@ -313,7 +313,7 @@ class _Dispatch:
             work = worker.actor.work.options(num_returns="streaming")
             worker.awaited = work.remote([self.items[i] for i in worker.given])
 
-    def _lane(self) -> RayWorker:
+    def _start_worker(self) -> RayWorker:
         """Ask for an actor; it gets items only when it has started, which may be never."""
         options = {"num_cpus": self.shape.cores, "num_gpus": self.shape.gpus, "max_restarts": 0}
         actor = self.ray.remote(Actor).options(**options).remote(self.shape.cores)

@@ -1,6 +1,6 @@
 """The ablation: every feature set at its C, evaluated on the same resamples, compared and ranked.
 
-The rows of an ablation: feature sets fitted and judged, in every variant that was asked for.
+The rows of an ablation: feature sets fitted and evaluated, in every variant that was asked for.
 
 Rows of an ablation against each other: the best single feature, the baseline, paired and corrected.
 """
@@ -53,7 +53,7 @@ class AblationVariant:
     view : int
         Position in ``study.test_views``.
     fitted : FittedSet
-    judged : Judged
+    evaluation : Evaluation
     by_C : dict of str to dict of str to float
         Means over generators at each C.
     """
@@ -488,7 +488,9 @@ def _result(rows: list[AblationVariant], baseline: Set, sort: str) -> AblationRe
         best_single=best[0].names if 0 in best else [],
         baseline=names_of(study, baseline),
         train=data.describe_training(study.train, study.train_views),
-        contributions=contributions(options.features, {row.blocks: row.evaluation for row in first}),
+        contributions=contributions(
+            options.features, {row.blocks: row.evaluation for row in first}
+        ),
         similarity=alike,
         groups=study.groups,
         controls=list(rows[0].evaluation.controls),

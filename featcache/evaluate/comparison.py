@@ -130,7 +130,9 @@ def compare(
     names = [name for run, name in ranked if run == 0]
     differences = _Differences(
         points={name: points[0, name] - points[1, name] for name in names},
-        replicates={name: replicates[0, name][metric] - replicates[1, name][metric] for name in names},
+        replicates={
+            name: replicates[0, name][metric] - replicates[1, name][metric] for name in names
+        },
         metric=metric,
         other=not_compared,
     )
@@ -227,8 +229,8 @@ def _matched(a: Scores, b: Scores, groups: Mapping[str, str]) -> tuple[Scores, S
     common = sorted(place_a.keys() & place_b.keys())
     if not common:
         raise DataError("The two runs have no test sample in common, so nothing can be compared.")
-    one = _take(a, [place_a[key] for key in common])
-    two = _take(b, [place_b[key] for key in common])
+    one = _rows_of(a, [place_a[key] for key in common])
+    two = _rows_of(b, [place_b[key] for key in common])
     if (units_of(one) != units_of(two)).any() and not _same_partition(one, two):
         raise DataError(
             "The two runs count different samples as independent (their sources differ). "
@@ -258,5 +260,5 @@ def _places(scores: Scores, groups: Mapping[str, str]) -> dict[tuple[str, str, i
     return places
 
 
-def _take(scores: Scores, rows: list[int]) -> Scores:
+def _rows_of(scores: Scores, rows: list[int]) -> Scores:
     return Scores(**{item.name: getattr(scores, item.name)[rows] for item in fields(Scores)})

@@ -27,7 +27,7 @@ def contributions(
     Parameters
     ----------
     features : sequence of str
-    evaluations : mapping of positions of features to Judged
+    evaluations : mapping of positions of features to Evaluation
         Of every non-empty subset, on the same resamples.
 
     Returns

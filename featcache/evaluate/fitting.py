@@ -106,7 +106,7 @@ def fit_head_specs(
         training = Training(
             features=x[np.ix_(keep, seen)],
             labels=labels[keep],
-            units=None if sources is None else sources[keep],
+            sources=None if sources is None else sources[keep],
             widths=[source.widths[b] for b in sorted(cell.blocks)],
         )
         known[name] = HeadFit(fit_head(head, training, C=cell.C, k=k, seed=seed), None)
@@ -295,7 +295,7 @@ def fit_tasks(
         scaling=options.scaling,
         memory=options.memory,
         engine=study.engine(),
-        sources=study.units,
+        sources=study.sources,
         k=options.k,
         seed=options.seed,
     )

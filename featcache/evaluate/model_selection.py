@@ -89,14 +89,14 @@ def plan_folds(
             np.array(
                 [
                     known.index(group[turn % len(group)])
-                    for group, turn in zip(names, _turns(train), strict=True)
+                    for group, turn in zip(names, _round_robin(train), strict=True)
                 ]
             ),
             n_views,
         )
         if folds is not None and len(folds.held_out) > 1:
             return folds
-    groups = np.array(_turns(train)) % max(n_folds, 2)
+    groups = np.array(_round_robin(train)) % max(n_folds, 2)
     return _folds("source", train, groups, n_views)
 
 
@@ -114,7 +114,7 @@ def cannot_choose() -> DataError:
     )
 
 
-def _turns(train: Sequence[Sample]) -> list[int]:
+def _round_robin(train: Sequence[Sample]) -> list[int]:
     """Return a number for each photograph, in an order that is the same at every call."""
     sources = sorted({source_of(sample) for sample in train})
     turn = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(sources))}
@@ -156,7 +156,7 @@ def choose(
     folds : Folds
     grid : sequence of float
     logits : ndarray of shape (n_grid, n_samples)
-        Of every judged sample, by the head of its fold; NaN where it is in no fold.
+        Of every evaluated sample, by the head of its fold; NaN where it is in no fold.
     certificates : sequence of Certificate or None
         Of the head on the whole training set at each C.
 

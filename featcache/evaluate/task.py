@@ -47,7 +47,7 @@ class ProbeTask:
     test_views : list of str
     train, val : list of Sample
         Each content once.
-    serving : dict of str to list of str
+    paired_generators : dict of str to list of str
         By the id of a training sample the training generators that it serves.
     tests : dict of str to list of Sample
         By generator.
@@ -74,7 +74,7 @@ class ProbeTask:
         return np.tile(data.labels(self.train), len(self.train_views))
 
     @property
-    def units(self) -> NDArray[np.str_]:
+    def sources(self) -> NDArray[np.str_]:
         """Photograph of each training row."""
         return np.tile([data.source_of(sample) for sample in self.train], len(self.train_views))
 
@@ -199,7 +199,9 @@ class ProbeTask:
         del options["wanted"], options["weights"]  # they found the keys, which say it all
         del options["engine"], options["address"], options["processes"]  # the answer is the same
         names = {s.sample_id: s.paired_with for s in self.val}
-        names |= {sample_id: "+".join(paired) for sample_id, paired in self.paired_generators.items()}
+        names |= {
+            sample_id: "+".join(paired) for sample_id, paired in self.paired_generators.items()
+        }
         rows = [
             (s.sample_id, s.label, names[s.sample_id], data.source_of(s))
             for s in (*self.train, *self.val)
@@ -224,8 +226,8 @@ def prepare_task(
 ) -> ProbeTask:
     """Find the keys and samples of a question.
 
-    ``given`` are the keys of a head that is evaluated, not fitted: training samples need no features
-    then.
+    ``given`` are the keys of a head that is evaluated, not fitted: training samples need no
+    features then.
 
     Parameters
     ----------
@@ -271,7 +273,11 @@ def prepare_task(
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     notes += _head_notes(options.head, len(train) * len(train_views))
     generators = {sample.paired_with for sample in train}
-    val = [s for s in samples if s.split == "val" and s.paired_with in generators and s.family != CONTROL]
+    val = [
+        s
+        for s in samples
+        if s.split == "val" and s.paired_with in generators and s.family != CONTROL
+    ]
     val = list({sample.sample_id: sample for sample in val}.values())
     val.sort(key=lambda sample: sample.sample_id)
     val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []

@@ -126,7 +126,8 @@ def count_cores() -> int:
 
 
 def fit_batch(nominal: int, bytes_per_image: int, workers: int, free_bytes: int) -> int:
-    """Return the images per forward pass: ``nominal``, halved until the workers fit into the memory.
+    """Return the images per forward pass: ``nominal``, halved until the workers fit into the
+    memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The behaviour of a network: its features of a few images that are made here, the same
+"""The fingerprint of a network: its features of a few built-in images, the same
 everywhere.
 """
 

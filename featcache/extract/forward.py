@@ -35,7 +35,7 @@ class Pending:
         On the host; valid once ``ready`` has returned.
     ready : callable
         Waits for the device and returns the seconds that it computed.
-    mend : callable
+    recompute : callable
         Repairs rows that are not finite, in place.
     """
 
@@ -113,7 +113,7 @@ class Forward:
         return Pending(
             parts,
             lambda: _seconds_between(start, end),
-            (lambda features: self._mend(features, images)) if fragile else _leave,
+            (lambda features: self._recompute(features, images)) if fragile else _discard,
         )
 
     def _place(self, model: nn.Module) -> nn.Module:
@@ -173,7 +173,7 @@ class Forward:
             features = (network or self.model)(images)
         return tuple(part.float() for part in features)
 
-    def _mend(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
+    def _recompute(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
         """Compute the rows that are not finite again in fp32; the other rows stay as they are."""
         import torch
 
@@ -257,7 +257,7 @@ def _seconds_between(start: Any, end: Any) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-def _leave(features: list[NDArray[np.float32]]) -> None:
+def _discard(features: list[NDArray[np.float32]]) -> None:
     """Leave all rows as they are: bf16 has the range of fp32, so that nothing overflows in it
     alone.
     """

@@ -1,6 +1,6 @@
 """The pipeline of one process: work items in, shards in the store out, all stages at the same time.
 
-On a CPU every core is a lane that takes a batch from file to features in one thread: no thread
+On a CPU every core is a worker that takes a batch from file to features in one thread: no thread
 waits for another in the middle of an operation, and the features do not depend on the number of
 cores. On a GPU threads load samples, one thread keeps the device a batch ahead, and results are
 fetched a batch later. In both, files are read across the ends of shards while shards are
@@ -177,7 +177,7 @@ class Pipeline:
         self, batches: Iterable[Batch]
     ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
         self._turns = CommitOrder()
-        return self._through_lanes(batches) if self.on_cpu else self._through_device(batches)
+        return self._run_workers(batches) if self.on_cpu else self._through_device(batches)
 
     def _fit(self) -> int:
         nominal = dev.BATCH.get(self.device.type, 32)
@@ -218,7 +218,7 @@ class Pipeline:
     def _shards(self, item: WorkItem) -> list[ShardRows]:
         return [ShardRows(self._requests[name], self.options.strict) for name in item.requests]
 
-    def _through_lanes(
+    def _run_workers(
         self, batches: Iterable[Batch]
     ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
         """Take each batch from files to features in one thread, as many at once as there are
@@ -233,7 +233,7 @@ class Pipeline:
 
         with (
             dev.single_threaded(),
-            ThreadPoolExecutor(self.threads, "lane", torch.set_num_threads, (1,)) as pool,
+            ThreadPoolExecutor(self.threads, "worker", torch.set_num_threads, (1,)) as pool,
         ):
             try:
                 yield from map_ahead(pool, work, batches, AHEAD * self.threads)
@@ -295,7 +295,7 @@ class Pipeline:
                 if filled:
                     self.store.write(shard.request.key, job.name, rows, record)
                 report.add(shard, filled)
-        report.seconds = self.times.take()
+        report.seconds = self.times.collect()
         report.device = dev.describe_device(self.device)
         report.batch_size, report.threads = self.batch_size, self.threads
         report.on_cpu = self.on_cpu

@@ -12,7 +12,7 @@ LOADING = ("read", "decode", "view", "preprocess")
 
 STAGES = ("start", *LOADING, "transfer", "forward", "wait", "write")
 """All stages; ``start`` is importing, loading and checking networks, ``wait`` a device that has
-no pixels yet, or a lane that has nothing to do.
+no pixels yet, or a worker that has nothing to do.
 """
 
 
@@ -67,7 +67,7 @@ class StageTimes:
         with self._lock:
             return dict(self._seconds)
 
-    def take(self) -> dict[str, float]:
+    def collect(self) -> dict[str, float]:
         """Return the seconds per stage since the last call, and begin anew.
 
         Returns

@@ -40,7 +40,9 @@ class Splits:
 
     @property
     def manifest(self) -> Manifest:
-        """All samples, those held out marked as validation data: what both heads are evaluated on."""
+        """All samples, those held out marked as validation data: what both heads are evaluated
+        on.
+        """
         held_out = (replace(sample, split="val") for sample in self.val)
         return Manifest((*self.train, *held_out, *self.test))
 

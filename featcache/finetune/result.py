@@ -61,7 +61,7 @@ class FinetuneResult:
     best_epoch : int
         The one that was kept.
     frozen, tuned : EvalResult
-        The same test samples judged with the frozen probe and with the tuned head.
+        The same test samples evaluated with the frozen probe and with the tuned head.
     comparisons : dict of str to RunComparison
         By metric (``ap``, ``auroc``, ``acc``): tuned minus frozen, on the same resamples of
         photographs.

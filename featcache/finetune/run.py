@@ -111,7 +111,7 @@ def finetune(
     split_manifest(usable, options.train, options.val_fraction, options.seed)
     if not out.exists():  # else nothing may be left to train
         prepare(spec, preprocessing_of(spec, options.preset).size, options)
-    samples = _wanted(usable, options)
+    samples = _selected(usable, options)
     precision = precision_of(spec, options.precision, options.device)
     request = _extract(samples, spec, store, options, precision)
     rejected = store.rejects(request.key)
@@ -125,10 +125,10 @@ def finetune(
     timed: list[Epoch] = []
     if product is None:
         product, timed = _train(run, frozen)
-    return _judge(run, frozen, product, timed or product.epochs, reused)
+    return _evaluate(run, frozen, product, timed or product.epochs, reused)
 
 
-def _wanted(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
+def _selected(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
     """Return the training samples of the chosen generators and all test samples."""
 
     def keep(sample: Sample) -> bool:
@@ -220,7 +220,7 @@ def _train(run: _Run, frozen: Probed) -> tuple[Artifact, list[Epoch]]:
     return product, state.epochs
 
 
-def _judge(
+def _evaluate(
     run: _Run, frozen: Probed, product: Artifact, epochs: list[Epoch], reused: bool
 ) -> FinetuneResult:
     """Extract the tuned features of what is evaluated, evaluate both heads and keep the results."""

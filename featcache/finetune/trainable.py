@@ -162,10 +162,10 @@ def _reached(network: nn.Module, images: Tensor, cut: nn.Module | None = None) -
 
 
 def _detach(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    def take(value: Any) -> Any:
+    def capture(value: Any) -> Any:
         return value.detach() if isinstance(value, Tensor) else value
 
-    return tuple(map(take, args)), {name: take(value) for name, value in kwargs.items()}
+    return tuple(map(capture, args)), {name: capture(value) for name, value in kwargs.items()}
 
 
 @dataclass(frozen=True)

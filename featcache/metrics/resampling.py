@@ -141,7 +141,7 @@ def bootstrap(
         for name, scores in ranked.items()
     }
 
-    def judge(start: int, stop: int) -> dict[Key, dict[str, Float]]:
+    def compute_block(start: int, stop: int) -> dict[Key, dict[str, Float]]:
         counts = draw(start, stop)
         return {
             name: counted_metrics(_counted(scores, counts, *places[name]), names, prior)
@@ -152,8 +152,8 @@ def bootstrap(
     # Cut the resamples; the cuts do not depend on the machine, so nor do sums of floats.
     step = min(max(BLOCK_CELLS // len(resamples.strata), 1), BLOCK_ROWS)
     starts = range(0, resamples.n_resamples, step)
-    parts = _each(
-        judge,
+    parts = _map_blocks(
+        compute_block,
         [(start, min(start + step, resamples.n_resamples)) for start in starts],
         threads=cells > MANY_CELLS,
     )
@@ -163,7 +163,7 @@ def bootstrap(
     }
 
 
-def _each(
+def _map_blocks(
     compute: Callable[[int, int], Part], blocks: list[tuple[int, int]], *, threads: bool
 ) -> list[Part]:
     """Judge every block of resamples, on all cores where that is worth starting them."""

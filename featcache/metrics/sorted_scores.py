@@ -32,9 +32,9 @@ class SortedScores:
         Positions of the samples of each class by falling score.
     levels : ndarray of shape (n_steps,), float64
         The score of each step.
-    hits : ndarray of shape (n_steps,), int
+    tp : ndarray of shape (n_steps,), int
         Fakes with at least the score of the step.
-    alarms, alarms_before : ndarray of shape (n_steps,), int
+    fp, fp_before : ndarray of shape (n_steps,), int
         Reals with at least that score, and with more than that.
     called, called_val : (int, int) or None
         Fakes and reals above the threshold, and above the validation threshold; None where there is

@@ -31,7 +31,7 @@ class Training:
         Raw, as cached, joined side by side.
     labels : ndarray of shape (n_samples,), int
         0 real, 1 fake.
-    units : ndarray of shape (n_samples,), optional
+    sources : ndarray of shape (n_samples,), optional
         The photograph that each sample comes from; every sample its own by default.
     widths : list of int
         Width of each joined feature; one block by default.
@@ -41,7 +41,7 @@ class Training:
 
     features: Features
     labels: NDArray[np.int64]
-    units: NDArray[Any] | None = None
+    sources: NDArray[Any] | None = None
     widths: list[int] = field(default_factory=list)
     val_features: Features | None = None
     val_labels: NDArray[np.int64] | None = None
@@ -65,7 +65,7 @@ class Training:
     @property
     def groups(self) -> NDArray[Any]:
         """The unit of each sample."""
-        return np.arange(len(self.labels)) if self.units is None else self.units
+        return np.arange(len(self.labels)) if self.sources is None else self.sources
 
 
 class Scorer(Protocol):

@@ -57,7 +57,9 @@ class Fitted:
     l2: bool
     certificates: list[Certificate]
 
-    def set_heads(self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution) -> None:
+    def set_heads(
+        self, chosen: NDArray[np.intp], weight: Float, bias: Float, solution: Solution
+    ) -> None:
         """Take the heads ``chosen`` as they were found, their weights folded back.
 
         Parameters
@@ -148,7 +150,7 @@ def fit_heads(
         tol = TOLS[np.dtype(sums.dtype)] if tol is None else tol
         for chosen in _groups(heads, raw, memory):
             solution = minimise(
-                sums, _take(heads, chosen, how.per_task), tol=tol, max_iter=max_iter
+                sums, _subset(heads, chosen, how.per_task), tol=tol, max_iter=max_iter
             )
             fitted.set_heads(chosen, *how.fold(solution.weight, solution.bias), solution)
     return fitted
@@ -172,7 +174,7 @@ def _fit_in_row_spaces(
         with threads.thread_pool():
             space = RowSpace.of([block[rows] for block in source.blocks], how.per_task[task])
         sums = RowSums(space.arrays, labels[[task]][:, rows], weights[[task]][:, rows])
-        subset = replace(_take(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
+        subset = replace(_subset(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
         limit = TOLS[np.dtype(sums.dtype)] if tol is None else tol
         solution = minimise(sums, subset, tol=limit, max_iter=max_iter)
         fitted.set_heads(chosen, *how.fold(space.back(solution.weight), solution.bias), solution)
@@ -219,7 +221,7 @@ def _open_sums(
         for part, rows in cast(Parted, raw).parts(engine.workers or joblib.cpu_count())
     ]
     with engine.host(makes) as hosts:
-        yield AddedSums(hosts.parts, hosts.each)
+        yield AddedSums(hosts.parts, hosts.map)
 
 
 def _part_sums(
@@ -247,7 +249,7 @@ def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:
     return scaled
 
 
-def _take(heads: HeadBatch, chosen: slice | NDArray[np.intp], scale: Float | None) -> HeadBatch:
+def _subset(heads: HeadBatch, chosen: slice | NDArray[np.intp], scale: Float | None) -> HeadBatch:
     return HeadBatch(
         uses=heads.uses[chosen],
         C=heads.C[chosen],

@@ -114,7 +114,7 @@ class NoveltyModel:
         total = (along**2 / self.variances).sum(axis=1) + np.maximum(rest, 0) / self.noise
         return np.asarray(np.sqrt(total / rows.shape[1]))
 
-    def typicality(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail_probability(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the share of held-out training images that lie at least as far out, in [0, 1].
 
         Parameters

@@ -127,13 +127,15 @@ def find_mistakes(
 def _worst(scores: Scores, key: str, kind: str, threshold: float) -> list[Mistake]:
     members = scores.generator == key
     fake, called_fake = scores.label == 1, scores.score > threshold
-    false_alarms = _pick(scores, members & ~fake & called_fake, REAL_AS_FAKE, highest=True)
+    false_positives = _pick(scores, members & ~fake & called_fake, REAL_AS_FAKE, highest=True)
     if kind == "control":
         return (
             _pick(scores, members & fake & called_fake, CONTROL_AS_FAKE, highest=True)
-            + false_alarms
+            + false_positives
         )
-    return _pick(scores, members & fake & ~called_fake, FAKE_MISSED, highest=False) + false_alarms
+    return (
+        _pick(scores, members & fake & ~called_fake, FAKE_MISSED, highest=False) + false_positives
+    )
 
 
 def _pick(scores: Scores, wrong: NDArray[np.bool_], kind: str, *, highest: bool) -> list[Mistake]:

@@ -62,10 +62,10 @@ def _paper(study: StudyResult) -> str:
     both = [d for d in study.differences if d.over == "all" and "+" in d.run and d.metric == "mAP"]
     where = "unseen GANs" if unseen.startswith("GAN") else "unseen generators"
     clauses = [
-        f"{escape_controls(d.run)} {_gain(d)} on {where}{_paper_says(study, d)}" for d in single
+        f"{escape_controls(d.run)} {_gain(d)} on {where}{_paper_sentence(study, d)}" for d in single
     ]
     clauses += [
-        f"{escape_controls(d.run)} {_gain(d)} over all{_paper_says(study, d)}" for d in both
+        f"{escape_controls(d.run)} {_gain(d)} over all{_paper_sentence(study, d)}" for d in both
     ]
     return (
         f"Against {escape_controls(baseline)}, in points of mAP:"
@@ -73,7 +73,7 @@ def _paper(study: StudyResult) -> str:
     )
 
 
-def _paper_says(study: StudyResult, difference: Difference) -> str:
+def _paper_sentence(study: StudyResult, difference: Difference) -> str:
     for reference in study.references:
         for one in reference.comparisons:
             if reference.run == difference.run and one.name == difference.metric:

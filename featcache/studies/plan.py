@@ -32,7 +32,7 @@ class Run:
     head : str
     n_classes : int or None
         How many training categories are used; None means all.
-    says_train : bool
+    names_train : bool
         Whether the name says the training set: where a study has several.
     """
 
@@ -176,11 +176,11 @@ def with_random(study: StudyPlan, names: Sequence[str], seed: int) -> StudyPlan:
 
 def _with_names(study: StudyPlan, new: dict[str, str]) -> StudyPlan:
     extract = study.extract.model_copy(update={"backbones": _renamed(study.extract.backbones, new)})
-    sets = tuple(one for features in study.probe.features if (one := _whole(features, new)))
+    sets = tuple(one for features in study.probe.features if (one := _complete(features, new)))
     probe = study.probe.model_copy(update={"features": sets})
     tuned = study.finetune.model_copy(update={"backbones": _renamed(study.finetune.backbones, new)})
     changed = {"extract": extract, "probe": probe, "finetune": tuned}
-    return study.model_copy(update={**changed, "baseline": _whole(study.baseline, new)})
+    return study.model_copy(update={**changed, "baseline": _complete(study.baseline, new)})
 
 
 def _renamed(names: Iterable[str], new: dict[str, str]) -> Names:
@@ -193,7 +193,7 @@ def _renamed(names: Iterable[str], new: dict[str, str]) -> Names:
     )
 
 
-def _whole(names: Names, new: dict[str, str]) -> Names:
+def _complete(names: Names, new: dict[str, str]) -> Names:
     """Return a feature set under its new names, or nothing if a part of it has none."""
     renamed = _renamed(names, new)
     return renamed if len(renamed) == len(names) else ()

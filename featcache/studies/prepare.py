@@ -247,7 +247,8 @@ def tuned_runs(prepared: Prepared, options: StudyOptions) -> list[RunResult]:
     list[RunResult]
     """
     return [
-        _tuned(name, settings, prepared, options) for name, settings in _each(prepared, options)
+        _tuned(name, settings, prepared, options)
+        for name, settings in _iter_tuned(prepared, options)
     ]
 
 
@@ -267,14 +268,14 @@ def forecast_tuned(prepared: Prepared, options: StudyOptions) -> list[dict[str, 
         What the training would cost, by counting steps and timing one.
     """
     forecasts = []
-    for _, settings in _each(prepared, options):
+    for _, settings in _iter_tuned(prepared, options):
         from featcache.finetune import forecast_finetune
 
         forecasts.append(forecast_finetune(prepared.manifest, settings).to_dict())
     return forecasts
 
 
-def _each(prepared: Prepared, options: StudyOptions) -> Iterator[tuple[str, FinetuneOptions]]:
+def _iter_tuned(prepared: Prepared, options: StudyOptions) -> Iterator[tuple[str, FinetuneOptions]]:
     plan = prepared.study.finetune
     if not plan.backbones:
         return

@@ -76,14 +76,14 @@ def _parse_step(text: str, view: str, seed: int) -> list[Step]:
     name, colon, argument_text = head.partition(":")
     kind = STEPS.get(name)
     texts = argument_text.split("-") if colon else []
-    if kind.replicates == "counted":
+    if kind.draws == "counted":
         count, texts = _take_count(kind, texts, bool(draw_text), text)
     else:
-        count = kind.replicates if isinstance(kind.replicates, int) else 1
+        count = kind.draws if isinstance(kind.draws, int) else 1
     params = _numbers(kind, kind.args, texts, text)
     if draw_text:
-        limit = kind.replicates if isinstance(kind.replicates, int) else MAX_DRAWS
-        if kind.replicates == "one" and not kind.random:
+        limit = kind.draws if isinstance(kind.draws, int) else MAX_DRAWS
+        if kind.draws == "one" and not kind.random:
             raise SettingsError(
                 f"The view step {text!r} is not random, so it has no draw #{draw_text}."
             )
@@ -138,6 +138,6 @@ def _number(kind: StepKind, arg: Arg, part: str, text: str) -> Number:
 
 def _usage(kind: StepKind) -> str:
     names = [arg.name.upper() for arg in kind.args]
-    if kind.replicates == "counted":
+    if kind.draws == "counted":
         names.insert(0, "K")
     return f"{kind.name}:{'-'.join(names)}" if names else kind.name

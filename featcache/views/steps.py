@@ -176,7 +176,7 @@ TEN_CROP = StepKind(
     (Arg("size", 1, 4096, default=CROP_SIZE),),
     "four corners and centre, and the same mirrored: ten views",
     facts={"padding": "black"},
-    replicates=10,
+    draws=10,
 )
 
 

@@ -92,7 +92,7 @@ TRAIN = StepKind(
         "flip_p": FLIP_P,
     },
     random=True,
-    replicates="counted",
+    draws="counted",
 )
 
 VAL = StepKind(
@@ -102,5 +102,5 @@ VAL = StepKind(
     "K draws of UnivFD's validation augmentation: resize 256, blur 1.5 and JPEG 65 half the time",
     facts={**_COMMON, "sigma": VAL_SIGMA, "quality": VAL_QUALITY},
     random=True,
-    replicates="counted",
+    draws="counted",
 )

@@ -74,7 +74,7 @@ class StepKind:
     summary: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
-    replicates: str | int = "one"
+    draws: str | int = "one"
     codec: tuple[str, str] | None = None
 
 
@@ -104,7 +104,7 @@ class Step:
         """The step as a user writes it: ``jpeg:90``, ``univfd-train#3``."""
         arguments = "-".join(format_number(value) for _, value in self.params)
         name = f"{self.kind.name}:{arguments}" if arguments else self.kind.name
-        return f"{name}#{self.draw}" if self.draw or self.kind.replicates != "one" else name
+        return f"{name}#{self.draw}" if self.draw or self.kind.draws != "one" else name
 
     def to_key(self) -> dict[str, Any]:
         """Return all that fixes the result, as it stands in a feature key.
@@ -115,7 +115,7 @@ class Step:
             All that fixes the result, as it stands in a feature key.
         """
         key = {"step": self.kind.name, **dict(self.params), **self.kind.facts}
-        if self.kind.random or self.kind.replicates != "one":
+        if self.kind.random or self.kind.draws != "one":
             key["draw"] = self.draw
         return key | {"seed": self.seed} if self.kind.random else key
 

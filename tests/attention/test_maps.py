@@ -38,27 +38,27 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_transformers_have_attention_whose_rows_sum_to_1(
     picture: Path, name: str, n_heads: int, side: int
 ) -> None:
-    (found,) = attend([resolve(name)], [picture], AttendOptions())
-    assert (found.n_layers, found.n_heads) == (12, n_heads)
-    assert found.row_error < 1e-6
-    by_head = [m for m in found.maps if m.head is not None]
+    (result,) = attend([resolve(name)], [picture], AttendOptions())
+    assert (result.n_layers, result.n_heads) == (12, n_heads)
+    assert result.row_error < 1e-6
+    by_head = [m for m in result.maps if m.head is not None]
     assert [m.head for m in by_head] == list(range(n_heads))
-    for one in (*by_head, found.find("attention"), found.find("rollout")):
+    for one in (*by_head, result.find("attention"), result.find("rollout")):
         assert one is not None
         assert one.values.shape == (side, side)
         assert 0 < one.mass < 1
         assert (one.values >= 0).all()
-    assert found.find("energy") is not None
+    assert result.find("energy") is not None
 
 
 @pytest.mark.parametrize("name", ["resnet50#random0", "efficientnet-lite0"])
 def test_convolutional_networks_have_a_map_of_what_the_feature_is_made_of(
     picture: Path, name: str
 ) -> None:
-    (found,) = attend([resolve(name)], [picture], AttendOptions())
-    assert found.n_layers == 0
-    assert [m.kind for m in found.maps] == ["energy"]
-    assert found.maps[0].values.shape == (7, 7)
+    (result,) = attend([resolve(name)], [picture], AttendOptions())
+    assert result.n_layers == 0
+    assert [m.kind for m in result.maps] == ["energy"]
+    assert result.maps[0].values.shape == (7, 7)
 
 
 def test_response_of_a_pooled_map_sums_to_the_logit(picture: Path) -> None:
@@ -66,11 +66,11 @@ def test_response_of_a_pooled_map_sums_to_the_logit(picture: Path) -> None:
     weight = np.random.default_rng(0).normal(size=spec.n_features)
     key = {"backbone": "efficientnet-lite0"}
     head = SavedHead(weight=weight, bias=0.7, feature_keys=[key], widths=[spec.n_features])
-    (found,) = attend([spec], [picture], AttendOptions(head=head))
-    response = found.find("response")
+    (result,) = attend([spec], [picture], AttendOptions(head=head))
+    response = result.find("response")
     assert response is not None
     # The last activation (ReLU6) keeps its sign, so that gradient times activation is exact.
-    assert response.values.sum() + 0.7 == pytest.approx(found.logit, rel=1e-3, abs=1e-3)
+    assert response.values.sum() + 0.7 == pytest.approx(result.logit, rel=1e-3, abs=1e-3)
     assert np.ptp(response.values) > 0
 
 
@@ -110,13 +110,13 @@ def test_command_writes_pictures_and_numbers(
     featcache: Callable[..., Any], picture: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib", reason="needs featcache[viz]")
-    other = tmp_path / "other.png"
-    make_images(1, seed=3, size=256)[0].save(other)
+    second = tmp_path / "other.png"
+    make_images(1, seed=3, size=256)[0].save(second)
     names = "timm:vit_tiny_patch16_224#random0,efficientnet-lite0"
-    ran = featcache("attend", picture, other, "--backbone", names, "--out", tmp_path / "a", "-q")
+    ran = featcache("attend", picture, second, "--backbone", names, "--out", tmp_path / "a", "-q")
     assert ran.code == 0, ran.err
-    found = json.loads((tmp_path / "a" / "attend.json").read_text())["images"]
-    assert [one["backbone"] for one in found] == [*names.split(",")] * 2
+    result = json.loads((tmp_path / "a" / "attend.json").read_text())["images"]
+    assert [one["backbone"] for one in result] == [*names.split(",")] * 2
     pictures = sorted((tmp_path / "a").glob("*.png"))
     assert len(pictures) == 2
     for path in pictures:

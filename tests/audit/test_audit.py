@@ -50,11 +50,11 @@ def run(root: Path, **options: Any) -> Any:
 def test_jpeg_reals_and_png_fakes_are_solvable_and_match_removes_it(tmp_path: Path) -> None:
     root = build(tmp_path / "toy", ".jpg", ".png")
     result = run(root)
-    found = result.generators["gen"]
-    assert found.auroc >= 0.99
-    assert (found.verdict, found.feature) == ("solvable", "file format")
+    outcome = result.generators["gen"]
+    assert outcome.auroc >= 0.99
+    assert (outcome.verdict, outcome.feature) == ("solvable", "file format")
     assert "Solvable from file format alone: AUROC 1.00" in result.sentences[0]
-    assert "JPEG 100 %" in found.real
+    assert "JPEG 100 %" in outcome.real
     assert result.remedy == "match:80-96"
     assert not result.trusted
     for view in ("match", result.remedy):
@@ -70,21 +70,25 @@ def test_a_view_that_does_not_encode_leaves_the_shortcut(tmp_path: Path) -> None
 
 
 def test_like_files_are_not_flagged(tmp_path: Path) -> None:
-    found = run(build(tmp_path / "toy", ".png", ".png")).generators["gen"]
-    assert found.verdict == "clean"
-    assert 0.2 < found.auroc < 0.75
+    outcome = run(build(tmp_path / "toy", ".png", ".png")).generators["gen"]
+    assert outcome.verdict == "clean"
+    assert 0.2 < outcome.auroc < 0.75
 
 
 def test_size_is_told_from_format(tmp_path: Path) -> None:
     root = build(tmp_path / "toy", ".png", ".png", sizes=(96, 104))
-    found = run(root).generators["gen"]
-    assert (found.verdict, found.feature, found.real) == ("solvable", "image size", "96x96 100 %")
+    outcome = run(root).generators["gen"]
+    assert (outcome.verdict, outcome.feature, outcome.real) == (
+        "solvable",
+        "image size",
+        "96x96 100 %",
+    )
     assert run(root, view="match:90-96").generators["gen"].verdict == "clean"
 
 
 def test_two_images_of_a_class_are_no_evidence(tmp_path: Path) -> None:
-    found = run(build(tmp_path / "toy", ".jpg", ".png", n=1)).generators["gen"]
-    assert found.verdict in ("unknown", "clean", "solvable")
+    outcome = run(build(tmp_path / "toy", ".jpg", ".png", n=1)).generators["gen"]
+    assert outcome.verdict in ("unknown", "clean", "solvable")
     one = run(build(tmp_path / "one", ".jpg", ".png", n=1), max_per_class=1)
     assert one.generators["gen"].n_real == 2
 

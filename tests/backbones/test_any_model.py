@@ -78,7 +78,7 @@ def test_transformers_keep_their_input_size_under_univfd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "words"),
+    ("name", "error", "message"),
     [
         ("timm:resnet5O", UnknownNameError, "No model of timm is called 'resnet5O'"),
         (
@@ -99,9 +99,9 @@ def test_transformers_keep_their_input_size_under_univfd() -> None:
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(
-    name: str, error: type[Exception], words: str
+    name: str, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         resolve(name)
 
 
@@ -135,9 +135,9 @@ def test_taps_of_clip_by_hand(tmp_path: Path) -> None:
         expected = [states[0][:, 0], states[2][:, 0], states[2][:, 1:].mean(1),
                     torch.cat([states[3][:, 0], states[3][:, 1:].mean(1)], 1),
                     end[:, 0], end[:, 1:].mean(1), end[:, 0] @ proj]  # fmt: skip
-    for name, mine, hand in zip(names, out, expected, strict=True):
+    for name, own, hand in zip(names, out, expected, strict=True):
         torch.testing.assert_close(
-            mine, hand, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+            own, hand, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
         )
     assert len({str(spec.tap) for spec in specs}) == len(specs)
 

@@ -102,9 +102,9 @@ STRUCTURES: list[tuple[str, str, Writer]] = [
     ("synclr", "bare", files.save_plain),
     ("synclr", "safetensors", files.save_safetensors),
     *(
-        (b, f"{words} of OpenAI", writer)
+        (b, f"{message} of OpenAI", writer)
         for b in ("clip", "clip-vit-l14", "clip-rn50")
-        for words, writer in [
+        for message, writer in [
             ("state dict", files.save_openai),
             ("archive", files.save_torchscript),
         ]
@@ -136,7 +136,7 @@ STRUCTURES: list[tuple[str, str, Writer]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "writer"), [pytest.param(n, w, id=f"{n}: {words}") for n, words, w in STRUCTURES]
+    ("name", "writer"), [pytest.param(n, w, id=f"{n}: {message}") for n, message, w in STRUCTURES]
 )
 def test_published_structures_give_the_features_of_a_direct_pass(
     name: str, writer: Writer, tmp_path: Path
@@ -197,13 +197,13 @@ NAMES = ["clip", "synclr", "dinov2"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fault", ["missing", "renamed", "shape", "nan", "integers"])
-def test_one_wrong_tensor_is_refused_by_name(name: str, fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["missing", "renamed", "shape", "nan", "integers"])
+def test_one_wrong_tensor_is_refused_by_name(name: str, damage: str, tmp_path: Path) -> None:
     spec = small(name)
     state = noisy(reference(spec))
     victim = list(state)[len(state) // 2]
     tensor = state.pop(victim)
-    words = {"missing": "Missing", "renamed": "Left over: intruder", "shape": "Of another shape",
+    message = {"missing": "Missing", "renamed": "Left over: intruder", "shape": "Of another shape",
              "nan": "With NaN", "integers": "Of another kind"}  # fmt: skip
     changed = {
         "missing": {},
@@ -211,12 +211,12 @@ def test_one_wrong_tensor_is_refused_by_name(name: str, fault: str, tmp_path: Pa
         "shape": {victim: torch.cat([tensor, tensor])},
         "nan": {victim: torch.full_like(tensor, torch.nan)},
         "integers": {victim: tensor.int()},
-    }[fault]
+    }[damage]
     path = files.save_plain({**state, **changed}, tmp_path / "spoilt.pth")
     with pytest.raises(WeightsError) as caught:
         spec.build(path)
-    assert words[fault] in str(caught.value)
-    assert (victim if fault != "renamed" else "intruder") in str(caught.value)
+    assert message[damage] in str(caught.value)
+    assert (victim if damage != "renamed" else "intruder") in str(caught.value)
     assert "nothing was loaded" in str(caught.value)
     assert f"featcache backbones show {spec.name}" in str(caught.value)
 
@@ -287,7 +287,7 @@ def test_an_archive_whose_pickle_asks_for_code_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"<!DOCTYPE html><html>dropbox</html>", "an HTML page instead of the file"),
         (b"", "is no weights file"),
@@ -296,10 +296,10 @@ def test_an_archive_whose_pickle_asks_for_code_is_refused(tmp_path: Path) -> Non
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{" + b"x" * 30, "truncated or damaged"),
     ],
 )
-def test_what_is_no_weights_file_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_is_no_weights_file_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "file.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=words):
+    with pytest.raises(WeightsError, match=message):
         read_tensors(path)
 
 

@@ -72,12 +72,12 @@ def wrapped(spec: BackboneSpec, kind: type[nn.Module]) -> BackboneSpec:
 
 def test_the_contract_can_be_broken(tmp_path: Path) -> None:
     good = small("synclr")
-    for broken, words in [
+    for broken, message in [
         (replace(good, n_features=7), "shape"),
         (wrapped(good, Drifting), "two passes differ"),
         (wrapped(good, BatchBound), "size of the batch"),
         (replace(good, build=loose(good)), "other features"),
         (replace(good, create=None), "no 'create'"),
     ]:
-        with pytest.raises(AssertionError, match=words):
+        with pytest.raises(AssertionError, match=message):
             check_backbone(broken, tmp_path, publish=own_names)

@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("TORCH_HOME", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
-    hub._ask.cache_clear()
+    hub._probe_url.cache_clear()
     return folder
 
 
@@ -94,7 +94,7 @@ def test_the_order_of_the_places(
         path.write_bytes(b"x")
         return path
 
-    def found() -> Path:
+    def result() -> Path:
         return resolve("dinov2", weights=flags).find_weights()
 
     flags: dict[str, Path] = {}
@@ -113,17 +113,17 @@ def test_the_order_of_the_places(
     refs = home / "hub/models--timm--vit_base_patch14_dinov2.lvd142m/refs/main"
     file(refs).write_text("abc")
     for path in places[2:0:-1]:
-        assert found() == path
+        assert result() == path
         path.unlink()
-    assert found() == places[0]
+    assert result() == places[0]
     monkeypatch.setenv("FEATCACHE_WEIGHTS", str(tmp_path / "folder"))
-    assert found() == places[3]
+    assert result() == places[3]
     monkeypatch.setenv("FEATCACHE_WEIGHTS", f"{tmp_path / 'folder'},dinov2={places[4]}")
-    assert found() == places[4]
+    assert result() == places[4]
     (tmp_path / "cwd/featcache.toml").write_text('[weights]\ndinov2 = "../in_toml.pth"\n')
-    assert found().resolve() == places[5]
+    assert result().resolve() == places[5]
     flags = {"dinov2-vit-b14": places[6]}
-    assert found() == places[6]
+    assert result() == places[6]
     assert no_network == []
 
 
@@ -135,14 +135,14 @@ def test_a_named_file_that_is_not_there_is_never_replaced_by_another(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("values", "names", "words"),
+    ("values", "names", "phrases"),
     [
         (["a.pth"], ["clip", "synclr"], "does not say for which of clip-vit-b16, synclr-vit-b16"),
         (["dinov2=a.pth"], ["clip"], "dinov2 is not among the backbones clip-vit-b16"),
     ],
 )
-def test_weights_for_nobody(values: list[str], names: list[str], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_weights_for_nobody(values: list[str], names: list[str], phrases: str) -> None:
+    with pytest.raises(SettingsError, match=phrases):
         parse_weights(values, names)
 
 
@@ -195,10 +195,10 @@ def server() -> Iterator[Server]:
             self.end_headers()
 
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            ranges.append(wanted)
-            start = int(wanted.split("=")[1].rstrip("-")) if wanted else 0
-            self.send_response(206 if wanted else 200)
+            expected = self.headers.get("Range")
+            ranges.append(expected)
+            start = int(expected.split("=")[1].rstrip("-")) if expected else 0
+            self.send_response(206 if expected else 200)
             self.send_header("Content-Length", str(len(BODY) - start))
             self.end_headers()
             end = len(BODY) // 2 if len(ranges) == 1 else len(BODY)

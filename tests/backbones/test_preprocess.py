@@ -121,8 +121,8 @@ def test_native_of_timm_is_timms_own(name: str) -> None:
 
     own = create_transform(**resolve_data_config(pretrained_cfg=get_pretrained_cfg(name).to_dict()))
     image = picture(300, 200)
-    mine = network_input(resolve(f"timm:{name}"), "native", image)
-    torch.testing.assert_close(mine, own(image), rtol=0, atol=1e-6)
+    ours = network_input(resolve(f"timm:{name}"), "native", image)
+    torch.testing.assert_close(ours, own(image), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_native_of_open_clip_is_open_clips_own(name: str) -> None:
     fields = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
     own = image_transform_v2(PreprocessCfg(size=224, **fields), is_train=False)
     image = picture(300, 200)
-    mine = network_input(resolve(f"open_clip:{name}"), "native", image)
-    torch.testing.assert_close(mine, own(image), rtol=0, atol=1e-6)
+    ours = network_input(resolve(f"open_clip:{name}"), "native", image)
+    torch.testing.assert_close(ours, own(image), rtol=0, atol=1e-6)
 
 
 def test_every_setting_is_in_the_key() -> None:

@@ -201,24 +201,24 @@ def test_random_weights_are_in_the_name_and_never_found_as_real_ones(
     assert "a network with random weights" in " ".join(ran.out.split())
 
 
-@pytest.mark.parametrize("fault", ["truncated", "code", "other size", "absent"])
+@pytest.mark.parametrize("damage", ["truncated", "code", "other size", "absent"])
 def test_bad_weights_end_with_code_5_and_what_to_do(
-    fault: str, featcache: Call, tree: Path, tmp_path: Path
+    damage: str, featcache: Call, tree: Path, tmp_path: Path
 ) -> None:
     path, trace = tmp_path / "weights.pth", tmp_path / "trace"
-    if fault == "code":
+    if damage == "code":
         files.save_pickle_with_code(path, trace)
-    elif fault != "absent":
+    elif damage != "absent":
         with torch.device("meta"):
             shapes = timm_model(
-                "vit_large_patch14_224" if fault == "other size" else "vit_tiny_patch16_224"
+                "vit_large_patch14_224" if damage == "other size" else "vit_tiny_patch16_224"
             )
         state = {
             name: torch.zeros(()).expand(tensor.shape)
             for name, tensor in shapes.state_dict().items()
         }
         files.save_wrapped(state, path, under="model", prefix="module.visual.")
-    if fault == "truncated":
+    if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
     ran = featcache(
         "extract",
@@ -231,13 +231,13 @@ def test_bad_weights_end_with_code_5_and_what_to_do(
         "--cache",
         tmp_path / "s",
     )
-    words = {
+    message = {
         "truncated": "Delete it and get it again",
         "code": "get the weights as safetensors",
         "other size": "holds 24 blocks of width 1024; the network has 12 blocks of width 768",
         "absent": "Correct the path",
     }
-    assert (ran.code, words[fault] in ran.err) == (5, True), ran.err
+    assert (ran.code, message[damage] in ran.err) == (5, True), ran.err
     assert not trace.exists()
 
 

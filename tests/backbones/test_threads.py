@@ -57,6 +57,6 @@ def test_taps_of_threads_are_not_mixed_up(make: type) -> None:
     alone = [run(images) for images in batches]
     with ThreadPoolExecutor(8, "lane", torch.set_num_threads, (1,)) as pool:
         together = list(pool.map(run, batches))
-    for expected, found in zip(alone, together, strict=True):
-        for one, other in zip(expected, found, strict=True):
-            torch.testing.assert_close(other, one)
+    for expected, result in zip(alone, together, strict=True):
+        for one, second in zip(expected, result, strict=True):
+            torch.testing.assert_close(second, one)

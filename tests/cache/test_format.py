@@ -40,8 +40,8 @@ def test_the_same_rows_still_give_the_golden_bytes(tmp_path: Path) -> None:
 
 def test_the_golden_pack_is_read(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
-    found = import_pack(store, GOLDEN / "pack-1.tar", lambda name, file: file.read_bytes())
-    assert (found.n_shards, found.licence, list(found.manifests)) == (1, "CC0-1.0", ["toy"])
+    result = import_pack(store, GOLDEN / "pack-1.tar", lambda name, file: file.read_bytes())
+    assert (result.n_shards, result.licence, list(result.manifests)) == (1, "CC0-1.0", ["toy"])
     assert len(store.read(make_key(dtype="float32"), make_rows(4).ids)) == 4
 
 

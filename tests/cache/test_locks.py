@@ -52,15 +52,15 @@ def holder(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
 
 def test_one_holds_it_and_signs_with_host_process_and_time(tmp_path: Path) -> None:
     store, key = FeatureStore(tmp_path), make_key()
-    with store.lock(key, "s") as mine:
-        assert mine
+    with store.lock(key, "s") as own:
+        assert own
         owner = locks.read_owner(store.folder(key) / "s.claim")
         assert owner
         assert (owner.pid, owner.since <= time.time()) == (os.getpid(), True)
         with store.lock(key, "s") as second:
             assert not second
-        with store.lock(key, "other") as other:
-            assert other
+        with store.lock(key, "other") as another:
+            assert another
         store.write(key, "s", make_rows(2), {})
     with store.lock(key, "s") as again:
         assert not again  # it is made
@@ -70,16 +70,16 @@ def test_one_holds_it_and_signs_with_host_process_and_time(tmp_path: Path) -> No
 def test_a_killed_owner_leaves_no_lock(holder: tuple[Path, subprocess.Popen[str]]) -> None:
     path, process = holder
     store, key = FeatureStore(path.parents[2]), make_key()
-    with store.lock(key, "s") as mine:
-        assert not mine
+    with store.lock(key, "s") as own:
+        assert not own
     owner = locks.read_owner(path)
     assert owner
     assert owner.pid == process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert path.exists()  # the file stays, the lock does not
-    with store.lock(key, "s") as mine:
-        assert mine
+    with store.lock(key, "s") as own:
+        assert own
     assert not path.exists()
 
 

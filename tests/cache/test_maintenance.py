@@ -47,7 +47,7 @@ def test_verify_finds_and_repair_drops_exactly_the_bad(store: FeatureStore) -> N
     spoil(store.shard(key, "s1"))
     store.shard(key, "s2").write_bytes(b"")
     report = maintenance.verify(store)
-    assert [fault.path.name for fault in report.damaged] == ["s1.h5", "s2.h5"]
+    assert [damage.path.name for damage in report.damaged] == ["s1.h5", "s2.h5"]
     assert (report.n_shards, report.dropped) == (2, [])
     report = maintenance.verify(store, repair=True)
     assert [path.name for path in report.dropped] == ["s1.h5", "s2.h5"]
@@ -68,7 +68,7 @@ def test_features_that_are_not_finite_or_ids_out_of_order_are_faults(
     bad = np.full((3, 3), np.nan, np.float32)
     store.write(make_key(), "nan", Rows(rows.ids, bad), {})
     store.write(make_key(), "order", Rows(rows.ids[::-1], rows.features), {})
-    whys = " ".join(fault.why for fault in maintenance.verify(store).damaged)
+    whys = " ".join(damage.why for damage in maintenance.verify(store).damaged)
     assert "NaN or Inf" in whys
     assert "not sorted" in whys
 
@@ -80,7 +80,7 @@ def test_a_shard_of_a_newer_format_is_no_damage(
     store.write(make_key(), "newer", make_rows(2, start=90), {})
     monkeypatch.undo()
     report = maintenance.verify(store, repair=True)
-    assert [fault.repairable for fault in report.damaged] == [False]
+    assert [damage.repairable for damage in report.damaged] == [False]
     assert store.shard(make_key(), "newer").exists()
 
 
@@ -96,10 +96,10 @@ def test_waste_is_listed_and_removed_only_when_asked(store: FeatureStore) -> Non
     for path in dead:
         path.write_bytes(b"half")
     with store.lock(key, "s8"):
-        waste = maintenance.find_unused(store)
-    assert sorted(item.path for item in waste) == sorted(dead)
+        unused = maintenance.find_unused(store)
+    assert sorted(item.path for item in unused) == sorted(dead)
     assert all(path.exists() for path in dead)
-    assert maintenance.remove(waste) == 8
+    assert maintenance.remove(unused) == 8
     assert not any(path.exists() for path in dead)
     assert writing.exists()
     os.utime(writing, (0, 0))  # a day later
@@ -107,24 +107,24 @@ def test_waste_is_listed_and_removed_only_when_asked(store: FeatureStore) -> Non
 
 
 def test_unreferenced_shards_and_dropped_keys(store: FeatureStore) -> None:
-    key, other = make_key(), make_key(precision="bf16")
-    store.write(other, "o", make_rows(2), {})
-    wanted = [*make_rows(5).ids, *make_rows(5, start=5).ids[:1]]
-    waste = maintenance.find_unused(store, referenced=wanted)
-    assert [item.path.name for item in waste] == ["s2.h5", "s3.h5"]
-    waste = maintenance.find_unused(store, drop=[other])
-    assert maintenance.remove(waste) == waste[0].n_bytes > 0
+    key, second = make_key(), make_key(precision="bf16")
+    store.write(second, "o", make_rows(2), {})
+    expected = [*make_rows(5).ids, *make_rows(5, start=5).ids[:1]]
+    unused = maintenance.find_unused(store, referenced=expected)
+    assert [item.path.name for item in unused] == ["s2.h5", "s3.h5"]
+    unused = maintenance.find_unused(store, drop=[second])
+    assert maintenance.remove(unused) == unused[0].n_bytes > 0
     assert store.list_keys() == [key]
 
 
 def test_explain_names_the_field(store: FeatureStore) -> None:
     key = make_key()
     for name in key.fields:
-        other = make_key(
+        second = make_key(
             **{name: {**key.fields[name], "x": 1} if isinstance(key.fields[name], dict) else "new"}
         )
-        assert f"differ in {name}" in explain(key, other)
-        text = explain_missing(other, [key])
+        assert f"differ in {name}" in explain(key, second)
+        text = explain_missing(second, [key])
         assert text.startswith("Miss: ")
         assert f"which differs: {name}" in text
     assert explain_missing(key, [key]).startswith("Hit: ")

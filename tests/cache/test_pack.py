@@ -49,16 +49,16 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 def test_a_pack_gives_the_same_shards(store: FeatureStore, pack: Path, tmp_path: Path) -> None:
-    other = FeatureStore(tmp_path / "other")
-    found = import_pack(other, pack, any_manifest)
-    assert (found.n_shards, found.n_known, found.licence) == (2, 0, "CC-BY-4.0")
-    assert found.manifests == {"toy": b"label\n"}
+    second = FeatureStore(tmp_path / "other")
+    result = import_pack(second, pack, any_manifest)
+    assert (result.n_shards, result.n_known, result.licence) == (2, 0, "CC-BY-4.0")
+    assert result.manifests == {"toy": b"label\n"}
     for name in ("s0", "s1"):
-        paths = [s.shard(make_key(), name) for s in (store, other)]
+        paths = [s.shard(make_key(), name) for s in (store, second)]
         assert paths[0].read_bytes() == paths[1].read_bytes()
-    again = import_pack(other, pack, any_manifest)
+    again = import_pack(second, pack, any_manifest)
     assert (again.n_shards, again.n_known) == (0, 2)
-    assert not list(other.root.glob(".tmp-*"))
+    assert not list(second.root.glob(".tmp-*"))
 
 
 def test_the_same_store_gives_the_same_pack(
@@ -131,7 +131,7 @@ def bad_manifest(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (rename("../../evil.csv"), "is not allowed"),
         (rename("/tmp/evil.csv"), "is not allowed"),
@@ -148,14 +148,14 @@ def bad_manifest(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
     ],
 )
 def test_a_hostile_pack_is_refused_and_adds_nothing(
-    pack: Path, tmp_path: Path, change: Callable[[Any], None], words: str
+    pack: Path, tmp_path: Path, change: Callable[[Any], None], message: str
 ) -> None:
     forge(pack, change)
-    other = FeatureStore(tmp_path / "other")
-    other.write(make_key(), "mine", make_rows(1), {})
+    second = FeatureStore(tmp_path / "other")
+    second.write(make_key(), "mine", make_rows(1), {})
     before = snapshot(tmp_path / "other")
-    with pytest.raises(DataError, match=words):
-        import_pack(other, pack, any_manifest)
+    with pytest.raises(DataError, match=message):
+        import_pack(second, pack, any_manifest)
     assert snapshot(tmp_path / "other") == before
     assert not (tmp_path / "evil.csv").exists()
 
@@ -181,14 +181,14 @@ def test_a_flipped_byte_in_a_pack_is_found_or_harmless(
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "bad").write_bytes(raw)
     shutil.rmtree(tmp_path / "other", ignore_errors=True)
-    other = FeatureStore(tmp_path / "other")
+    second = FeatureStore(tmp_path / "other")
     try:
-        import_pack(other, tmp_path / "bad", any_manifest)
+        import_pack(second, tmp_path / "bad", any_manifest)
     except DataError:
         assert not list((tmp_path / "other").rglob("*.h5"))
     else:
-        assert maintenance.verify(other).damaged == []
-        assert (other.read(make_key(), make_rows(4).ids) == make_rows(4).features).all()
+        assert maintenance.verify(second).damaged == []
+        assert (second.read(make_key(), make_rows(4).ids) == make_rows(4).features).all()
 
 
 def test_export_import_probe(featcache: Call, extracted: tuple[Path, Path], tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ def test_what_is_written_is_read(tmp_path: Path, n: int, d: int, dtype: str) -> 
     key, rows = make_key(weights=f"{n}-{d}-{dtype}"), make_rows(n, d, dtype)
     rows.rejects["f" * 32] = "broken \u00e9 \udcff"
     path = FeatureStore(tmp_path / "s").write(key, "shard", rows, {"torch": "2"})
-    found = read_shard(path, key)
-    assert found.ids == rows.ids
-    assert found.rejects == {"f" * 32: "broken \u00e9 \\udcff"}
-    assert found.features.dtype == np.dtype(dtype)
-    np.testing.assert_array_equal(found.features, rows.features)
+    result = read_shard(path, key)
+    assert result.ids == rows.ids
+    assert result.rejects == {"f" * 32: "broken \u00e9 \\udcff"}
+    assert result.features.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(result.features, rows.features)
 
 
 def test_rows_come_in_the_order_asked_for_from_any_shard(tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_rows_come_in_the_order_asked_for_from_any_shard(tmp_path: Path) -> None
     store = FeatureStore(tmp_path)
     store.write(key, "a", first, {})
     store.write(key, "b", second, {})
-    wanted = [second.ids[2], first.ids[4], second.ids[2]]
+    requested = [second.ids[2], first.ids[4], second.ids[2]]
     expected = np.stack([second.features[2], first.features[4], second.features[2]])
-    np.testing.assert_array_equal(FeatureStore(tmp_path).read(key, wanted), expected)
+    np.testing.assert_array_equal(FeatureStore(tmp_path).read(key, requested), expected)
     with pytest.raises(MissingFeaturesError, match="missing for 1 of 2 samples"):
         store.read(key, [first.ids[0], "0" * 32])
 
@@ -60,12 +60,12 @@ def test_any_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
         bad[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(bad)
         try:
-            found = read_shard(path, key)
+            result = read_shard(path, key)
         except StoreError:
             n_found += 1
         else:
-            assert (found.ids, found.rejects) == (rows.ids, rows.rejects)
-            np.testing.assert_array_equal(found.features, rows.features)
+            assert (result.ids, result.rejects) == (rows.ids, rows.rejects)
+            np.testing.assert_array_equal(result.features, rows.features)
     assert n_found > 20
 
 
@@ -118,9 +118,9 @@ def test_a_key_needs_every_field() -> None:
 def test_every_field_changes_the_fingerprint_and_is_named() -> None:
     key = make_key()
     for name in key.fields:
-        other = make_key(**{name: {"changed": 1}})
-        assert other.fingerprint != key.fingerprint
-        assert all(leaf.startswith(name) for leaf, _, _ in key.differences(other))
+        another = make_key(**{name: {"changed": 1}})
+        assert another.fingerprint != key.fingerprint
+        assert all(leaf.startswith(name) for leaf, _, _ in key.differences(another))
     assert FeatureKey(dict(reversed(key.fields.items()))).fingerprint == key.fingerprint
 
 
@@ -150,9 +150,9 @@ def test_several_keys_are_joined_by_sample_id(tmp_path: Path) -> None:
     ids = rows.ids[::-1] + rows.ids[:2]
     expected = np.concatenate([rows.features, wide.features.astype(np.float32)], axis=1)
     expected = expected[[*range(8, -1, -1), 0, 1]]
-    found = FeatureStore(tmp_path).read([first, second], ids)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, expected)
+    result = FeatureStore(tmp_path).read([first, second], ids)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, expected)
     as_stored = store.read(second, ids, dtype=np.float16)
     np.testing.assert_array_equal(as_stored, expected[:, 3:].astype(np.float16))
 
@@ -180,11 +180,11 @@ def test_each_shard_is_read_once_however_the_rows_are_asked_for(
         store.write(key, f"s{i}", make_rows(50, start=50 * i), {})
     ids = sorted(store.samples(key), key=lambda name: name[::-1])
     opened: list[str] = []
-    whole = reader.read_payload
+    full = reader.read_payload
 
     def counted(path: Path, *arguments: Any) -> Any:
         opened.append(path.name)
-        return whole(path, *arguments)
+        return full(path, *arguments)
 
     monkeypatch.setattr(reader, "read_payload", counted)
     store.read(key, ids)
@@ -214,13 +214,13 @@ def test_the_index_saves_reading_and_is_never_the_truth(
 
 
 def test_an_index_of_another_key_is_not_believed(tmp_path: Path) -> None:
-    store, one, other = FeatureStore(tmp_path), make_key(), make_key(precision="bf16")
+    store, one, another = FeatureStore(tmp_path), make_key(), make_key(precision="bf16")
     store.write(one, "a", make_rows(5), {})
-    store.write(other, "a", make_rows(4), {})
+    store.write(another, "a", make_rows(4), {})
     store.index(one)
-    shutil.copy2(store.folder(one) / "index.safetensors", store.folder(other))
-    shutil.copystat(store.folder(one) / "a.h5", store.folder(other) / "a.h5")
-    assert len(FeatureStore(tmp_path).samples(other)) == 4
+    shutil.copy2(store.folder(one) / "index.safetensors", store.folder(another))
+    shutil.copystat(store.folder(one) / "a.h5", store.folder(another) / "a.h5")
+    assert len(FeatureStore(tmp_path).samples(another)) == 4
 
 
 def test_a_shard_changed_behind_the_index_is_found_on_reading(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Call = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("trouble", "message"),
     [
         (errno.ENOSPC, "The disk is full"),
         (errno.EDQUOT, "The disk is full"),
@@ -32,7 +32,11 @@ Call = Callable[..., Any]
     ],
 )
 def test_trouble_after_the_first_shard(
-    featcache: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int | str, words: str
+    featcache: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: int | str,
+    message: str,
 ) -> None:
     tree, root = make_tree(tmp_path / "toy", n=4), tmp_path / "store"
     monkeypatch.setenv("FEATCACHE_SHARD_ROWS", "8")
@@ -54,7 +58,7 @@ def test_trouble_after_the_first_shard(
     command = ("extract", "--backbone", NAME, "--data", tree, "--cache", root)
     ran = featcache(*command, "-q")
     assert (ran.code, ran.err.count("Error:")) == (4, 1), ran.err
-    assert words in ran.err
+    assert message in ran.err
     monkeypatch.undo()
     if trouble == "vanished":
         return

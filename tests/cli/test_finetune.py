@@ -47,9 +47,9 @@ def test_the_whole_way(featcache: Run, toy: Path, tmp_path: Path) -> None:
     assert "Fine-tuning " in again.out
     assert "progan *" in again.out
 
-    other = featcache(*command, "--epochs", 2)
-    assert other.code == 2
-    assert "Choose another --out" in other.err
+    second = featcache(*command, "--epochs", 2)
+    assert second.code == 2
+    assert "Choose another --out" in second.err
 
 
 def test_dry_run_counts_and_writes_nothing(featcache: Run, toy: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_dry_run_counts_and_writes_nothing(featcache: Run, toy: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("extra", "code", "words"),
+    ("extra", "code", "message"),
     [
         (["--blocks", "9"], 2, "this backbone has 7"),
         (["--train", "biggn"], 2, "is called 'biggn'. Did you mean 'biggan'"),
@@ -78,11 +78,11 @@ def test_dry_run_counts_and_writes_nothing(featcache: Run, toy: Path, tmp_path: 
     ],
 )
 def test_errors_say_what_and_how(
-    featcache: Run, toy: Path, tmp_path: Path, extra: list[str], code: int, words: str
+    featcache: Run, toy: Path, tmp_path: Path, extra: list[str], code: int, message: str
 ) -> None:
     ran = featcache(*base(toy, tmp_path), *extra)
     assert ran.code == code
-    assert words in ran.err
+    assert message in ran.err
 
 
 def test_one_backbone_at_a_time(featcache: Run, toy: Path) -> None:

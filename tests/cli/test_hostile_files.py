@@ -149,18 +149,18 @@ def test_any_bytes_as_a_shard(data: st.DataObject, shard: Path) -> None:
     path = good.shard(make_key(), "fuzzed")
     raw = bytearray(shard.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(raw) - 1))
+        rows = data.draw(st.integers(0, len(raw) - 1))
         piece = data.draw(st.binary(min_size=1, max_size=16))
-        raw[at : at + len(piece)] = piece
+        raw[rows : rows + len(piece)] = piece
     path.write_bytes(
         raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw
     )
     try:
-        found = read_shard(path, make_key())
+        result = read_shard(path, make_key())
     except StoreError:
         return
-    assert found.ids == make_rows(6).ids
-    np.testing.assert_array_equal(found.features, make_rows(6).features)
+    assert result.ids == make_rows(6).ids
+    np.testing.assert_array_equal(result.features, make_rows(6).features)
 
 
 json_text = st.recursive(

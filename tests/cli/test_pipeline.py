@@ -30,18 +30,18 @@ def test_metrics_can_be_redone_from_the_scores(
     with (tmp_path / "s.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert set(result["generators"]) == {row["generator"] for row in rows} == {"progan", "biggan"}
-    for name, found in result["generators"].items():
-        mine = [row for row in rows if row["generator"] == name]
-        label = np.array([int(row["label"]) for row in mine])
-        score = np.array([float(row["score"]) for row in mine])
-        assert found["ap"] == pytest.approx(average_precision_score(label, score), abs=1e-9)
-        assert found["auroc"] == pytest.approx(roc_auc_score(label, score), abs=1e-9)
-        assert found["acc"] == pytest.approx(np.mean((score > 0.5) == label), abs=1e-9)
-        assert found["r_acc"] == pytest.approx(np.mean(score[label == 0] <= 0.5), abs=1e-9)
-        assert found["f_acc"] == pytest.approx(np.mean(score[label == 1] > 0.5), abs=1e-9)
-        assert (found["n_real"], found["n_fake"]) == (8, 8)
-        assert found["ap_ci"][0] <= found["ap"] <= found["ap_ci"][1] + 1e-12
-    aps = [found["ap"] for found in result["generators"].values()]
+    for name, outcome in result["generators"].items():
+        own = [row for row in rows if row["generator"] == name]
+        label = np.array([int(row["label"]) for row in own])
+        score = np.array([float(row["score"]) for row in own])
+        assert outcome["ap"] == pytest.approx(average_precision_score(label, score), abs=1e-9)
+        assert outcome["auroc"] == pytest.approx(roc_auc_score(label, score), abs=1e-9)
+        assert outcome["acc"] == pytest.approx(np.mean((score > 0.5) == label), abs=1e-9)
+        assert outcome["r_acc"] == pytest.approx(np.mean(score[label == 0] <= 0.5), abs=1e-9)
+        assert outcome["f_acc"] == pytest.approx(np.mean(score[label == 1] > 0.5), abs=1e-9)
+        assert (outcome["n_real"], outcome["n_fake"]) == (8, 8)
+        assert outcome["ap_ci"][0] <= outcome["ap"] <= outcome["ap_ci"][1] + 1e-12
+    aps = [outcome["ap"] for outcome in result["generators"].values()]
     assert result["mAP"] == pytest.approx(np.mean(aps), abs=1e-12)
     assert result["n_features"] == 1280
 
@@ -123,9 +123,9 @@ def test_a_run_killed_between_shards_is_resumed_to_the_same_bytes(
     from featcache.cache import FeatureStore
 
     monkeypatch.setenv("FEATCACHE_SHARD_ROWS", "10")
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    full, torn = tmp_path / "whole", tmp_path / "torn"
     command = ("extract", "--backbone", NAME, "--data", extracted[0], "-q", "--cache")
-    assert featcache(*command, whole).code == 0
+    assert featcache(*command, full).code == 0
     write, calls = FeatureStore.write, []
 
     def write_three(self: FeatureStore, *arguments: Any) -> Path:
@@ -141,8 +141,8 @@ def test_a_run_killed_between_shards_is_resumed_to_the_same_bytes(
     monkeypatch.setattr(FeatureStore, "write", write)
     resumed = featcache(*command, torn, "--json")
     assert resumed.json["backbones"][0]["n_forwarded"] == 64 - 30
-    assert shards(torn) == shards(whole)
-    assert len(shards(whole)) == 7
+    assert shards(torn) == shards(full)
+    assert len(shards(full)) == 7
 
 
 def shards(store: Path) -> dict[str, bytes]:

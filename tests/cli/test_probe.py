@@ -70,7 +70,7 @@ def test_two_groups_share_no_flag() -> None:
     with pytest.raises(TypeError, match="flags twice: height, width"):
 
         @grouped
-        def both(*, one: Size, other: Size) -> None: ...
+        def both(*, one: Size, second: Size) -> None: ...
 
 
 def probe(featcache: Call, store: Path, *more: object) -> Any:
@@ -140,10 +140,10 @@ def test_weights_that_are_not_there(
 
 def test_priors_stand_beside_ap(featcache: Call, toy: Toy) -> None:
     _, store = toy
-    found = probe(featcache, store, "--prior", "0.01,0.5")
-    assert list(found["at_priors"]) == ["0.01", "0.5"]
-    assert found["prior"] == 0.01
-    folder = store / "results" / found["digest"]
+    outcome = probe(featcache, store, "--prior", "0.01,0.5")
+    assert list(outcome["at_priors"]) == ["0.01", "0.5"]
+    assert outcome["prior"] == 0.01
+    folder = store / "results" / outcome["digest"]
     result = load_result(folder)
     assert isinstance(result, EvalResult)
     expected = ap_at_priors(load_scores(folder), [0.01])[0.01]
@@ -188,12 +188,12 @@ def test_a_store_that_is_only_read(toy: Toy, tmp_path: Path) -> None:
 
 def read_documents(text: str) -> list[Any]:
     """Return the JSON documents that stand behind each other in a text."""
-    found, at, decoder = [], 0, json.JSONDecoder()
-    while at < len(text.rstrip()):
-        document, at = decoder.raw_decode(text, at)
-        found.append(document)
-        at += 1  # the line end
-    return found
+    outcome, rows, decoder = [], 0, json.JSONDecoder()
+    while rows < len(text.rstrip()):
+        document, rows = decoder.raw_decode(text, rows)
+        outcome.append(document)
+        rows += 1  # the line end
+    return outcome
 
 
 def run_powerless(*commands: list[str]) -> subprocess.CompletedProcess[str]:
@@ -230,23 +230,23 @@ def test_transfer_command(featcache: Call, toy: Toy, tmp_path: Path) -> None:
     base = ("transfer", "--features", "a,c", "--cache", store)
     first = featcache(*base, "--json", "--csv", tmp_path / "t.csv")
     assert first.code == 0, first.err
-    found = first.json
+    outcome = first.json
     for kind in ("each", "without"):
-        assert set(found[kind]) == set(found["unseen"][kind]) == {"progan", "biggan", "adm"}
-    others = [found["each"]["adm"][name]["ap"] for name in ("progan", "biggan")]
-    assert found["unseen"]["each"]["adm"]["value"] == pytest.approx(np.mean(others), abs=1e-12)
-    left_out = found["without"]["adm"]["adm"]
-    assert found["unseen"]["without"]["adm"] == {"value": left_out["ap"], "ci": left_out["ap_ci"]}
+        assert set(outcome[kind]) == set(outcome["unseen"][kind]) == {"progan", "biggan", "adm"}
+    others = [outcome["each"]["adm"][name]["ap"] for name in ("progan", "biggan")]
+    assert outcome["unseen"]["each"]["adm"]["value"] == pytest.approx(np.mean(others), abs=1e-12)
+    left_out = outcome["without"]["adm"]["adm"]
+    assert outcome["unseen"]["without"]["adm"] == {"value": left_out["ap"], "ci": left_out["ap_ci"]}
     lines = (tmp_path / "t.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 3 * 3
     assert lines[0].startswith("set,generator,tested_on,ap,ap_low,ap_high,auroc,")
-    assert featcache(*base, "--json").json == found  # read, not fitted: the seconds are the same
+    assert featcache(*base, "--json").json == outcome  # read, not fitted: the seconds are the same
     shown = featcache(*base)
     assert "Left out" in shown.out
     assert "on generators that they have not seen" in shown.out.replace("\n", " ")
-    result = load_result(store / "results" / found["digest"])
+    result = load_result(store / "results" / outcome["digest"])
     assert isinstance(result, TransferResult)
-    assert result.each["adm"]["progan"].ap == found["each"]["adm"]["progan"]["ap"]
+    assert result.each["adm"]["progan"].ap == outcome["each"]["adm"]["progan"]["ap"]
     for wrong in (("--C", "grid"), ("--test-view", "clean,jpeg:50")):
         ran = featcache(*base, *wrong)
         assert (ran.code, "here" in ran.err) == (2, True)
@@ -271,9 +271,9 @@ def test_efficiency_command_and_report(featcache: Call, toy: Toy, tmp_path: Path
     assert "all (120)" in featcache(*base).out
     for wrong in ("0", "few"):
         assert featcache(*base[:5], "--sizes", wrong).code == 2
-    other = featcache("transfer", "--features", "a", "--cache", store, "--json").json["digest"]
+    second = featcache("transfer", "--features", "a", "--cache", store, "--json").json["digest"]
     made = featcache(
-        "report", first.json["digest"], other, "--cache", store, "--out", tmp_path / "r", "--json",
+        "report", first.json["digest"], second, "--cache", store, "--out", tmp_path / "r", "--json",
         "--format", "html,csv,svg",
     )  # fmt: skip
     assert made.code == 0, made.err
@@ -288,9 +288,9 @@ def test_efficiency_command_and_report(featcache: Call, toy: Toy, tmp_path: Path
 def test_a_curve_of_oneclass_needs_no_reals(toy: Toy) -> None:
     manifest, folder = toy
     alone = manifest.where(lambda sample: sample.label == 1 or sample.split == "test")
-    asked = ProbeOptions(features=["a"], head="oneclass", n_resamples=20)
-    curve = efficiency(alone, FeatureStore(folder), asked, sizes=[30], n_seeds=2)
+    request = ProbeOptions(features=["a"], head="oneclass", n_resamples=20)
+    curve = efficiency(alone, FeatureStore(folder), request, sizes=[30], n_seeds=2)
     assert [(p.n, len(p.mAP)) for p in curve.points] == [(30, 2), (120, 1)]
     assert curve.train.n_real == 0
-    matrix = transfer(alone, FeatureStore(folder), asked)
+    matrix = transfer(alone, FeatureStore(folder), request)
     assert set(matrix.each) == {"progan", "biggan", "adm"}

@@ -12,10 +12,20 @@ from featcache.datasets import Manifest, Sample, ScanOptions, scan, select
 from featcache.errors import SettingsError, UnknownNameError
 
 
-def sample(name: str, serves: str = "progan", **more: object) -> Sample:
-    values: dict[str, object] = {"label": 1, "generator": serves, "family": "GAN", "split": "test"}
+def sample(name: str, paired_with: str = "progan", **more: object) -> Sample:
+    values: dict[str, object] = {
+        "label": 1,
+        "generator": paired_with,
+        "family": "GAN",
+        "split": "test",
+    }
     return Sample(
-        dataset="d", root="/d", path=f"/d/{name}", paired_with=serves, sample_id=name, **values | more
+        dataset="d",
+        root="/d",
+        path=f"/d/{name}",
+        paired_with=paired_with,
+        sample_id=name,
+        **values | more,
     )  # type: ignore[arg-type]
 
 

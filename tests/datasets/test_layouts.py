@@ -46,9 +46,11 @@ def read(root: Path, **options: Any) -> Scan:
     return scan(root, ScanOptions(**options))
 
 
-def cells(found: Scan) -> dict[tuple[str, str, str, int], int]:
+def cells(result: Scan) -> dict[tuple[str, str, str, int], int]:
     """Count the samples by generator that they serve, split, category and label."""
-    return dict(Counter((s.paired_with, s.split, s.category, s.label) for s in expand(found.manifest)))
+    return dict(
+        Counter((s.paired_with, s.split, s.category, s.label) for s in expand(result.manifest))
+    )
 
 
 CASES: dict[str, tuple[str, list[str], dict[tuple[str, str, str, int], int]]] = {
@@ -271,11 +273,11 @@ def test_every_layout(tmp_path: Path, case: str) -> None:
 
 def test_plain_folders_and_community_forensics(tmp_path: Path) -> None:
     plant(tmp_path / "mine", ["real/1.png", "fake/2.png"])
-    found = {(s.paired_with, s.label) for s in read(tmp_path / "mine").manifest}
-    assert found == {("mine", 0), ("mine", 1)}
+    result = {(s.paired_with, s.label) for s in read(tmp_path / "mine").manifest}
+    assert result == {("mine", 0), ("mine", 1)}
     plant(tmp_path / "cf", ["PixArt/real/1.png", "PixArt/fake/2.png", "Kandinsky/fake/3.png"])
-    found = {(s.paired_with, s.label) for s in read(tmp_path / "cf").manifest}
-    assert found == {("PixArt", 0), ("PixArt", 1), ("Kandinsky", 1)}
+    result = {(s.paired_with, s.label) for s in read(tmp_path / "cf").manifest}
+    assert result == {("PixArt", 0), ("PixArt", 1), ("Kandinsky", 1)}
 
 
 def test_pairs_of_one_photograph_have_one_source(tmp_path: Path) -> None:
@@ -290,14 +292,17 @@ def test_pairs_of_one_photograph_have_one_source(tmp_path: Path) -> None:
 
 def test_shared_reals_are_one_row_on_disk_and_one_for_each_generator_in_use(tmp_path: Path) -> None:
     name, paths, _ = CASES["univfd"]
-    found = read(plant(tmp_path / name, paths))
-    (laion,) = [s for s in found.manifest if "laion" in s.path]
+    result = read(plant(tmp_path / name, paths))
+    (laion,) = [s for s in result.manifest if "laion" in s.path]
     assert laion.paired_with.count("|") == 6
-    assert {s.paired_with for s in expand(found.manifest) if "laion" in s.path} == {"ldm_200", "dalle"}
-    assert "shared by several generators" in " ".join(found.notes)
-    rows = {row["generator"]: row for row in count_rows(found.manifest)}
+    assert {s.paired_with for s in expand(result.manifest) if "laion" in s.path} == {
+        "ldm_200",
+        "dalle",
+    }
+    assert "shared by several generators" in " ".join(result.notes)
+    rows = {row["generator"]: row for row in count_rows(result.manifest)}
     assert (rows["dalle"]["n_real"], rows["dalle"]["group"]) == (1, "autoregressive")
-    only = expand(found.manifest, ["dalle"])
+    only = expand(result.manifest, ["dalle"])
     assert {s.paired_with for s in only if "laion" in s.path} == {"dalle"}
 
 
@@ -323,25 +328,25 @@ def test_odd_names_count_like_others(tmp_path: Path) -> None:
     (folder / "linked-folder").symlink_to(tmp_path / "far")
     (folder / "notes.txt").write_text("no")
     (folder / ".hidden.png").write_bytes(picture())
-    found = read(root)
-    assert cells(found) == {("sd turbo", "test", "", 1): 12}
-    assert {sample.problem for sample in found.manifest} == {""}
-    assert found.skipped == {"no image (.txt)": 1, "hidden file": 1}
+    result = read(root)
+    assert cells(result) == {("sd turbo", "test", "", 1): 12}
+    assert {sample.problem for sample in result.manifest} == {""}
+    assert result.skipped == {"no image (.txt)": 1, "hidden file": 1}
 
 
 def test_images_in_folders_of_no_layout_are_said(tmp_path: Path) -> None:
     plant(tmp_path / "t", ["g/0_real/1.png", "g/1_fake/2.png", "g/other/3.png"])
-    found = read(tmp_path / "t")
-    assert found.skipped == {"image in a folder that the layout does not name": 1}
-    assert "t/g/other" in " ".join(found.notes)
+    result = read(tmp_path / "t")
+    assert result.skipped == {"image in a folder that the layout does not name": 1}
+    assert "t/g/other" in " ".join(result.notes)
 
 
 def test_an_unknown_tree_is_refused_with_what_was_found(tmp_path: Path) -> None:
     plant(tmp_path / "what", ["holiday/beach/1.png", "holiday/hills/2.png"])
     with pytest.raises(DataError) as caught:
         read(tmp_path / "what")
-    for words in ("0_real and 1_fake", "holiday/beach/", "--layout", "genimage"):
-        assert words in str(caught.value)
+    for message in ("0_real and 1_fake", "holiday/beach/", "--layout", "genimage"):
+        assert message in str(caught.value)
     (tmp_path / "x.txt").write_text("no list")
     with pytest.raises(DataError, match=r"\.csv, \.jsonl or \.parquet list"):
         read(tmp_path / "x.txt")
@@ -390,13 +395,13 @@ def test_trees_in_archives_are_read_in_place(
     root = tmp_path / "root"
     root.mkdir()
     pack(root / f"set{suffix}", files)
-    found = read(root if inside else root / f"set{suffix}")
-    assert cells(found) == {("progan", "train", "cat", 0): 1, ("progan", "test", "", 1): 1}
-    data = {read_bytes(sample.path) for sample in found.manifest}
+    result = read(root if inside else root / f"set{suffix}")
+    assert cells(result) == {("progan", "train", "cat", 0): 1, ("progan", "test", "", 1): 1}
+    data = {read_bytes(sample.path) for sample in result.manifest}
     assert data == {files["train/progan/cat/0_real/a.png"], files["test/progan/1_fake/b.PNG"]}
-    assert all(digest_bytes(read_bytes(s.path)) == s.sample_id for s in found.manifest)
-    again = scan(found_root(root, suffix, inside), ScanOptions(), known=found.manifest)
-    assert again.manifest == found.manifest
+    assert all(digest_bytes(read_bytes(s.path)) == s.sample_id for s in result.manifest)
+    again = scan(found_root(root, suffix, inside), ScanOptions(), known=result.manifest)
+    assert again.manifest == result.manifest
 
 
 def found_root(root: Path, suffix: str, inside: bool) -> Path:
@@ -410,13 +415,13 @@ def test_webdataset_shards_are_labelled_by_their_side_files(tmp_path: Path) -> N
     as_tar(folder / "sd-000000.tar", {"0.jpg": picture("JPEG"), "0.cls": b"0",
                                       "1.jpg": picture("JPEG"), "1.cls": b"1"})  # fmt: skip
     as_tar(folder / "x-000001.tar", {"2.png": picture(), "2.json": side.encode()})
-    found = read(tmp_path / "shards")
-    assert cells(found) == {
+    result = read(tmp_path / "shards")
+    assert cells(result) == {
         ("sd", "train", "", 0): 1,
         ("sd", "train", "", 1): 1,
         ("flux", "train", "cat", 1): 1,
     }
-    assert [s.source for s in found.manifest if s.paired_with == "flux"] == ["p7"]
+    assert [s.source for s in result.manifest if s.paired_with == "flux"] == ["p7"]
 
 
 def parquet(path: Path, columns: dict[str, list[Any]], rows_per_group: int = 2) -> Path:
@@ -436,8 +441,8 @@ def test_community_forensics_parquet(tmp_path: Path) -> None:
         "architecture": ["LatDiff"] * 5,
     })  # fmt: skip
     manifest = read(tmp_path / "cf").manifest
-    found = Counter((s.paired_with, s.label) for s in expand(manifest))
-    assert found == {("sdA", 1): 2, ("sdB", 1): 1, ("sdA", 0): 2, ("sdB", 0): 2}
+    result = Counter((s.paired_with, s.label) for s in expand(manifest))
+    assert result == {("sdA", 1): 2, ("sdB", 1): 1, ("sdA", 0): 2, ("sdB", 0): 2}
     assert [read_bytes(s.path) for s in manifest] == images
     assert read(path).manifest.samples[0].sample_id == manifest.samples[0].sample_id
 
@@ -489,16 +494,16 @@ def test_grips_list_names_the_generator_as_its_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("path,label\nx.png,maybe\n", r"line 2: the label 'maybe'"),
         ("name,label\nx.png,1\n", r"needs a column path"),
         ("path\nx.png\n", r"the label None is none"),
     ],
 )
-def test_wrong_lists_say_the_line(tmp_path: Path, text: str, words: str) -> None:
+def test_wrong_lists_say_the_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "l.csv").write_text(text)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         read(tmp_path / "l.csv")
 
 

@@ -92,11 +92,11 @@ def test_sources_come_from_the_pattern(tree: Path) -> None:
 
 def test_a_tree_without_splits_is_split_by_source(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "flat", splits=["."], n=20)
-    found = scan(root, ScanOptions(source_pattern=r"(\d+)\.png$"))
-    splits = {sample.source: sample.split for sample in found.manifest}
-    assert all(splits[sample.source] == sample.split for sample in found.manifest)
+    result = scan(root, ScanOptions(source_pattern=r"(\d+)\.png$"))
+    splits = {sample.source: sample.split for sample in result.manifest}
+    assert all(splits[sample.source] == sample.split for sample in result.manifest)
     assert set(splits.values()) == {"train", "test"}
-    assert "split by source" in found.notes[0]
+    assert "split by source" in result.notes[0]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -124,8 +124,8 @@ def test_a_moved_tree_counts_once_and_another_is_not_overwritten(
     scan_into(store, moved, OPTIONS)
     assert len(load_manifests(store)) == 64
     assert len(load_manifests(store, ["toy2"])) == 64
-    other = make_tree(tmp_path / "other" / "toy", n=1)
+    another = make_tree(tmp_path / "other" / "toy", n=1)
     with pytest.raises(DataError, match="have the same name"):
-        scan_into(store, other, OPTIONS)
+        scan_into(store, another, OPTIONS)
     with pytest.raises(UnknownNameError, match="Did you mean 'toy"):
         load_manifests(store, ["to"])

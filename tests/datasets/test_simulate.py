@@ -85,18 +85,19 @@ OPTIONS = SimulateOptions(artefacts=("peaks", "noise"), strengths=(0.25, 1.0), s
 def test_the_tree_is_an_ordinary_one(photos: Path, tmp_path: Path) -> None:
     made = simulate(photos, tmp_path / "sim", OPTIONS)
     assert (made.n_photos, made.n_tiles) == (6, 18)
-    found = scan(tmp_path / "sim", ScanOptions())
-    rows = count_rows(found.manifest)
+    result = scan(tmp_path / "sim", ScanOptions())
+    rows = count_rows(result.manifest)
     assert {row["generator"] for row in rows} == {"peaks@0.25", "peaks@1", "noise@0.25", "noise@1"}
     assert {row["group"] for row in rows} == {"simulated"}
     assert sum(row["n_fake"] for row in rows) == sum(row["n_real"] for row in rows) == 4 * 18
     sources = {
-        split: {s.source for s in found.manifest if s.split == split} for split in ("train", "test")
+        split: {s.source for s in result.manifest if s.split == split}
+        for split in ("train", "test")
     }
     assert not sources["train"] & sources["test"]
     assert len(sources["train"] | sources["test"]) == 6
-    assert len({s.sample_id for s in found.manifest if not s.label}) == 18
-    assert {(s.format, s.width, s.height) for s in found.manifest} == {("PNG", 64, 64)}
+    assert len({s.sample_id for s in result.manifest if not s.label}) == 18
+    assert {(s.format, s.width, s.height) for s in result.manifest} == {("PNG", 64, 64)}
     assert split_generator("noise@0.25") == ("noise", 0.25)
 
 

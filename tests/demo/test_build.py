@@ -116,8 +116,8 @@ def test_copies_where_links_are_not_to_be_had(
     monkeypatch.setattr("os.link", refuse)
     root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
     for path in (root / "train" / "invert" / "0_real").iterdir():
-        other = root / "train" / "take-style" / "0_real" / path.name
-        assert other.read_bytes() == path.read_bytes()
+        another = root / "train" / "take-style" / "0_real" / path.name
+        assert another.read_bytes() == path.read_bytes()
 
 
 def test_fakes_belong_to_their_reals(tmp_path: Path, photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""Archives: a wrong file is never used, and a failed fetch says what mends it. No network."""
+"""Archives: a wrong file is never used, and a failed fetch says how to fix it. No network."""
 
 from __future__ import annotations
 

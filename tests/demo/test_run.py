@@ -92,7 +92,7 @@ def check_ordinary_commands(
     """In the demo's folder they need no flags, and find the same."""
     monkeypatch.chdir(out)
     extracted = featcache("extract", "--json").json["backbones"]
-    assert [each["n_forwarded"] for each in extracted] == [0, 0]
+    assert [entry["n_forwarded"] for entry in extracted] == [0, 0]
     probed = featcache("probe", "--json").json
     assert probed["C"] == expected["C"]
     assert probed["generators"] == expected["generators"]

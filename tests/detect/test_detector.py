@@ -54,10 +54,10 @@ def test_scores_are_those_of_probe(
     expected = probe_scores(scores)
     assert {v.sample_id for v in predictions} == set(expected)
     assert {v.cached for v in predictions} == {with_store}
-    for verdict in verdicts:
-        assert verdict.score == pytest.approx(expected[verdict.sample_id], abs=1e-5)
-        assert verdict.verdict == ("fake" if verdict.score > 0.5 else "real")
-        assert 0 < verdict.probability < 1
+    for prediction in predictions:
+        assert prediction.score == pytest.approx(expected[prediction.sample_id], abs=1e-5)
+        assert prediction.verdict == ("fake" if prediction.score > 0.5 else "real")
+        assert 0 < prediction.probability < 1
 
 
 def test_image_in_memory_scores_as_its_file(
@@ -100,10 +100,10 @@ def test_table_reads_well_at_80_columns(
     Path("photos/IMG_20260101_120000.png").write_bytes(good.read_bytes())
     Path("photos/broken.jpg").write_text("no picture")
     ran = featcache("score", "photos", "--head", trained[0], "-q")
-    (verdict,) = (v for v in Detector(trained[0])("photos") if not v.problem)
+    (prediction,) = (v for v in Detector(trained[0])("photos") if not v.problem)
     header, scored, broken, *_ = (line.rstrip() for line in ran.out.splitlines())
     assert header.split() == ["verdict", "score", "probability", "known", "image"]
-    assert scored.split()[:2] == [verdict.verdict, format_fraction(verdict.score)]
+    assert scored.split()[:2] == [prediction.verdict, format_fraction(prediction.score)]
     assert scored.endswith("  photos/IMG_20260101_120000.png")
     assert broken.split()[:5] == ["-", "-", "-", "-", "photos/broken.jpg:"]
     assert max(map(len, ran.out.splitlines())) <= 80
@@ -130,16 +130,20 @@ def test_bad_image_is_a_row_with_its_reason_and_exit_6(
     assert list(rows) == ["a.png", "b.png", "c.jpg", "d.png"]
     assert rows["b.png"]["problem"] == ""
     assert rows["b.png"]["score"] is not None
-    for name, words in (("a.png", "damaged"), ("c.jpg", "not an image"), ("d.png", "No such file")):
-        assert words in rows[name]["problem"]
+    for name, message in (
+        ("a.png", "damaged"),
+        ("c.jpg", "not an image"),
+        ("d.png", "No such file"),
+    ):
+        assert message in rows[name]["problem"]
         assert rows[name]["score"] is None
 
 
 def test_two_heads_give_two_rows(extracted: tuple[Path, Path], trained: tuple[Path, Path]) -> None:
     head = load_head(trained[0])
-    other = replace(head, bias=head.bias - 100).save(trained[0].with_name("other.safetensors"))
+    another = replace(head, bias=head.bias - 100).save(trained[0].with_name("other.safetensors"))
     image = min((extracted[0] / "test").rglob("*.png"))
-    first, second = Detector(trained[0], other, cache=extracted[1])(image)
+    first, second = Detector(trained[0], another, cache=extracted[1])(image)
     assert (first.head, second.head) == ("head.safetensors", "other.safetensors")
     assert second.verdict == "real"
     assert second.score < first.score
@@ -170,19 +174,19 @@ def test_other_images_are_told_to_be_outside(
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
+    ("change", "error", "message"),
     [
         ({"weights": "blake2b:0"}, WeightsError, "--weights efficientnet-lite0=FILE"),
         ({"architecture": "timm:other"}, DataError, "architecture is 'timm:other'"),
     ],
 )
 def test_features_that_cannot_be_made_are_refused(
-    trained: tuple[Path, Path], change: dict[str, str], error: type[Exception], words: str
+    trained: tuple[Path, Path], change: dict[str, str], error: type[Exception], message: str
 ) -> None:
     head = load_head(trained[0])
     changed = replace(head, feature_keys=[{**head.feature_keys[0], **change}])
     path = changed.save(trained[0].with_name("changed.safetensors"))
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         Detector(path)(make_images(1, seed=0)[0])
 
 
@@ -227,10 +231,10 @@ def test_platt_recovers_a_known_sigmoid() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, 20_000)
     labels = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * logits - 0.7)))).astype(np.int64)
-    found = fit_platt(logits, labels)
-    assert found is not None
-    assert found.slope == pytest.approx(0.5, abs=0.03)
-    assert found.offset == pytest.approx(-0.7, abs=0.05)
+    result = fit_platt(logits, labels)
+    assert result is not None
+    assert result.slope == pytest.approx(0.5, abs=0.03)
+    assert result.offset == pytest.approx(-0.7, abs=0.05)
     assert fit_platt(-logits, labels) is None
 
 
@@ -238,26 +242,26 @@ def test_spread_knows_its_own_and_not_others() -> None:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(20, 200))
     inside, fresh = (rng.normal(size=(n, 20)) @ mixing for n in (600, 300))
-    noise, other = 0.1 * rng.normal(size=(600, 200)), 0.1 * rng.normal(size=(300, 200))
+    noise, another = 0.1 * rng.normal(size=(600, 200)), 0.1 * rng.normal(size=(300, 200))
     spread = NoveltyModel.fit(inside + noise, np.arange(600).astype(object))
-    held_out = spread.typicality(spread.distance(fresh + other))
+    held_out = spread.tail_probability(spread.distance(fresh + another))
     assert 0.35 < held_out.mean() < 0.7
     assert (held_out < 0.01).mean() < 0.03
-    away = spread.typicality(spread.distance(fresh + 3 * rng.normal(size=(300, 200))))
+    away = spread.tail_probability(spread.distance(fresh + 3 * rng.normal(size=(300, 200))))
     assert (away < 0.01).mean() > 0.95
 
 
 def test_held_out_logits_never_see_the_unit() -> None:
     labels = np.tile([0, 1], 30)
-    units = np.repeat(np.arange(15), 4).astype(object)
+    sources = np.repeat(np.arange(15), 4).astype(object)
     features = np.arange(60, dtype=np.float32).reshape(-1, 1)
     seen: list[set[float]] = []
 
     def fit(rows: Any, classes: Any) -> Callable[[Any], Any]:
         seen.append(set(rows[:, 0].tolist()))
-        return lambda asked: np.array([float(x in seen[-1]) for x in asked[:, 0].tolist()])
+        return lambda question: np.array([float(x in seen[-1]) for x in question[:, 0].tolist()])
 
-    logits = held_out_logits(features, labels, units, fit)
+    logits = held_out_logits(features, labels, sources, fit)
     assert logits.tolist() == [0.0] * 60
     for rows in seen:
         assert {int(x) // 4 for x in rows}.isdisjoint(

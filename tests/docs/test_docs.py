@@ -30,7 +30,7 @@ PAGES = sorted(
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     if "examples" not in path.parts
 )
-OUTSIDE = ("make", "pip", "pre-commit", "featcache demo", "docker")
+EXTERNAL = ("make", "pip", "pre-commit", "featcache demo", "docker")
 """First words of commands that other tests run (make, the wheel, the demo): only their names are
 checked.
 """
@@ -97,7 +97,7 @@ def furnish(work: Path) -> None:
 
 def run_command(command: list[str]) -> None:
     line = " ".join(command)
-    if line.startswith(OUTSIDE):
+    if line.startswith(EXTERNAL):
         check_outside(command)
     elif command[0] == "featcache":
         assert run([*command[1:], *([] if "--json" in command else ["-q"])]) == 0, line

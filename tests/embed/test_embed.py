@@ -37,44 +37,44 @@ def blobs(n: int, shift: float, width: int = 16) -> tuple[Any, Any, Any]:
 
 
 def test_numbers_know_separation_from_none() -> None:
-    apart, labels, units = blobs(600, 6.0)
+    apart, labels, sources = blobs(600, 6.0)
     mixed, _, _ = blobs(600, 0.0)
-    assert linear_auroc(apart, labels, units) > 0.99
-    assert linear_auroc(mixed, labels, units) == pytest.approx(0.5, abs=0.1)
-    assert knn_purity(apart, labels, units) > 0.9
-    assert knn_purity(mixed, labels, units) == pytest.approx(0.5, abs=0.06)
+    assert linear_auroc(apart, labels, sources) > 0.99
+    assert linear_auroc(mixed, labels, sources) == pytest.approx(0.5, abs=0.1)
+    assert knn_purity(apart, labels, sources) > 0.9
+    assert knn_purity(mixed, labels, sources) == pytest.approx(0.5, abs=0.06)
     assert silhouette(apart, labels) > silhouette(mixed, labels) + 0.05
 
 
 def test_one_class_of_few_gives_no_purity_by_its_size() -> None:
-    features, labels, units = blobs(1000, 0.0)
+    features, labels, sources = blobs(1000, 0.0)
     rare = (labels == 0) | (np.arange(1000) < 100)
-    assert knn_purity(features[rare], labels[rare], units[rare]) == pytest.approx(0.5, abs=0.08)
+    assert knn_purity(features[rare], labels[rare], sources[rare]) == pytest.approx(0.5, abs=0.08)
 
 
 def test_fewer_fakes_than_folds_still_give_a_ranking() -> None:
-    features, labels, units = blobs(100, 6.0)
+    features, labels, sources = blobs(100, 6.0)
     few = (labels == 0) | (np.arange(100) < 6)  # three fakes, five folds
-    assert linear_auroc(features[few], labels[few], units[few]) > 0.9
+    assert linear_auroc(features[few], labels[few], sources[few]) > 0.9
     one = (labels == 0) | (np.arange(100) < 2)
-    assert np.isnan(linear_auroc(features[one], labels[one], units[one]))
+    assert np.isnan(linear_auroc(features[one], labels[one], sources[one]))
 
 
 def test_crops_of_one_photograph_do_not_count_as_neighbours() -> None:
     features, labels, _ = blobs(300, 0.0)
     twice, both = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
-    units = np.repeat(np.arange(300), 2).astype(object)
+    sources = np.repeat(np.arange(300), 2).astype(object)
     assert knn_purity(twice, both, np.arange(600).astype(object)) > 0.57
-    assert knn_purity(twice, both, units) == pytest.approx(0.5, abs=0.06)
+    assert knn_purity(twice, both, sources) == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("method", ["umap", "pca", "probe", "tsne"])
 def test_maps_are_finite_repeatable_and_separate_what_is_separate(method: str) -> None:
     if method == "umap":
         pytest.importorskip("umap", reason="needs featcache[viz]")
-    features, labels, units = blobs(120, 8.0)
-    points, settings = make_map(method, features, labels, units, 0)
-    again, _ = make_map(method, features, labels, units, 0)
+    features, labels, sources = blobs(120, 8.0)
+    points, settings = make_map(method, features, labels, sources, 0)
+    again, _ = make_map(method, features, labels, sources, 0)
     np.testing.assert_array_equal(points, again)
     assert points.shape == (120, 2)
     assert np.isfinite(points).all()
@@ -88,14 +88,14 @@ def test_maps_are_finite_repeatable_and_separate_what_is_separate(method: str) -
         )
 
 
-def sample(i: int, label: int, serves: str = "progan", split: str = "test") -> Sample:
+def sample(i: int, label: int, paired_with: str = "progan", split: str = "test") -> Sample:
     return Sample(
         dataset="d",
         root="/d",
         path=f"/d/{i}.png",
         label=label,
-        generator=serves if label else "real",
-        paired_with=serves,
+        generator=paired_with if label else "real",
+        paired_with=paired_with,
         family="GAN",
         split=split,
         source=f"s{i}",
@@ -169,14 +169,14 @@ def test_hovering_shows_the_picture(
     flags += " --enable-logging=stderr --v=0 --virtual-time-budget=15000 --window-size=1280,900"
     browser = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'p'}", page.as_uri()]
     run = subprocess.run(browser, check=False, capture_output=True, text=True, timeout=180)
-    found = json.loads(run.stdout.split('<pre id="findings">')[1].split("</pre>")[0])
-    assert found["points"] == 32
-    assert found["card"][:2] == [False, "data:image/jpeg;base64"]
-    assert found["card"][2] > 0
-    assert ": " in found["card"][3]
-    assert found["gone"]
-    assert found["moved"]
-    assert found["asked"] == []
+    outcome = json.loads(run.stdout.split('<pre id="findings">')[1].split("</pre>")[0])
+    assert outcome["points"] == 32
+    assert outcome["card"][:2] == [False, "data:image/jpeg;base64"]
+    assert outcome["card"][2] > 0
+    assert ": " in outcome["card"][3]
+    assert outcome["gone"]
+    assert outcome["moved"]
+    assert outcome["asked"] == []
     assert "CONSOLE" not in run.stderr
 
 
@@ -194,8 +194,8 @@ def test_spectra_of_files_are_means_and_small_images_are_left_out(
     from featcache.datasets import load_manifests
 
     manifest = load_manifests(extracted[1])
-    found = spectra(manifest, size=64)
-    assert [(s.name, s.n) for s in found.spectra] == [("real", 16), ("biggan", 8), ("progan", 8)]
+    outcome = spectra(manifest, size=64)
+    assert [(s.name, s.n) for s in outcome.spectra] == [("real", 16), ("biggan", 8), ("progan", 8)]
     with pytest.raises(DataError, match="smaller --size"):
         spectra(manifest, size=128)
     command = ["spectra", "--cache", extracted[1], "--size", 64, "--out", tmp_path / "s", "--json"]
@@ -241,7 +241,7 @@ def test_report_of_saved_results_compares_runs_and_shows_exhibits(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (["nothing-like-it"], 3, "There is no result"),
         (["--format", "doc"], 2, "no report format 'doc'"),
@@ -253,25 +253,25 @@ def test_report_says_what_is_wrong(
     tmp_path: Path,
     arguments: list[str],
     code: int,
-    words: str,
+    message: str,
 ) -> None:
     store = ["--cache", extracted[1], "-q", "--out", tmp_path / "r"]
     assert featcache("probe", "--features", "efficientnet-lite0", *store[:3]).code == 0
     ran = featcache("report", *arguments, *store)
     assert ran.code == code
-    assert words in ran.err
+    assert message in ran.err
 
 
 @pytest.mark.slow
 def test_twenty_thousand_features_take_less_than_ninety_seconds(tmp_path: Path) -> None:
     from featcache.embed.run import _separations
 
-    features, labels, units = blobs(20_000, 1.0, 768)
+    features, labels, sources = blobs(20_000, 1.0, 768)
     samples = [replace(sample(i, int(y)), source=f"s{i}") for i, y in enumerate(labels)]
     start = time.perf_counter()
     for method in ("umap", "pca", "probe"):
-        make_map(method, features, labels, units, 0)
-    _separations(features, samples, labels, units)
+        make_map(method, features, labels, sources, 0)
+    _separations(features, samples, labels, sources)
     assert time.perf_counter() - start < 90
 
 
@@ -279,11 +279,11 @@ def test_audit_is_a_part_of_the_report() -> None:
     from featcache.audit import AuditResult, Duplicates, GeneratorAudit
     from featcache.reports.tables.audit import audit_part
 
-    found = GeneratorAudit(
+    outcome = GeneratorAudit(
         n_real=9, n_fake=8, auroc=0.97, auroc_ci=(0.9, 1.0), feature="format", verdict="solvable"
     )
     result = AuditResult(
-        view="clean", generators={"progan": found}, duplicates=Duplicates(n_leaks=2), balance=[],
+        view="clean", generators={"progan": outcome}, duplicates=Duplicates(n_leaks=2), balance=[],
         corrupt=[], remedy="jpeg:90", sentences=["progan is solvable."], n_images=17,
     )  # fmt: skip
     part = audit_part(result)

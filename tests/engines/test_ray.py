@@ -193,8 +193,8 @@ def test_two_nodes_one_of_them_lost_end_in_the_bytes_of_the_local_engine(
 class watched:
     """Call a function with the number of images done, whenever progress is told."""
 
-    def __init__(self, root: Path, tell: Callable[[int], None]) -> None:
-        self.tell, self.done = tell, 0
+    def __init__(self, root: Path, notify: Callable[[int], None]) -> None:
+        self.tell, self.done = notify, 0
 
     def __enter__(self) -> None:
         from featcache.extract import run
@@ -223,11 +223,11 @@ def test_the_sums_of_the_solver_in_actors_give_the_fit_of_one_process() -> None:
     heads = HeadBatch(uses=np.ones((2, 1), bool), C=np.array([0.1, 1.0]), task=np.zeros(2, np.intp))
     makes = [partial(rows_of, i) for i in range(3)]
     with open_engine("local").host(makes) as here:
-        expected = minimise(AddedSums(here.parts, here.each), heads)
+        expected = minimise(AddedSums(here.parts, here.map), heads)
     with open_engine("ray").host(makes) as there:
-        found = minimise(AddedSums(there.parts, there.each), heads)
-    np.testing.assert_array_equal(found.weight, expected.weight)
-    assert np.abs(found.weight).max() > 0.1
+        result = minimise(AddedSums(there.parts, there.map), heads)
+    np.testing.assert_array_equal(result.weight, expected.weight)
+    assert np.abs(result.weight).max() > 0.1
 
 
 def rows_of(part: int) -> Any:

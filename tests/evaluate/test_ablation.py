@@ -56,8 +56,8 @@ def test_rows_are_the_single_probes(toy: tuple[Manifest, Path], grid: list[float
         assert row.C == single.C
         assert row.mAP == pytest.approx(single.mAP, abs=1e-6)
         assert row.val_threshold == pytest.approx(single.val_threshold, abs=1e-6)
-        for name, found in single.generators.items():
-            assert row.generators[name]["auroc"] == pytest.approx(found.auroc, abs=1e-6)
+        for name, outcome in single.generators.items():
+            assert row.generators[name]["auroc"] == pytest.approx(outcome.auroc, abs=1e-6)
         assert row.mAP_ci == pytest.approx(single.mAP_ci, abs=1e-6)
 
 
@@ -66,10 +66,10 @@ def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
     result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options()))
     values = [row.mAP for row in result.rows]
     assert values == sorted(values, reverse=True)
-    whole = next(row for row in result.rows if len(row.features) == 3)
-    by_name = {each.feature: each for each in result.contributions}
-    assert sum(each.shapley for each in by_name.values()) == pytest.approx(
-        whole.mAP - 0.5, abs=1e-9
+    full = next(row for row in result.rows if len(row.features) == 3)
+    by_name = {entry.feature: entry for entry in result.contributions}
+    assert sum(entry.shapley for entry in by_name.values()) == pytest.approx(
+        full.mAP - 0.5, abs=1e-9
     )
     assert by_name["a"].shapley > by_name["c"].shapley
     assert result.similarity["a"]["b"] > 0.9 > result.similarity["a"]["c"]
@@ -104,9 +104,9 @@ def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
 
 def test_folds_hold_out_photographs(toy: tuple[Manifest, Path]) -> None:
     manifest, folder = toy
-    found = run_probe(manifest, FeatureStore(folder), options(train=["progan"], grid=[0.1, 1.0]))
-    assert found.result.selection is not None
-    assert (found.result.selection.split_by, found.result.selection.n_folds) == ("source", 5)
+    outcome = run_probe(manifest, FeatureStore(folder), options(train=["progan"], grid=[0.1, 1.0]))
+    assert outcome.result.selection is not None
+    assert (outcome.result.selection.split_by, outcome.result.selection.n_folds) == ("source", 5)
 
 
 @pytest.mark.parametrize("fusion", ["mean-logit", "stacking"])
@@ -115,11 +115,11 @@ def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
     joint = run_probe(manifest, FeatureStore(folder), options(fusion=fusion))
     assert joint.head is not None
     if fusion == "mean-logit":
-        each = [
+        entry = [
             run_probe(manifest, FeatureStore(folder), options(features=[name])).scores.logit
             for name in NAMES
         ]
-        np.testing.assert_allclose(joint.scores.logit, np.mean(each, axis=0), atol=1e-5)
+        np.testing.assert_allclose(joint.scores.logit, np.mean(entry, axis=0), atol=1e-5)
     assert joint.result.mAP > 0.7
 
 
@@ -142,27 +142,27 @@ def test_views(toy: tuple[Manifest, Path]) -> None:
 @pytest.mark.parametrize("head", ["knn", "prototype", "ridge", "lda"])
 def test_other_heads(toy: tuple[Manifest, Path], head: str) -> None:
     manifest, folder = toy
-    found = run_probe(manifest, FeatureStore(folder), options(features=["a"], head=head, k=5))
-    assert found.result.mAP > 0.7
-    assert (found.head is None) == (head == "knn")
+    outcome = run_probe(manifest, FeatureStore(folder), options(features=["a"], head=head, k=5))
+    assert outcome.result.mAP > 0.7
+    assert (outcome.head is None) == (head == "knn")
 
 
 def test_a_given_head_is_judged(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, folder = toy
     fitted = run_probe(manifest, FeatureStore(folder), options())
     head = load_head(fitted.saveable_head().save(tmp_path / "h.safetensors"))
-    judged = run_probe(manifest, FeatureStore(folder), options(), head)
-    np.testing.assert_allclose(judged.scores.logit, fitted.scores.logit, atol=1e-9)
-    assert judged.result.mAP == pytest.approx(fitted.result.mAP, abs=1e-12)
-    assert judged.result.digest != fitted.result.digest
+    evaluation = run_probe(manifest, FeatureStore(folder), options(), head)
+    np.testing.assert_allclose(evaluation.scores.logit, fitted.scores.logit, atol=1e-9)
+    assert evaluation.result.mAP == pytest.approx(fitted.result.mAP, abs=1e-12)
+    assert evaluation.result.digest != fitted.result.digest
 
 
 def test_streaming_under_memory(toy: tuple[Manifest, Path]) -> None:
     manifest, folder = toy
-    whole = run_probe(manifest, FeatureStore(folder), options())
+    full = run_probe(manifest, FeatureStore(folder), options())
     torn = run_probe(manifest, FeatureStore(folder), options(memory=6_000))
-    np.testing.assert_allclose(torn.scores.logit, whole.scores.logit, atol=1e-3)
-    assert torn.result.digest == whole.result.digest
+    np.testing.assert_allclose(torn.scores.logit, full.scores.logit, atol=1e-3)
+    assert torn.result.digest == full.result.digest
 
 
 def test_command(featcache: Call, toy: tuple[Manifest, Path], tmp_path: Path) -> None:
@@ -187,33 +187,35 @@ def test_command(featcache: Call, toy: tuple[Manifest, Path], tmp_path: Path) ->
 def test_transfer_and_efficiency(toy: tuple[Manifest, Path]) -> None:
     """Heads of other training sets are the probes that are trained on them."""
     manifest, folder = toy
-    asked = options(features=["a", "c"], train=[])
-    found = transfer(manifest, FeatureStore(folder), asked)
-    assert set(found.each) == set(found.without) == set(GENERATORS)
+    request = options(features=["a", "c"], train=[])
+    outcome = transfer(manifest, FeatureStore(folder), request)
+    assert set(outcome.each) == set(outcome.without) == set(GENERATORS)
     single = options(features=["a", "c"], train=["progan"])
     alone = run_probe(manifest, FeatureStore(folder), single).result
     others = run_probe(
         manifest, FeatureStore(folder), options(features=["a", "c"], train=["adm", "biggan"])
     )
     for name in GENERATORS:
-        assert found.each["progan"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        assert outcome.each["progan"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
         expected = others.result.generators[name].ap
-        assert found.without["progan"][name].ap == pytest.approx(expected, abs=1e-6)
-    curve = efficiency(manifest, FeatureStore(folder), asked, sizes=(5, 40), n_seeds=4)
+        assert outcome.without["progan"][name].ap == pytest.approx(expected, abs=1e-6)
+    curve = efficiency(manifest, FeatureStore(folder), request, sizes=(5, 40), n_seeds=4)
     assert [(p.n, len(p.mAP)) for p in curve.points] == [(5, 4), (40, 4), (120, 1)]
     assert curve.points[0].mean < curve.points[-1].mean
     drawn = efficiency_figure(curve.points, "x")
     assert all(f">{n}</text>" in drawn for n in (5, 40, 120))
     assert "mathdefault" not in drawn
-    whole = run_probe(manifest, FeatureStore(folder), asked).result
-    assert curve.points[-1].mean == pytest.approx(whole.mAP, abs=1e-6)
+    full = run_probe(manifest, FeatureStore(folder), request).result
+    assert curve.points[-1].mean == pytest.approx(full.mAP, abs=1e-6)
 
 
 def shared(manifest: Manifest, source: str = "") -> Manifest:
     """The manifest with the training reals of progan serving all; ``source`` names training
     photographs.
     """
-    reals = [s for s in manifest if s.split == "train" and s.label == 0 and s.paired_with == "progan"]
+    reals = [
+        s for s in manifest if s.split == "train" and s.label == 0 and s.paired_with == "progan"
+    ]
     rest = [s for s in manifest if s.split == "test" or s.label == 1]
     rows = rest + [replace(s, paired_with=g, generator="real") for s in reals for g in GENERATORS]
     named = [
@@ -228,14 +230,16 @@ def test_reals_that_serve_several_generators_are_in_each_ones_training_set(
     toy: tuple[Manifest, Path],
 ) -> None:
     manifest, store = shared(toy[0]), FeatureStore(toy[1])
-    found = transfer(manifest, store, options(features=["a"], train=[]))
-    assert set(found.each) == set(found.without) == set(GENERATORS)
+    outcome = transfer(manifest, store, options(features=["a"], train=[]))
+    assert set(outcome.each) == set(outcome.without) == set(GENERATORS)
     alone = run_probe(manifest, store, options(features=["a"], train=["adm"])).result
     assert alone.train.n_real == 40
     others = run_probe(manifest, store, options(features=["a"])).result
     for name in GENERATORS:
-        assert found.each["adm"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
-        assert found.without["adm"][name].ap == pytest.approx(others.generators[name].ap, abs=1e-6)
+        assert outcome.each["adm"][name].ap == pytest.approx(alone.generators[name].ap, abs=1e-6)
+        assert outcome.without["adm"][name].ap == pytest.approx(
+            others.generators[name].ap, abs=1e-6
+        )
 
 
 def test_c_is_chosen_with_shared_reals_and_never_without_validation(
@@ -256,9 +260,9 @@ def test_c_is_chosen_with_shared_reals_and_never_without_validation(
 
 def test_the_recipe_of_univfd_is_told_when_it_has_too_few_rows(toy: tuple[Manifest, Path]) -> None:
     manifest, store = toy[0], FeatureStore(toy[1])
-    for head, told in (("univfd-sgd", True), ("ridge", False)):
+    for head, listed in (("univfd-sgd", True), ("ridge", False)):
         notes = run_probe(manifest, store, options(head=head)).result.notes
-        assert any("hardly leaves its random start" in note for note in notes) == told
+        assert any("hardly leaves its random start" in note for note in notes) == listed
 
 
 def test_no_torch(toy: tuple[Manifest, Path]) -> None:
@@ -295,23 +299,23 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     """Every row is the single probe of its features, training set, views and head."""
     manifest, folder = toy
     store = FeatureStore(folder)
-    asked = AblateOptions(
+    request = AblateOptions(
         probe=options(features=["a", "c"], test_views=["clean", "jpeg:50"], n_resamples=50),
         heads=["logistic", "prototype"],
         train_sets=[["progan"], ["biggan", "adm"]],
         train_views=[["clean"], ["clean", "jpeg:50"]],
     )
-    result = ablate(manifest, store, asked)
+    result = ablate(manifest, store, request)
     assert len(result.rows) == 3 * 2 * 2 * 2 * 2
-    told = {(r.head, *r.features, *r.train, *r.train_views, r.view) for r in result.rows}
-    assert len(told) == len(result.rows)
+    listed = {(r.head, *r.features, *r.train, *r.train_views, r.view) for r in result.rows}
+    assert len(listed) == len(result.rows)
     for row in result.rows[::11]:
         single = options(
             features=row.features, train=row.train, head=row.head, n_resamples=50,
             train_views=row.train_views, test_views=["clean", "jpeg:50"],
         )  # fmt: skip
-        found = run_probe(manifest, store, single).result
-        same = found if row.view == "clean" else found.views[row.view]
+        outcome = run_probe(manifest, store, single).result
+        same = outcome if row.view == "clean" else outcome.views[row.view]
         assert row.mAP == pytest.approx(same.mAP, abs=1e-6)
         assert row.mAP_ci == pytest.approx(same.mAP_ci, abs=1e-6)
     assert result.baseline == ["a"]
@@ -340,8 +344,8 @@ def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifes
         "--test-view", "clean,jpeg:50",
     )  # fmt: skip
     assert apart.code == 0, apart.err
-    told = {(row["train"][0], row["head"], row["view"]) for row in apart.json["rows"]}
-    assert len(told) == len(apart.json["rows"]) == 8
+    listed = {(row["train"][0], row["head"], row["view"]) for row in apart.json["rows"]}
+    assert len(listed) == len(apart.json["rows"]) == 8
     shown = featcache(*base[:-1], "--train", "progan", "--train", "biggan").out
     assert "a biggan 1" in " ".join(shown.split())
     assert featcache(*base, "--head", "logistic,rigde").code == 2

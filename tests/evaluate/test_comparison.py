@@ -84,8 +84,8 @@ def test_holm_by_hand() -> None:
 
 def test_p_agrees_with_the_interval_and_has_a_tail() -> None:
     rng = np.random.default_rng(0)
-    draws = 2.0 + rng.normal(size=999)
-    assert two_sided_p(2.0, draws) == pytest.approx(2 * (1 + (draws <= 0).sum()) / 1000)
+    replicates = 2.0 + rng.normal(size=999)
+    assert two_sided_p(2.0, replicates) == pytest.approx(2 * (1 + (replicates <= 0).sum()) / 1000)
     assert two_sided_p(0.0, np.zeros(99)) == 1.0
     assert two_sided_p(8.0, 8 + rng.normal(size=999)) < 1e-10
     assert np.isnan(two_sided_p(1.0, np.full(5, np.nan)))
@@ -106,27 +106,27 @@ GROUPS = {"progan": "GAN", "biggan": "GAN", "glide": "diffusion"}
 
 def test_differences_are_those_of_the_metrics(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
-    found = compare(a, b, GROUPS, trained=["progan"], other_groups=["b"], n_resamples=200)
+    result = compare(a, b, GROUPS, trained=["progan"], other_groups=["b"], n_resamples=200)
     difference = {}
     for name in GROUPS:
-        at = a.generator == name
-        ours, theirs = (compute_metrics(r.label[at], r.score[at], 0.5)["ap"] for r in runs)
+        rows = a.generator == name
+        ours, theirs = (compute_metrics(r.label[rows], r.score[rows], 0.5)["ap"] for r in runs)
         difference[name] = ours - theirs
-        assert found.generators[name].difference == pytest.approx(ours - theirs, abs=1e-15)
+        assert result.generators[name].difference == pytest.approx(ours - theirs, abs=1e-15)
     gan = [difference["progan"], difference["biggan"]]
-    assert found.groups["GAN"].difference == pytest.approx(np.mean(gan))
-    assert found.groups_unseen["GAN"].difference == pytest.approx(difference["biggan"])
-    assert set(found.groups_unseen) == {"GAN"}
-    assert found.overall.difference == pytest.approx(np.mean(list(difference.values())))
-    assert found.unseen is not None
+    assert result.groups["GAN"].difference == pytest.approx(np.mean(gan))
+    assert result.groups_unseen["GAN"].difference == pytest.approx(difference["biggan"])
+    assert set(result.groups_unseen) == {"GAN"}
+    assert result.overall.difference == pytest.approx(np.mean(list(difference.values())))
+    assert result.unseen is not None
     rest = [difference["biggan"], difference["glide"]]
-    assert found.unseen.difference == pytest.approx(np.mean(rest))
-    assert found.overall.other == ["b"]
-    low, high = found.overall.ci
-    assert 0 < low < found.overall.difference < high
-    assert found.overall.p < 0.01
-    p = [found.generators[name].p for name in found.generators]
-    assert [found.generators[name].p_holm for name in found.generators] == holm(p)
+    assert result.unseen.difference == pytest.approx(np.mean(rest))
+    assert result.overall.other == ["b"]
+    low, high = result.overall.ci
+    assert 0 < low < result.overall.difference < high
+    assert result.overall.p < 0.01
+    p = [result.generators[name].p for name in result.generators]
+    assert [result.generators[name].p_holm for name in result.generators] == holm(p)
 
 
 def test_swapping_the_runs_turns_the_sign(runs: tuple[Scores, Scores]) -> None:
@@ -138,9 +138,9 @@ def test_swapping_the_runs_turns_the_sign(runs: tuple[Scores, Scores]) -> None:
 
 
 def test_a_run_does_not_differ_from_itself(runs: tuple[Scores, Scores]) -> None:
-    found = compare(runs[0], runs[0], GROUPS, n_resamples=50)
-    assert found.overall.ci == (0.0, 0.0)
-    assert found.overall.p == 1.0
+    result = compare(runs[0], runs[0], GROUPS, n_resamples=50)
+    assert result.overall.ci == (0.0, 0.0)
+    assert result.overall.p == 1.0
 
 
 def test_rows_are_matched_by_sample(runs: tuple[Scores, Scores]) -> None:
@@ -149,18 +149,18 @@ def test_rows_are_matched_by_sample(runs: tuple[Scores, Scores]) -> None:
     shuffled = Scores(**{f.name: getattr(b, f.name)[order] for f in fields(b)})
     assert compare(a, shuffled, GROUPS, n_resamples=50) == compare(a, b, GROUPS, n_resamples=50)
     fewer = Scores(**{f.name: getattr(b, f.name)[order[:-7]] for f in fields(b)})
-    found = compare(a, fewer, GROUPS, n_resamples=50)
-    assert found.n_samples == len(order) - 7
-    assert any("7 rows" in note for note in found.notes)
+    result = compare(a, fewer, GROUPS, n_resamples=50)
+    assert result.n_samples == len(order) - 7
+    assert any("7 rows" in note for note in result.notes)
 
 
 def test_delong_only_for_independent_samples(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
-    found = compare(a, b, GROUPS, "auroc", n_resamples=100)
-    at = a.generator == "glide"
-    assert found.generators["glide"].test == "delong"
-    assert found.generators["glide"].p == delong(a.label[at], a.score[at], b.score[at])[1]
-    assert found.overall.test == "bootstrap"
+    result = compare(a, b, GROUPS, "auroc", n_resamples=100)
+    rows = a.generator == "glide"
+    assert result.generators["glide"].test == "delong"
+    assert result.generators["glide"].p == delong(a.label[rows], a.score[rows], b.score[rows])[1]
+    assert result.overall.test == "bootstrap"
     crops = np.array([f"s{i // 2}" for i in range(len(a.label))], dtype=object)
     pair = [replace(run, source=crops) for run in runs]
     clustered = compare(*pair, GROUPS, "auroc", n_resamples=100)
@@ -181,22 +181,22 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Scores, Scores]) -> None
 
 def null_rate(metric: str, n_studies: int, n: int, n_resamples: int) -> int:
     """Of studies without a true difference, how many are significant at 5 %."""
-    found = 0
+    result = 0
     for seed in range(n_studies):
         label, a, b = simulate(np.random.default_rng(seed), n, (1.0, 1.0))
         names = ["g"] * len(label)
         pair = make_scores(names, label, a), make_scores(names, label, b)
-        found += (
+        result += (
             compare(*pair, {"g": "GAN"}, metric, n_resamples=n_resamples).generators["g"].p < 0.05
         )
-    return found
+    return result
 
 
 @pytest.mark.parametrize("metric", ["ap", "auroc"])
 def test_null_comparisons_are_rarely_significant(metric: str) -> None:
     """A small simulation: refused only if 5 % is implausible at 1 in 1000."""
-    found = null_rate(metric, 200, 60, 200)
-    assert binomtest(found, 200, 0.05).pvalue > 0.001
+    result = null_rate(metric, 200, 60, 200)
+    assert binomtest(result, 200, 0.05).pvalue > 0.001
 
 
 @pytest.mark.slow

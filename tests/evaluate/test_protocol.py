@@ -26,11 +26,14 @@ from featcache.testing import make_tree
 Call = Callable[..., Any]
 
 
-def sample(serves: str, split: str, label: int, category: str = "", source: str = "") -> Sample:
-    name = f"{serves}-{split}-{label}-{category}"
+def sample(
+    paired_with: str, split: str, label: int, category: str = "", source: str = ""
+) -> Sample:
+    name = f"{paired_with}-{split}-{label}-{category}"
     return Sample(
-        dataset="d", root="/d", path=f"/d/{name}", label=label, paired_with=serves, split=split,
-        generator=serves if label else "real", family=group_of(serves), category=category,
+        dataset="d", root="/d", path=f"/d/{name}", label=label, split=split,
+        generator=paired_with if label else "real", category=category,
+        family=group_of(paired_with),
         source=source or name, sample_id=name,
     )  # fmt: skip
 
@@ -47,10 +50,10 @@ UNIVFD = Manifest(
 
 
 def roles(manifest: Manifest) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for one in manifest:
-        found.setdefault(one.split, set()).add(one.paired_with)
-    return found
+        result.setdefault(one.split, set()).add(one.paired_with)
+    return result
 
 
 def test_univfd_stops_on_progans_test_images_and_tests_nineteen_sets() -> None:
@@ -86,8 +89,8 @@ def test_genimage_trains_on_one_of_its_eight() -> None:
         for name in ("stable_diffusion_v_1_4", "ADM", "BigGAN") for split in ("train", "test")
         for y in (0, 1)
     ))  # fmt: skip
-    found = roles(get_protocol("genimage").apply(data))
-    assert found == {
+    result = roles(get_protocol("genimage").apply(data))
+    assert result == {
         "train": {"stable_diffusion_v_1_4"},
         "test": {"stable_diffusion_v_1_4", "ADM", "BigGAN"},
     }

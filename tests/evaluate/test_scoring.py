@@ -39,6 +39,6 @@ def test_photographs_of_rare_roles_are_drawn_together() -> None:
     scores = make_scores(rows)
     assert np.unique(strata_of(scores, units_of(scores))).size == 1
     groups = dict.fromkeys(generators, "GAN")
-    judged = evaluate_scores(scores, groups, threshold=0.5, n_resamples=200, seed=0)
-    low, high = judged.mean("ap").ci
+    evaluation = evaluate_scores(scores, groups, threshold=0.5, n_resamples=200, seed=0)
+    low, high = evaluation.mean("ap").ci
     assert high - low > 0.01

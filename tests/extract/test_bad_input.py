@@ -129,7 +129,7 @@ def test_what_is_passed_over_is_said(featcache: Call, odd: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("prepare", "code", "words"),
+    ("prepare", "code", "message"),
     [
         (lambda root: root.mkdir(), 3, "holds no folders named 0_real and 1_fake"),
         (lambda root: None, 3, "is no folder"),
@@ -138,13 +138,13 @@ def test_what_is_passed_over_is_said(featcache: Call, odd: Path, tmp_path: Path)
     ids=["empty", "missing", "no-images"],
 )
 def test_no_data(
-    featcache: Call, tmp_path: Path, prepare: Callable[[Path], object], code: int, words: str
+    featcache: Call, tmp_path: Path, prepare: Callable[[Path], object], code: int, message: str
 ) -> None:
     prepare(tmp_path / "data-root")
     ran = featcache("extract", "--backbone", NAME, "--data", tmp_path / "data-root", "--cache",
                     tmp_path / "s")  # fmt: skip
     assert ran.code == code
-    assert words in ran.err
+    assert message in ran.err
     assert ran.err.count("Error:") == 1
     assert not (tmp_path / "s").exists()
 
@@ -181,9 +181,9 @@ def test_a_tree_that_was_moved_is_told_how_to_be_known_again(
     moved = shutil.copytree(extracted[0], tmp_path / "elsewhere" / "moved")
     probe = ("probe", "--features", NAME, "--data", moved, "--cache", store)
     ran = featcache(*probe)
-    mend = f"featcache datasets scan {moved} --cache {store}"
-    assert (ran.code, mend in ran.err.replace("\n", " ")) == (2, True)
-    assert featcache(*mend.split()[1:]).code == 0
+    command_text = f"featcache datasets scan {moved} --cache {store}"
+    assert (ran.code, command_text in ran.err.replace("\n", " ")) == (2, True)
+    assert featcache(*command_text.split()[1:]).code == 0
     assert featcache(*probe).code == 0
 
 
@@ -223,7 +223,7 @@ def test_a_store_that_cannot_be_written(featcache: Call, tree: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "message"),
     [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "cannot be written: Read-only file system")],
 )
 def test_a_disk_that_says_no(
@@ -232,7 +232,7 @@ def test_a_disk_that_says_no(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: int,
-    words: str,
+    message: str,
 ) -> None:
     def fsync(handle: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -240,7 +240,7 @@ def test_a_disk_that_says_no(
     monkeypatch.setattr(os, "fsync", fsync)
     ran = featcache("extract", "--backbone", NAME, "--data", tree, "--cache", tmp_path / "s")
     assert (ran.code, ran.err.count("Error:")) == (4, 1)
-    assert words in ran.err
+    assert message in ran.err
     assert not [path for path in (tmp_path / "s").rglob("*") if path.is_file()]
 
 

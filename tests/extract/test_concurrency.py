@@ -11,21 +11,21 @@ from featcache.extract.concurrency import CommitOrder, Stopped
 
 
 def test_a_later_item_waits_for_those_before_it() -> None:
-    turns, went = CommitOrder(), threading.Event()
+    order, went = CommitOrder(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lambda: (turns.wait(2), went.set()))
-        turns.wait(0)
-        turns.done()
+        waiting = pool.submit(lambda: (order.wait(2), went.set()))
+        order.wait(0)
+        order.done()
         assert not went.wait(0.1)
-        turns.done()
+        order.done()
         waiting.result(10)
     assert went.is_set()
 
 
 def test_nobody_waits_for_an_item_that_failed() -> None:
-    turns = CommitOrder()
+    order = CommitOrder()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(turns.wait, 1)
-        turns.stop()
+        waiting = pool.submit(order.wait, 1)
+        order.stop()
         with pytest.raises(Stopped):
             waiting.result(10)

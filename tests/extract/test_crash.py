@@ -23,9 +23,9 @@ def test_kills_cost_less_than_a_shard_and_writers_share(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    found = json.loads(ran.stdout)
-    assert found["kills"]["kills"] == 6
-    assert [run["writers"] for run in found["writers"]] == [2, 4]
+    result = json.loads(ran.stdout)
+    assert result["kills"]["kills"] == 6
+    assert [run["writers"] for run in result["writers"]] == [2, 4]
 
 
 def test_sigterm_drops_the_shard_in_the_making_and_says_how_to_go_on(tmp_path: Path) -> None:

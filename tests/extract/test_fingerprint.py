@@ -102,7 +102,7 @@ def test_extract_tells_before_it_mixes(tmp_path: Path) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             (summary,) = extract(manifest, [spec(scale)], store, options)
-        told = [w for w in caught if issubclass(w.category, FeatcacheWarning)]
-        assert len(told) == (name == "three")
+        listed = [w for w in caught if issubclass(w.category, FeatcacheWarning)]
+        assert len(listed) == (name == "three")
     record = json.loads((store.folder(summary.key) / "behaviour.json").read_text())
     assert record["shape"] == [4, 3]

@@ -82,12 +82,12 @@ def test_the_path_of_gpus_gives_the_bytes_of_the_path_of_cpus(
     data: Manifest, spec: BackboneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views = replace(OPTIONS, views=("clean", "jpeg:60"))
-    lanes, device = FeatureStore(tmp_path / "lanes"), FeatureStore(tmp_path / "device")
-    extract(data, [spec], lanes, views)
+    n_workers, device = FeatureStore(tmp_path / "lanes"), FeatureStore(tmp_path / "device")
+    extract(data, [spec], n_workers, views)
     monkeypatch.setattr(Pipeline, "on_cpu", False)
     (summary, _) = extract(data, [spec], device, replace(views, workers=3))
-    assert shards(device) == shards(lanes)
-    assert len(shards(lanes)) == 10
+    assert shards(device) == shards(n_workers)
+    assert len(shards(n_workers)) == 10
     assert summary.n_forwarded == 48
     assert summary.run.n_passes == 96
 
@@ -226,9 +226,9 @@ def test_weights_rounded_once_give_the_bits_of_autocast(spec: BackboneSpec) -> N
 def test_the_bytes_do_not_depend_on_the_number_of_lanes(data: Manifest, tmp_path: Path) -> None:
     lite = BACKBONES.get("efficientnet-lite0")
     stores = [FeatureStore(tmp_path / str(workers)) for workers in (1, 3)]
-    some = Manifest(data.samples[:12])
+    subset = Manifest(data.samples[:12])
     for store, workers in zip(stores, (1, 3), strict=True):
-        extract(some, [lite], store, replace(OPTIONS, workers=workers))
+        extract(subset, [lite], store, replace(OPTIONS, workers=workers))
     assert shards(stores[0]) == shards(stores[1])
 
 
@@ -311,8 +311,8 @@ def test_time_is_counted_by_stage_and_the_slow_one_is_named(
     assert run.seconds >= 0.24
     assert 0 < run.start_s < run.seconds
     assert run.images_per_s < run.images_per_s_at_work < 2 / 0.01
-    lanes = sum(seconds for stage, seconds in run.stages.items() if stage != "write")
-    assert lanes == pytest.approx(2 * run.seconds, rel=0.2)
+    n_workers = sum(seconds for stage, seconds in run.stages.items() if stage != "write")
+    assert n_workers == pytest.approx(2 * run.seconds, rel=0.2)
 
 
 def test_a_cuda_build_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,10 +341,10 @@ def test_a_compiled_network_always_sees_full_batches(
     (request,) = make_requests([spec], OPTIONS)
     forward = Forward([request], torch.device("cpu"), compiled=True)
     pixels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
-    (whole,), _ = forward(pixels, request.preprocessing).result()
+    (complete_run,), _ = forward(pixels, request.preprocessing).result()
     (part,), _ = forward(pixels[:3], request.preprocessing).result()
     assert seen == [4, 4]
-    assert (part == whole[:3]).all()
+    assert (part == complete_run[:3]).all()
 
 
 def test_specs_of_one_stream_share_pixels(spec: BackboneSpec) -> None:
@@ -384,9 +384,9 @@ print(-before + resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
 def test_memory_that_a_batch_frees_is_kept_for_the_next() -> None:
-    faults = {}
+    damages = {}
     for how in ("keep", "give back"):
         command = [sys.executable, "-P", "-c", CHURN, how]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        faults[how] = int(done.stdout)
-    assert faults["keep"] < faults["give back"] / 3
+        damages[how] = int(done.stdout)
+    assert damages["keep"] < damages["give back"] / 3

@@ -47,19 +47,19 @@ def test_a_plan_has_every_sample_once_in_full_shards() -> None:
 
 def test_what_is_left_is_cut_as_before_whatever_shards_are_done() -> None:
     data = manifest_of(95)
-    whole = plan(data, [], 10)
+    full = plan(data, [], 10)
     rng = random.Random(0)
     for _ in range(20):
-        finished = rng.sample(whole.jobs[:-1], 4)
+        finished = rng.sample(full.jobs[:-1], 4)
         known = [name for job in finished for name, _ in job.samples]
         rest = plan(data, known, 10)
-        assert list(rest.jobs) == [job for job in whole.jobs if job not in finished]
+        assert list(rest.jobs) == [job for job in full.jobs if job not in finished]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_the_parts_cover_the_plan_once_and_evenly_even_while_others_are_done(n: int) -> None:
     data = manifest_of(131)
-    whole = plan(data, [], 10)
+    full = plan(data, [], 10)
     known: list[str] = []
     sizes = []
     for i in range(1, n + 1):
@@ -67,26 +67,26 @@ def test_the_parts_cover_the_plan_once_and_evenly_even_while_others_are_done(n: 
         assert part.jobs == plan(data, [], 10, (i, n)).jobs
         sizes.append(len(part.jobs))
         known += planned(part)
-    assert sorted(known) == sorted(planned(whole))
+    assert sorted(known) == sorted(planned(full))
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_jobs_of_the_same_samples_become_one_item() -> None:
     data = manifest_of(40)
-    whole = plan(data, [], 10)
-    later = plan(data, [name for name, _ in whole.jobs[0].samples], 10)
-    items = group({"a": whole, "b": later, "c": whole})
+    full = plan(data, [], 10)
+    later = plan(data, [name for name, _ in full.jobs[0].samples], 10)
+    items = group({"a": full, "b": later, "c": full})
     assert [item.requests for item in items] == [("a", "c")] + [("a", "b", "c")] * 3
-    assert [item.job for item in items] == list(whole.jobs)
+    assert [item.job for item in items] == list(full.jobs)
 
 
 def test_jobs_of_other_samples_stay_apart() -> None:
     data = manifest_of(40)
-    whole = plan(data, [], 10)
-    odd = plan(data, [whole.jobs[0].samples[0][0]], 10)
-    items = group({"a": whole, "b": odd})
+    full = plan(data, [], 10)
+    odd = plan(data, [full.jobs[0].samples[0][0]], 10)
+    items = group({"a": full, "b": odd})
     assert {len(item.requests) for item in items} == {1}
-    assert len(items) == len(whole.jobs) + len(odd.jobs)
+    assert len(items) == len(full.jobs) + len(odd.jobs)
 
 
 def test_parts_are_numbered_from_one() -> None:

@@ -109,8 +109,8 @@ def test_the_bytes_do_not_depend_on_what_runs_beside(
 def test_a_pass_killed_between_two_keys_of_an_item_is_resumed_to_the_same_bytes(
     data: Manifest, specs: list[BackboneSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, torn = FeatureStore(tmp_path / "whole"), FeatureStore(tmp_path / "torn")
-    extract(data, specs, whole, OPTIONS)
+    full, torn = FeatureStore(tmp_path / "whole"), FeatureStore(tmp_path / "torn")
+    extract(data, specs, full, OPTIONS)
     write, calls = FeatureStore.write, []
 
     def write_five(self: FeatureStore, *arguments: Any) -> Path:
@@ -125,17 +125,17 @@ def test_a_pass_killed_between_two_keys_of_an_item_is_resumed_to_the_same_bytes(
     monkeypatch.setattr(FeatureStore, "write", write)
     assert len(shards(torn)) == 5
     extract(data, specs, FeatureStore(torn.root), OPTIONS)
-    assert shards(torn) == shards(whole)
+    assert shards(torn) == shards(full)
 
 
 def test_parts_done_one_after_the_other_end_in_the_bytes_of_one_run(
     data: Manifest, specs: list[BackboneSpec], tmp_path: Path
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    extract(data, specs[:2], FeatureStore(whole), OPTIONS)
+    full, parts = tmp_path / "whole", tmp_path / "parts"
+    extract(data, specs[:2], FeatureStore(full), OPTIONS)
     for i in (2, 3, 1):
         extract(data, specs[:2], FeatureStore(parts), replace(OPTIONS, part=(i, 3)))
-    assert shards(FeatureStore(parts)) == shards(FeatureStore(whole))
+    assert shards(FeatureStore(parts)) == shards(FeatureStore(full))
 
 
 def test_a_row_that_overflows_is_mended_without_touching_the_others(tmp_path: Path) -> None:

@@ -211,13 +211,13 @@ def test_both_heads_are_judged_on_the_same_samples(
     assert frozen.train == tuned.train == result.tuned.train
     assert frozen.train.n_real + frozen.train.n_fake == result.n_train == 24
     assert frozen.keys[0]["weights"] != tuned.keys[0]["weights"] == result.weights_id
-    for metric, found in result.comparisons.items():
-        assert set(found.generators) == {"progan", "biggan"}
-        assert found.unseen is not None
-        for name, each in found.generators.items():
+    for metric, outcome in result.comparisons.items():
+        assert set(outcome.generators) == {"progan", "biggan"}
+        assert outcome.unseen is not None
+        for name, entry in outcome.generators.items():
             pair = [getattr(run.generators[name], metric) for run in (result.tuned, result.frozen)]
-            assert each.difference == pytest.approx(pair[0] - pair[1])
-        assert found.unseen.difference == found.generators["biggan"].difference
+            assert entry.difference == pytest.approx(pair[0] - pair[1])
+        assert outcome.unseen.difference == outcome.generators["biggan"].difference
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
@@ -355,8 +355,10 @@ def test_each_epoch_has_its_own_order_and_augmentation(manifest: Manifest) -> No
     assert first != second
     assert sorted(s.path for s in first) == sorted(s.path for s in second)
     assert first == data.shuffled(rows, 1, 0) != data.shuffled(rows, 1, 5)
-    draws = [data.load(rows[0], data.view_of("univfd-train", e, 0), TINY.native) for e in (0, 1)]
-    assert not np.array_equal(*draws)
+    replicates = [
+        data.load(rows[0], data.view_of("univfd-train", e, 0), TINY.native) for e in (0, 1)
+    ]
+    assert not np.array_equal(*replicates)
 
 
 def test_a_file_that_changed_stops_the_training(manifest: Manifest) -> None:

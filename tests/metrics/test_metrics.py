@@ -44,23 +44,23 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @settings(deadline=None)
 def test_equal_to_scikit_learn(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     y, score, weight = problem
-    found = weighted_metrics(SortedScores.of(y, score, 0.5), weight[None])
-    assert found["ap"][0] == pytest.approx(
+    result = weighted_metrics(SortedScores.of(y, score, 0.5), weight[None])
+    assert result["ap"][0] == pytest.approx(
         average_precision_score(y, score, sample_weight=weight), abs=1e-12
     )
-    assert found["auroc"][0] == pytest.approx(
+    assert result["auroc"][0] == pytest.approx(
         roc_auc_score(y, score, sample_weight=weight), abs=1e-12
     )
     called = score > 0.5
-    assert found["acc"][0] == pytest.approx(np.average(called == y, weights=weight), abs=1e-12)
+    assert result["acc"][0] == pytest.approx(np.average(called == y, weights=weight), abs=1e-12)
     for label, name in ((0, "r_acc"), (1, "f_acc")):
-        mine = y == label
-        expected = np.average(called[mine] == label, weights=weight[mine])
-        assert found[name][0] == pytest.approx(expected, abs=1e-12)
+        own = y == label
+        expected = np.average(called[own] == label, weights=weight[own])
+        assert result[name][0] == pytest.approx(expected, abs=1e-12)
     balanced = balanced_accuracy_score(y, called, sample_weight=weight)
-    assert found["bacc"][0] == pytest.approx(balanced, abs=1e-12)
+    assert result["bacc"][0] == pytest.approx(balanced, abs=1e-12)
     brier = brier_score_loss(y, score, sample_weight=weight)
-    assert found["brier"][0] == pytest.approx(brier, abs=1e-12)
+    assert result["brier"][0] == pytest.approx(brier, abs=1e-12)
 
 
 @given(problems())
@@ -68,16 +68,16 @@ def test_equal_to_scikit_learn(problem: tuple[np.ndarray, np.ndarray, np.ndarray
 def test_points_of_the_roc_curve(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """What is read off the ROC curve, against scikit-learn's curve with every threshold on it."""
     y, score, weight = problem
-    found = weighted_metrics(SortedScores.of(y, score, 0.5, 0.3), weight[None])
+    result = weighted_metrics(SortedScores.of(y, score, 0.5, 0.3), weight[None])
     fpr, tpr, _ = roc_curve(y, score, sample_weight=weight, drop_intermediate=False)
-    assert found["acc_oracle"][0] == pytest.approx(0.5 + 0.5 * (tpr - fpr).max(), abs=1e-12)
+    assert result["acc_oracle"][0] == pytest.approx(0.5 + 0.5 * (tpr - fpr).max(), abs=1e-12)
     for percent in (1, 5):
         caught = tpr[fpr <= percent / 100].max()
-        assert found[f"tpr_at_fpr{percent}"][0] == pytest.approx(caught, abs=1e-12)
-    eer = found["eer"][0]  # on the polygon: some point of it has both errors at this rate
+        assert result[f"tpr_at_fpr{percent}"][0] == pytest.approx(caught, abs=1e-12)
+    eer = result["eer"][0]  # on the polygon: some point of it has both errors at this rate
     assert eer == pytest.approx(direct_eer(fpr, tpr), abs=1e-12)
     balanced = balanced_accuracy_score(y, score > 0.3, sample_weight=weight)
-    assert found["acc_val"][0] == pytest.approx(balanced, abs=1e-12)
+    assert result["acc_val"][0] == pytest.approx(balanced, abs=1e-12)
 
 
 def direct_eer(fpr: np.ndarray, tpr: np.ndarray) -> float:
@@ -96,11 +96,11 @@ def test_a_prior_is_a_weight_on_the_classes(
     problem: tuple[np.ndarray, np.ndarray, np.ndarray], prior: float
 ) -> None:
     y, score, weight = problem
-    found = weighted_metrics(SortedScores.of(y, score), weight[None], ("ap_prior",), prior)
+    result = weighted_metrics(SortedScores.of(y, score), weight[None], ("ap_prior",), prior)
     sums = [weight[y == 0].sum(), weight[y == 1].sum()]
     classes = weight * np.where(y == 1, prior / sums[1], (1 - prior) / sums[0])
     expected = average_precision_score(y, score, sample_weight=classes)
-    assert found["ap_prior"][0] == pytest.approx(expected, abs=1e-12)
+    assert result["ap_prior"][0] == pytest.approx(expected, abs=1e-12)
 
 
 @given(problems())
@@ -112,8 +112,8 @@ def test_calibration_error_by_hand(problem: tuple[np.ndarray, np.ndarray, np.nda
         abs((weight * (score - y))[bins == b].sum())  # n_b |mean probability - share of fakes|
         for b in range(10)
     ]
-    found = weighted_metrics(SortedScores.of(y, score), weight[None], ("ece",))
-    assert found["ece"][0] == pytest.approx(sum(gaps) / weight.sum(), abs=1e-12)
+    result = weighted_metrics(SortedScores.of(y, score), weight[None], ("ece",))
+    assert result["ece"][0] == pytest.approx(sum(gaps) / weight.sum(), abs=1e-12)
 
 
 @given(problems())
@@ -131,15 +131,15 @@ def test_golden_values() -> None:
     """Ten samples with a tie across classes, by hand."""
     y = np.array([1, 1, 0, 1, 0, 1, 0, 1, 0, 0])
     score = np.array([0.95, 0.9, 0.85, 0.7, 0.7, 0.6, 0.45, 0.35, 0.2, 0.1])
-    found = compute_metrics(y, score, 0.5, val_threshold=0.65)
-    assert found["ap"] == pytest.approx((1 + 1 + 3 / 5 + 4 / 6 + 5 / 8) / 5)
-    assert found["auroc"] == pytest.approx((5 + 5 + 3.5 + 3 + 2) / 25)
-    assert found["acc"] == pytest.approx(0.7)
-    assert (found["r_acc"], found["f_acc"]) == pytest.approx((0.6, 0.8))
-    assert found["acc_val"] == pytest.approx(0.6)
-    assert found["acc_oracle"] == pytest.approx(0.7)
-    assert found["tpr_at_fpr1"] == found["tpr_at_fpr5"] == pytest.approx(0.4)
-    assert found["eer"] == pytest.approx(0.4)
+    result = compute_metrics(y, score, 0.5, val_threshold=0.65)
+    assert result["ap"] == pytest.approx((1 + 1 + 3 / 5 + 4 / 6 + 5 / 8) / 5)
+    assert result["auroc"] == pytest.approx((5 + 5 + 3.5 + 3 + 2) / 25)
+    assert result["acc"] == pytest.approx(0.7)
+    assert (result["r_acc"], result["f_acc"]) == pytest.approx((0.6, 0.8))
+    assert result["acc_val"] == pytest.approx(0.6)
+    assert result["acc_oracle"] == pytest.approx(0.7)
+    assert result["tpr_at_fpr1"] == result["tpr_at_fpr5"] == pytest.approx(0.4)
+    assert result["eer"] == pytest.approx(0.4)
 
 
 def test_metrics_without_their_ground_are_nan() -> None:
@@ -155,8 +155,8 @@ def test_metrics_without_their_ground_are_nan() -> None:
 def test_a_separated_set_of_ten_has_a_degenerate_interval() -> None:
     y = np.repeat([0, 1], 5)
     ranked = {"g": SortedScores.of(y, np.linspace(0, 1, 10))}
-    found = bootstrap(ranked, {"g": np.arange(10)}, Resamples(y, 100))
-    assert percentile_ci(found["g"]["ap"]) == (1.0, 1.0)
+    result = bootstrap(ranked, {"g": np.arange(10)}, Resamples(y, 100))
+    assert percentile_ci(result["g"]["ap"]) == (1.0, 1.0)
     assert percentile_ci(np.full(3, np.nan)) == pytest.approx((np.nan, np.nan), nan_ok=True)
 
 
@@ -181,12 +181,12 @@ def test_priors_on_saved_scores() -> None:
         generator=np.repeat(np.array(["a", "b"], dtype=object), n), split=texts, path=texts,
         sample_id=texts, source=texts, label=y, score=score, logit=score,
     )  # fmt: skip
-    found = ap_at_priors(scores, [0.1, 0.5, 0.9], n_resamples=50)
+    result = ap_at_priors(scores, [0.1, 0.5, 0.9], n_resamples=50)
     half = average_precision_score(y[:n], score[:n])  # the set's own share
-    assert found[0.5]["a"].value == pytest.approx(half, abs=1e-12)
-    assert found[0.1]["mean"].value < found[0.5]["mean"].value < found[0.9]["mean"].value
-    low, high = found[0.1]["mean"].ci
-    assert low < found[0.1]["mean"].value < high
+    assert result[0.5]["a"].value == pytest.approx(half, abs=1e-12)
+    assert result[0.1]["mean"].value < result[0.5]["mean"].value < result[0.9]["mean"].value
+    low, high = result[0.1]["mean"].ci
+    assert low < result[0.1]["mean"].value < high
     with pytest.raises(SettingsError, match="prior"):
         ap_at_priors(scores, [0.0])
 
@@ -223,15 +223,15 @@ def test_samples_of_one_source_are_drawn_together() -> None:
     """Two sources: every resample is all of one, all of the other, or both."""
     y, score = np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.8, 0.2])
     sources = np.array([0, 0, 1, 1])
-    found = bootstrap(
+    result = bootstrap(
         {"g": SortedScores.of(y, score, 0.5)}, {"g": sources}, Resamples(np.zeros(2), 200)
     )
-    assert set(np.round(found["g"]["acc"], 6)) == {0.0, 0.5, 1.0}
+    assert set(np.round(result["g"]["acc"], 6)) == {0.0, 0.5, 1.0}
 
 
 def cover(n_studies: int, n: int, n_resamples: int) -> int:
     """Of simulated studies with normal scores, how many intervals hold the true AUROC."""
-    truth, hits = float(norm.cdf(1 / np.sqrt(2))), 0
+    truth, covered = float(norm.cdf(1 / np.sqrt(2))), 0
     y = np.repeat([0, 1], n)
     for seed in range(n_studies):
         score = np.random.default_rng(seed).normal(size=2 * n) + y
@@ -239,8 +239,8 @@ def cover(n_studies: int, n: int, n_resamples: int) -> int:
         resamples = Resamples(y.astype(np.int64), n_resamples, seed)
         values = bootstrap(ranked, {"g": np.arange(2 * n)}, resamples, ("auroc",))
         low, high = percentile_ci(values["g"]["auroc"])
-        hits += low <= truth <= high
-    return hits
+        covered += low <= truth <= high
+    return covered
 
 
 def test_intervals_cover_the_truth() -> None:
@@ -263,7 +263,7 @@ def test_intervals_cover_in_95_percent(metric: str, clustered: bool) -> None:
         return y, norm.cdf(0.8 * shared + 0.6 * rng.normal(size=2 * n) + y - 0.5)
 
     truth = compute_metrics(*draw(10**6, 500_000), 0.5)[metric]
-    hits, n = 0, 200
+    covered, n = 0, 200
     sources = np.arange(2 * n) // 2 if clustered else np.arange(2 * n)
     for seed in range(2000):
         y, score = draw(seed, n)
@@ -272,5 +272,5 @@ def test_intervals_cover_in_95_percent(metric: str, clustered: bool) -> None:
             {"g": SortedScores.of(y, score)}, {"g": sources}, Resamples(strata), (metric,)
         )
         low, high = percentile_ci(values["g"][metric])
-        hits += low <= truth <= high
-    assert 0.93 <= hits / 2000 <= 0.97
+        covered += low <= truth <= high
+    assert 0.93 <= covered / 2000 <= 0.97

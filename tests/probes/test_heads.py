@@ -54,13 +54,13 @@ def test_an_unknown_kind_names_the_near_one() -> None:
 @pytest.mark.parametrize("name", sorted(head_kinds()))
 def test_a_class_that_is_needed_and_missing(name: str) -> None:
     train = problem(60)
-    for label, words in ((1, "no reals"), (0, "no fakes")):
+    for label, message in ((1, "no reals"), (0, "no fakes")):
         keep = train.labels == label
         alone = Training(features=train.features[keep], labels=train.labels[keep])
         if name == "oneclass" and label == 1:
             assert np.isfinite(fit_head(name, alone).logits(train.features)).all()
         else:
-            with pytest.raises(DataError, match=words):
+            with pytest.raises(DataError, match=message):
                 fit_head(name, alone)
 
 
@@ -101,9 +101,9 @@ def test_k_neighbours_vote(k: int) -> None:
 def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     train = problem(100)
     head = fit_head("knn", train, k=3)
-    whole = head.logits(train.features)
+    full = head.logits(train.features)
     monkeypatch.setattr("featcache.probes.heads.neighbours.BLOCK_CELLS", 700)
-    np.testing.assert_allclose(head.logits(train.features), whole, atol=1e-6)
+    np.testing.assert_allclose(head.logits(train.features), full, atol=1e-6)
 
 
 @pytest.mark.parametrize("k", [0, 2, 999])
@@ -125,11 +125,11 @@ def test_prototype_counts_joined_features_alike() -> None:
 
 def test_oneclass_never_looks_at_reals() -> None:
     train = problem(200)
-    other = train.features.copy()
-    other[train.labels == 0] = 1e6
+    another = train.features.copy()
+    another[train.labels == 0] = 1e6
     new = problem(50, seed=9).features
     first = fit_head("oneclass", train).logits(new)
-    second = fit_head("oneclass", Training(features=other, labels=train.labels)).logits(new)
+    second = fit_head("oneclass", Training(features=another, labels=train.labels)).logits(new)
     np.testing.assert_array_equal(first, second)
     fakes = train.labels == 1
     alone = Training(features=train.features[fakes], labels=train.labels[fakes])

@@ -23,14 +23,14 @@ def probe(toy: tuple[Manifest, Path], **changes: Any) -> Any:
     return run_probe(manifest, FeatureStore(folder), ProbeOptions(**{**values, **changes}))
 
 
-def assert_same(one: Any, other: Any) -> None:
-    assert one.result.digest == other.result.digest
-    assert one.result.C == other.result.C
-    np.testing.assert_allclose(one.scores.score, other.scores.score, atol=1e-6)
-    for name, found in one.result.generators.items():
+def assert_same(one: Any, second: Any) -> None:
+    assert one.result.digest == second.result.digest
+    assert one.result.C == second.result.C
+    np.testing.assert_allclose(one.scores.score, second.scores.score, atol=1e-6)
+    for name, result in one.result.generators.items():
         for field in FIELDS:
-            expected = getattr(other.result.generators[name], field)
-            assert getattr(found, field) == pytest.approx(expected, abs=1e-6)
+            expected = getattr(second.result.generators[name], field)
+            assert getattr(result, field) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("scaling", ["standardise", "l2"])

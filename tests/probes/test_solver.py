@@ -79,14 +79,14 @@ def objective(p: Problem, coef: np.ndarray, bias: float) -> float:
 
 def reference(p: Problem) -> tuple[np.ndarray, float, np.ndarray]:
     """scikit-learn's best answer of two solvers."""
-    found = []
+    result = []
     for solver in ("lbfgs", "newton-cholesky"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = LogisticRegression(C=p.C, tol=1e-10, solver=solver, max_iter=3_000)
             model.fit(p.X, p.y, sample_weight=p.weight)
-        found.append((objective(p, model.coef_[0], model.intercept_[0]), model))
-    best, model = min(found, key=lambda pair: pair[0])
+        result.append((objective(p, model.coef_[0], model.intercept_[0]), model))
+    best, model = min(result, key=lambda pair: pair[0])
     return model.coef_[0], best, model.intercept_
 
 
@@ -94,9 +94,9 @@ def reference(p: Problem) -> tuple[np.ndarray, float, np.ndarray]:
 def test_as_good_as_scikit_learn(p: Problem) -> None:
     coef, best, _ = reference(p)
     probe = LogisticProbe(C=p.C, scaling="none").fit(p.X, p.y, p.weight)
-    mine = objective(p, probe.coef_[0], probe.intercept_[0])
-    assert mine <= best * (1 + 1e-7)
-    assert probe.certificate_.objective == pytest.approx(mine, rel=1e-9)
+    own = objective(p, probe.coef_[0], probe.intercept_[0])
+    assert own <= best * (1 + 1e-7)
+    assert probe.certificate_.objective == pytest.approx(own, rel=1e-9)
     assert probe.certificate_.converged
     if "plain" in p.name or "weighted" in p.name:
         np.testing.assert_allclose(probe.coef_[0], coef, rtol=1e-4, atol=1e-4 * np.abs(coef).max())
@@ -130,11 +130,11 @@ def test_joint_heads_are_the_single_heads(scaling: str) -> None:
     joint = fit_heads(Arrays(blocks), y, heads, weights=weights, scaling=scaling, tol=1e-13)
     for h in range(0, len(heads), 5):
         rows = weights[heads.task[h]] > 0
-        mine = [b[rows] for b, seen in zip(blocks, heads.uses[h], strict=True) if seen]
+        own = [b[rows] for b, seen in zip(blocks, heads.uses[h], strict=True) if seen]
         probe = LogisticProbe(
-            heads.C[h], scaling=scaling, widths=[b.shape[1] for b in mine], tol=1e-13
+            heads.C[h], scaling=scaling, widths=[b.shape[1] for b in own], tol=1e-13
         )
-        probe.fit(np.hstack(mine), y[heads.task[h]][rows])
+        probe.fit(np.hstack(own), y[heads.task[h]][rows])
         seen = np.repeat(heads.uses[h], [b.shape[1] for b in blocks])
         np.testing.assert_allclose(joint.weight[h][seen], probe.coef_[0], rtol=1e-4, atol=1e-6)
         assert joint.bias[h] == pytest.approx(probe.intercept_[0], rel=1e-4, abs=1e-5)
@@ -222,10 +222,10 @@ class Streamed(Arrays):
 def test_streaming_gives_the_same_answer() -> None:
     """With a memory that holds neither the features nor all heads at once."""
     blocks, y, weights, heads = joint_problem()
-    whole = fit_heads(Arrays(blocks), y, heads, weights=weights, tol=1e-13)
+    full = fit_heads(Arrays(blocks), y, heads, weights=weights, tol=1e-13)
     torn = fit_heads(Streamed(blocks), y, heads, weights=weights, memory=100_000, tol=1e-13)
-    np.testing.assert_allclose(torn.weight, whole.weight, rtol=1e-5, atol=1e-7)
-    for a, b in zip(torn.certificates, whole.certificates, strict=True):
+    np.testing.assert_allclose(torn.weight, full.weight, rtol=1e-5, atol=1e-7)
+    for a, b in zip(torn.certificates, full.certificates, strict=True):
         assert a.objective == pytest.approx(b.objective, rel=1e-9)
 
 
@@ -237,10 +237,10 @@ def test_sums_add_up_over_parts() -> None:
         RowSums(Arrays([b[rows] for b in blocks]), y[:, rows], weights[:, rows])
         for rows in (slice(0, 130), slice(130, 400))
     ]
-    whole = minimise(RowSums(Arrays(blocks), y, weights), heads, tol=1e-13)
+    full = minimise(RowSums(Arrays(blocks), y, weights), heads, tol=1e-13)
     added = minimise(AddedSums(list(parts)), heads, tol=1e-13)
-    np.testing.assert_allclose(added.weight, whole.weight, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(added.objective, whole.objective, rtol=1e-10)
+    np.testing.assert_allclose(added.weight, full.weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(added.objective, full.objective, rtol=1e-10)
 
 
 def test_the_certificate_is_honest() -> None:
@@ -254,10 +254,10 @@ def test_the_certificate_is_honest() -> None:
             probe = LogisticProbe(C=1, scaling="none", tol=1e-12, max_iter=n).fit(
                 p.X, p.y, p.weight
             )
-        found = probe.certificate_
-        true_gap = (found.objective - best.objective) / found.objective
-        assert not found.converged
-        assert found.gap >= true_gap > 0
+        result = probe.certificate_
+        true_gap = (result.objective - best.objective) / result.objective
+        assert not result.converged
+        assert result.gap >= true_gap > 0
 
 
 @parametrize_with_checks([LogisticProbe()])
@@ -269,10 +269,10 @@ def test_balanced_classes_and_errors() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
     y = (X[:, 0] + rng.normal(size=200) > 1).astype(int)
-    mine = LogisticProbe(scaling="none", class_weight="balanced").fit(X, y)
+    own = LogisticProbe(scaling="none", class_weight="balanced").fit(X, y)
     theirs = LogisticRegression(class_weight="balanced", tol=1e-10).fit(X, y)
-    np.testing.assert_allclose(mine.coef_, theirs.coef_, rtol=1e-3)
-    np.testing.assert_allclose(mine.predict_proba(X), theirs.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(own.coef_, theirs.coef_, rtol=1e-3)
+    np.testing.assert_allclose(own.predict_proba(X), theirs.predict_proba(X), atol=1e-4)
     with pytest.raises(ValueError, match="No scaling is called 'standard'"):
         LogisticProbe(scaling="standard").fit(X, y)
     with pytest.raises(ValueError, match="do not add up"):

@@ -22,7 +22,7 @@ pytest.importorskip("jinja2", reason="reports need featcache[viz]")
 pytest.importorskip("matplotlib", reason="reports need featcache[viz]")
 
 
-def found(group, ap):
+def outcome(group, ap):
     ci = (ap - 0.031, ap + 0.008)
     return GeneratorResult(
         group=group,
@@ -57,8 +57,8 @@ def evaluated(generators, controls=()):
             name: GroupResult(mAP=0.7, mean_acc=0.6, mean_auroc=0.5, generators=[*generators])
             for name in ("GAN", "diffusion")
         },
-        generators={name: found("GAN", 0.9 - 0.1 * i) for i, name in enumerate(generators)},
-        controls={name: found("control", 0.55) for name in controls},
+        generators={name: outcome("GAN", 0.9 - 0.1 * i) for i, name in enumerate(generators)},
+        controls={name: outcome("control", 0.55) for name in controls},
         keys=[{"backbone": "lite", "weights": "0123456789abcdef" * 4, "name": "caf\udce9"}],
         notes=["All fakes are <PNG> files."],
         versions={"featcache": "0.1.0"},
@@ -93,11 +93,11 @@ def picture(tmp_path):
 def page(tmp_path, picture):
     """A function that writes a report and returns its text."""
 
-    def write(generators=("cyclegan", "adm"), controls=("control-jpeg",), path=picture, **words):
-        words = {"title": "A probe", "command": "featcache probe", **words}
+    def write(generators=("cyclegan", "adm"), controls=("control-jpeg",), path=picture, **message):
+        message = {"title": "A probe", "command": "featcache probe", **message}
         scores = scored([*generators, *controls], path)
         report = write_report(
-            evaluated(generators, controls), scores, tmp_path / "report.html", **words
+            evaluated(generators, controls), scores, tmp_path / "report.html", **message
         )
         return report.read_text("utf-8")
 
@@ -137,10 +137,10 @@ def test_ids_are_unique_and_all_references_lead_to_one(page):
     text = page()
     seen = References(text)
     assert len(seen.ids) == len(set(seen.ids))
-    wanted = {a[1:] for a in seen.addresses if a.startswith("#")}
-    wanted |= set(re.findall(r"url\(#([^)]*)\)", text))
-    wanted |= set(re.findall(r'aria-labelledby="([^"]*)"', text))
-    assert wanted <= set(seen.ids)
+    requested = {a[1:] for a in seen.addresses if a.startswith("#")}
+    requested |= set(re.findall(r"url\(#([^)]*)\)", text))
+    requested |= set(re.findall(r'aria-labelledby="([^"]*)"', text))
+    assert requested <= set(seen.ids)
 
 
 def test_every_number_of_the_table_is_the_one_of_the_result(page):

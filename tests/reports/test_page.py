@@ -61,7 +61,7 @@ METRICS = [
 ]
 
 
-def found(group: str, base: float) -> GeneratorResult:
+def result(group: str, base: float) -> GeneratorResult:
     values: dict[str, Any] = {m: base - 0.0137 * i for i, m in enumerate(METRICS)}
     intervals: dict[str, Any] = {f"{m}_ci": (v - 0.0312, v + 0.0288) for m, v in values.items()}
     return GeneratorResult(group=group, n_real=60, n_fake=40, n_sources=60, **values, **intervals)
@@ -86,7 +86,9 @@ def scored(picture: Path) -> Scores:
 
 
 def evaluated() -> EvalResult:
-    generators = {name: found(g, 0.95 - 0.07 * i) for i, (name, g) in enumerate(GENERATORS.items())}
+    generators = {
+        name: result(g, 0.95 - 0.07 * i) for i, (name, g) in enumerate(GENERATORS.items())
+    }
     groups = {
         group: GroupResult(
             mAP=0.8123,
@@ -104,7 +106,7 @@ def evaluated() -> EvalResult:
             mean_acc=0.7 - drop,
             mAP_ci=(0.75 - drop, 0.84 - drop),
             mean_acc_ci=(0.65 - drop, 0.74 - drop),
-            generators={n: found(g, 0.9 - drop) for n, g in GENERATORS.items()},
+            generators={n: result(g, 0.9 - drop) for n, g in GENERATORS.items()},
         )
         for name, drop in (("jpeg:90", 0.02), ("jpeg:50", 0.1), ("blur:1.5", 0.17))
     }
@@ -126,7 +128,7 @@ def evaluated() -> EvalResult:
         mean_acc_ci=(0.6712, 0.7333),
         groups=groups,
         generators=generators,
-        controls={CONTROL: found("control", 0.61)},
+        controls={CONTROL: result("control", 0.61)},
         keys=[{"backbone": "lite"}, {"backbone": "clip"}],
         notes=["All fakes are <PNG> files."],
         versions={"featcache": "0.1.0"},
@@ -236,8 +238,8 @@ def test_every_number_of_the_page_is_in_the_json(report: Report, page: Path) -> 
     known = numbers(document)
     assert len(shown) > 150
     assert {repr(float(n)) for n in shown} <= known
-    words = re.findall(r'class="(?:value|interval)">([^<]*)<', text)
-    parts = {n for word in words for n in re.findall(r"[+-]?\d+\.\d+", word)}
+    message = re.findall(r'class="(?:value|interval)">([^<]*)<', text)
+    parts = {n for word in message for n in re.findall(r"[+-]?\d+\.\d+", word)}
     assert parts <= known
 
 
@@ -256,7 +258,7 @@ def test_csv_has_every_digit_of_the_json(report: Report, tmp_path: Path) -> None
 
 def compare(data: list[dict[str, str]], table: dict[str, Any]) -> int:
     """Compare a CSV with the rows of a table of the JSON; return how many numbers are equal."""
-    found = []
+    result = []
     shown = [column["key"] for column in table["columns"]]
     for read, row in zip(data, table["rows"], strict=True):
         for key, cell in row.items():
@@ -264,13 +266,13 @@ def compare(data: list[dict[str, str]], table: dict[str, Any]) -> int:
                 continue
             parts = cell if isinstance(cell, dict) else {"value": cell}
             names = {"value": key, "low": f"{key}_low", "high": f"{key}_high"}
-            found += [
+            result += [
                 (float(read[names[part]]), number)
                 for part, number in parts.items()
                 if isinstance(number, (int, float)) and not isinstance(number, bool)
             ]
-    assert all(read == number for read, number in found)
-    return len(found)
+    assert all(read == number for read, number in result)
+    return len(result)
 
 
 def test_every_number_of_latex_is_in_the_json(report: Report, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from featcache.reports.headline import probe_headline
 from featcache.results import EvalResult, GeneratorResult, Scores, TrainResult
 
 
-def found(ap, group="GAN", n_real=4, n_fake=4):
+def outcome(ap, group="GAN", n_real=4, n_fake=4):
     ci = (max(ap - 0.02, 0), min(ap + 0.01, 1))
     return GeneratorResult(
         group=group, ap=ap, auroc=ap, acc=ap, r_acc=ap, f_acc=ap,
@@ -39,8 +39,8 @@ def evaluated(generators, controls=None, train=("cyclegan",)):
         mAP_ci=(0.65, 0.75),
         mean_acc_ci=(0.55, 0.65),
         groups={},
-        generators={name: found(ap) for name, ap in generators.items()},
-        controls={name: found(ap, "control") for name, ap in (controls or {}).items()},
+        generators={name: outcome(ap) for name, ap in generators.items()},
+        controls={name: outcome(ap, "control") for name, ap in (controls or {}).items()},
     )
 
 
@@ -145,7 +145,7 @@ def test_mistake_on_a_control_is_to_be_called_fake():
 
 def test_chance_is_the_share_of_fakes():
     result = evaluated({"a": 0.9})
-    result = replace(result, generators={"a": found(0.9, n_real=3, n_fake=1)})
+    result = replace(result, generators={"a": outcome(0.9, n_real=3, n_fake=1)})
     assert summarize(result, NOTHING).rows[0].chance == 0.25
 
 

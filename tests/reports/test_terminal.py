@@ -9,7 +9,7 @@ from featcache.reports import results_table
 from featcache.results import EvalResult, GeneratorResult, TrainResult
 
 
-def found(group, ap, acc):
+def outcome(group, ap, acc):
     return GeneratorResult(
         group=group,
         ap=ap,
@@ -40,11 +40,11 @@ RESULT = EvalResult(
     mean_acc_ci=(0.6733, 0.7344),
     groups={},
     generators={
-        "realesrgan": found("GAN", 0.5171, 0.5152),
-        "stable-diffusion": found("diffusion", 0.7263, 0.6874),
-        "cyclegan": found("GAN", 0.9912, 0.9421),
+        "realesrgan": outcome("GAN", 0.5171, 0.5152),
+        "stable-diffusion": outcome("diffusion", 0.7263, 0.6874),
+        "cyclegan": outcome("GAN", 0.9912, 0.9421),
     },
-    controls={"control-bicubic": found("control", 0.6013, 0.5914)},
+    controls={"control-bicubic": outcome("control", 0.6013, 0.5914)},
     notes=["All reals are JPEG files and all fakes are PNG files: the probe may read the format."],
 )
 

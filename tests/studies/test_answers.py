@@ -62,20 +62,22 @@ def test_the_paper_sets_its_own_numbers_beside() -> None:
         difference("clip + synclr", 0.05),
         difference("synclr", 0.02),
     ]
-    found = study(*runs, differences=differences)
-    found = dataclasses.replace(
-        found, references=references(["dfwf-synclr-gan", "dfwf-ensemble"], runs, differences)
+    outcome = study(*runs, differences=differences)
+    outcome = dataclasses.replace(
+        outcome, references=references(["dfwf-synclr-gan", "dfwf-ensemble"], runs, differences)
     )
     assert (
-        format_answer("paper", found)
+        format_answer("paper", outcome)
         == "Against clip, in points of mAP: synclr +8.0 [+6.0, +10.0] on unseen GANs (the paper:"
         " +10.3); clip + synclr +5.0 [+3.0, +7.0] over all (the paper: +7.5)."
     )
 
 
 def test_chance_is_said() -> None:
-    found = study(run("clip"), run("resnet50"), differences=[difference("resnet50", -0.01, p=0.4)])
-    text = format_answer("architecture", found)
+    outcome = study(
+        run("clip"), run("resnet50"), differences=[difference("resnet50", -0.01, p=0.4)]
+    )
+    text = format_answer("architecture", outcome)
     assert (
         text == "Against clip (transformer, mAP 0.75 [0.60, 0.90]): resnet50 (convolutional) "
         "-1.0 [-3.0, +1.0], not significant."
@@ -133,14 +135,14 @@ def test_boundary_points_come_from_the_generators_names() -> None:
     ]
 
 
-@pytest.mark.parametrize(("best", "words"), [(0.9, "picked by looking"), (0.7, "No layer beats")])
-def test_layers_admit_how_the_best_was_found(best: float, words: str) -> None:
-    found = study(run("clip"), run("clip@layer6", mAP=best))
-    assert words in format_answer("layers", found)
+@pytest.mark.parametrize(("best", "message"), [(0.9, "picked by looking"), (0.7, "No layer beats")])
+def test_layers_admit_how_the_best_was_found(best: float, message: str) -> None:
+    outcome = study(run("clip"), run("clip@layer6", mAP=best))
+    assert message in format_answer("layers", outcome)
 
 
 def test_tables_hold_what_was_found() -> None:
-    found = study(
+    outcome = study(
         run("clip"),
         run("synclr"),
         differences=[difference("synclr", 0.08), difference("synclr", 0.01, "unseen", p=0.5)],
@@ -149,7 +151,7 @@ def test_tables_hold_what_was_found() -> None:
         ],
         mixtures=[MixtureAP(run="clip", share=0.1, ap=0.2)],
     )
-    part = study_part(found)
+    part = study_part(outcome)
     assert [table.name for table in part.tables] == ["runs", "differences", "mixtures", "boundary"]
     bold = [row.bold for row in part.tables[1].rows]
     assert bold == [frozenset({"value"}), frozenset()]

@@ -82,7 +82,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "pos_embed": torch.randn(1, 1 + 37 * 37, width) * 0.1,
         "mask_token": torch.zeros(1, width),
     }
-    found = {
+    result = {
         "clip": files.save_torchscript(states["clip"], tmp_path / "ViT-B-16.pt"),
         "synclr": files.save_wrapped(states["synclr"], tmp_path / "synclr_vit_b_16.pth",
                                      under="model", prefix="module.visual."),
@@ -90,7 +90,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
                                         under="state_dict", prefix="module.visual."),
         "dinov2": files.save_plain(states["dinov2"], tmp_path / "dinov2.pth"),
     }  # fmt: skip
-    return [part for name in NAMES for part in ("--weights", f"{name}={found[name]}")]
+    return [part for name in NAMES for part in ("--weights", f"{name}={result[name]}")]
 
 
 @pytest.fixture
@@ -103,19 +103,19 @@ def n_images() -> int:
     return N * len(folders())
 
 
-def check_forecast(found: Any) -> None:
+def check_forecast(result: Any) -> None:
     """The right images for each of the four backbones, once; the sets that the paper has not are
     left out.
     """
-    assert found["n_samples"] >= n_images()  # a shared real has a row for each generator it serves
-    assert len({plan["key"] for plan in found["extract"]}) == len(NAMES)
-    assert [plan["n_samples"] for plan in found["extract"]] == [n_images()] * len(NAMES)
+    assert result["n_samples"] >= n_images()  # a shared real has a row for each generator it serves
+    assert len({plan["key"] for plan in result["extract"]}) == len(NAMES)
+    assert [plan["n_samples"] for plan in result["extract"]] == [n_images()] * len(NAMES)
     sizes = [4 * BACKBONES.get(spec).n_features + 32 for spec in SPECS]
-    assert [plan["n_bytes"] for plan in found["extract"]] == [
-        size * plan["n_missing"] for size, plan in zip(sizes, found["extract"], strict=True)
+    assert [plan["n_bytes"] for plan in result["extract"]] == [
+        size * plan["n_missing"] for size, plan in zip(sizes, result["extract"], strict=True)
     ]
-    assert found["runs"] == [*NAMES, "clip + synclr"]
-    assert any("also tests on ffhq, elsa" in note for note in found["notes"])
+    assert result["runs"] == [*NAMES, "clip + synclr"]
+    assert any("also tests on ffhq, elsa" in note for note in result["notes"])
 
 
 def test_the_dry_run_lists_exactly_the_work(featcache: Call, study: list[Any]) -> None:
@@ -133,12 +133,12 @@ def test_the_study_runs_and_sets_the_papers_numbers_beside(
 ) -> None:
     ran = featcache(*study)
     assert ran.code == 0, ran.err
-    found = ran.json
-    assert found["n_forwarded"] == len(NAMES) * n_images()
-    assert found["answer"].startswith("Against clip, in points of mAP: synclr ")
-    assert "(the paper: +10.3)" in found["answer"]
-    assert "(the paper: +7.5)" in found["answer"]
-    clip = found["runs"][0]["result"]
+    result = ran.json
+    assert result["n_forwarded"] == len(NAMES) * n_images()
+    assert result["answer"].startswith("Against clip, in points of mAP: synclr ")
+    assert "(the paper: +10.3)" in result["answer"]
+    assert "(the paper: +7.5)" in result["answer"]
+    clip = result["runs"][0]["result"]
     assert set(clip["generators"]) == {
         "progan",
         "cyclegan",
@@ -149,10 +149,10 @@ def test_the_study_runs_and_sets_the_papers_numbers_beside(
     }
     assert {one["n_real"] for name, one in clip["generators"].items() if name in DIFFUSION} == {N}
     assert clip["train"]["generators"] == ["progan"]
-    assert {row["run"] for row in found["references"]} == {"synclr", "clip + synclr"}
-    page = Path(found["report"]).read_text("utf-8")
+    assert {row["run"] for row in result["references"]} == {"synclr", "clip + synclr"}
+    page = Path(result["report"]).read_text("utf-8")
     assert "The feature space of" in page
-    lock = json.loads(Path(found["lock"]).read_text())
+    lock = json.loads(Path(result["lock"]).read_text())
     assert {key["backbone"] for key in lock["keys"].values()} == set(SPECS)
     probed = featcache(
         "probe",
@@ -166,7 +166,7 @@ def test_the_study_runs_and_sets_the_papers_numbers_beside(
         tmp_path / "store",
         "--json",
     ).json
-    both = found["runs"][4]["result"]
+    both = result["runs"][4]["result"]
     for name, one in probed["generators"].items():
         assert both["generators"][name]["ap"] == pytest.approx(one["ap"], abs=1e-9)
     again = featcache(*study, "--dry-run")

@@ -75,10 +75,10 @@ def test_lock_round_trip_and_changes(tmp_path: Path) -> None:
     write_lock(path, LOCK)
     assert read_lock(path) == LOCK
     assert changes(LOCK, replace(LOCK, versions={"numpy": "3"})) == []
-    words = changes(
+    message = changes(
         LOCK, replace(LOCK, samples="n", n_samples=3, keys={"clip clean": {"weights": "v"}})
     )
-    assert words == [
+    assert message == [
         "the samples have changed (2 then, 3 now)",
         "other features under the same name: clip clean",
     ]

@@ -91,12 +91,14 @@ def test_robustness_ends_in_a_report_and_a_lock_and_is_not_done_twice(
 def test_mixture_with_two_training_sets_keeps_every_run_apart(tmp_path: Path) -> None:
     path = write(tmp_path, "mixture", train="[['progan'], ['biggan']]",
                  heads="['oneclass']", shares="[0.1, 0.5]")  # fmt: skip
-    found = run_study(load_study(path), options(tmp_path)).result
-    names = [run.name for run in found.runs]
+    result = run_study(load_study(path), options(tmp_path)).result
+    names = [run.name for run in result.runs]
     assert names == ["clip#random0, on progan, oneclass", "clip#random0, on biggan, oneclass"]
-    assert [run.result.train.generators for run in found.runs] == [["progan"], ["biggan"]]
-    assert [(m.run, m.share) for m in found.mixtures] == [(n, s) for n in names for s in (0.1, 0.5)]
-    assert found.answer.startswith(
+    assert [run.result.train.generators for run in result.runs] == [["progan"], ["biggan"]]
+    assert [(m.run, m.share) for m in result.mixtures] == [
+        (n, s) for n in names for s in (0.1, 0.5)
+    ]
+    assert result.answer.startswith(
         "Fitted on fakes alone, without a single photograph: clip#random0"
     )
 

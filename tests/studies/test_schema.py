@@ -51,34 +51,34 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-MINE = 'title = "Mine"\nasks = "What?"\n[extract]\nbackbones = ["clip"]\n'
+OWN = 'title = "Mine"\nasks = "What?"\n[extract]\nbackbones = ["clip"]\n'
 
 
 def test_roots_are_relative_to_the_file(tmp_path: Path) -> None:
-    study = load_study(write(tmp_path, MINE + '[data]\nroots = ["images"]\n'))
+    study = load_study(write(tmp_path, OWN + '[data]\nroots = ["images"]\n'))
     assert study.name == "mine"
     assert study.data.roots == (str(tmp_path / "images"),)
     assert study.feature_sets == (("clip",),)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (
-            MINE.replace("backbones", "backbons"),
+            OWN.replace("backbones", "backbons"),
             "extract.backbons does not exist. Did you mean 'backbones'",
         ),
-        (MINE.replace("asks", "ask"), "ask does not exist. Did you mean 'asks'"),
-        (MINE + "[probe]\nC = -1\n", "probe.C"),
-        (MINE + '[probe]\nheads = "knn"\n', "probe.heads"),
+        (OWN.replace("asks", "ask"), "ask does not exist. Did you mean 'asks'"),
+        (OWN + "[probe]\nC = -1\n", "probe.C"),
+        (OWN + '[probe]\nheads = "knn"\n', "probe.heads"),
         ('title = "x"\nasks = "y"\n', "extract is missing"),
         ("title =", "is no TOML"),
     ],
 )
-def test_wrong_file(tmp_path: Path, text: str, words: str) -> None:
+def test_wrong_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_study(write(tmp_path, text))
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
 
 

@@ -72,9 +72,9 @@ def demo(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def check(first: Any, second: Any, words: str) -> None:
+def check(first: Any, second: Any, message: str) -> None:
     """The report opens with the answer, the lock has all keys, and nothing is done twice."""
-    assert re.search(words, first["answer"]), first["answer"]
+    assert re.search(message, first["answer"]), first["answer"]
     page = html.unescape(Path(first["report"]).read_text("utf-8"))
     finding = re.search('<p class="finding">(.*?)</p>', page)
     assert finding is not None
@@ -95,9 +95,9 @@ def _name(run: Any) -> str:
     return " + ".join(run["run"]["features"]) + ("" if head == "logistic" else f", {head}")
 
 
-def check_rows(featcache: Call, found: Any, store: Path) -> None:
+def check_rows(featcache: Call, result: Any, store: Path) -> None:
     """Every row of a logistic head is what ``probe`` says of the same features."""
-    for run in found["runs"]:
+    for run in result["runs"]:
         if run["run"]["head"] != "logistic":
             continue
         features = ",".join(run["result"]["features"])
@@ -117,7 +117,7 @@ def check_rows(featcache: Call, found: Any, store: Path) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_study(name: str, featcache: Call, demo: Path, photos: Path, tmp_path: Path) -> None:
-    flags, words = STUDIES[name]
+    flags, message = STUDIES[name]
     store = tmp_path / "store"
     place = ["--cache", store, "--out", tmp_path / "out", "--json"]
     where = ["--data", demo / "data", "--source-pattern", SOURCE_PATTERN]
@@ -125,7 +125,7 @@ def test_study(name: str, featcache: Call, demo: Path, photos: Path, tmp_path: P
     first = featcache("run", name, *flags, *where, *place)
     assert first.code == 0, first.err
     second = featcache("run", name, *flags, *where, *place)
-    check(first.json, second.json, words)
+    check(first.json, second.json, message)
     check_rows(featcache, first.json, store)
 
 

@@ -69,11 +69,11 @@ def test_blur_is_scipys_on_each_channel_in_8_bits(sigma: float) -> None:
 
 def test_noise_is_white_of_its_sigma_and_independent_over_samples_draws_and_places() -> None:
     grey = Image.new("RGB", (200, 200), (128, 128, 128))
-    first, other = (pixels("noise:10", grey, name).astype(float) - 128 for name in ("a", "b"))
+    first, another = (pixels("noise:10", grey, name).astype(float) - 128 for name in ("a", "b"))
     drawn = pixels("noise:10#1", grey, "a").astype(float) - 128
     assert first.std() == pytest.approx(10, rel=0.02)
     assert abs(first.mean()) < 0.15
-    for second in (other, drawn):
+    for second in (another, drawn):
         assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
     twice = pixels("noise:10+noise:10", grey, "a").astype(float) - 128
     assert twice.std() == pytest.approx(10 * np.sqrt(2), rel=0.02)
@@ -116,8 +116,10 @@ def reference_augmentation(image: Image.Image, view: View) -> np.ndarray:
     """UnivFD's order, written anew from its description, with the view's own random numbers."""
     step = view.steps[0]
     label = f"{step.seed}/{ID}/{step.draw}/0".encode()
-    words = np.frombuffer(hashlib.blake2b(label, digest_size=16).digest(), dtype="<u4")
-    blurs, sigma, encodes, quality, top, left, flips = np.random.RandomState(words).random_sample(7)
+    message = np.frombuffer(hashlib.blake2b(label, digest_size=16).digest(), dtype="<u4")
+    blurs, sigma, encodes, quality, top, left, flips = np.random.RandomState(message).random_sample(
+        7
+    )
     functional = pytest.importorskip("torchvision.transforms.functional")
     array = np.array(functional.resize(image, 256))
     if blurs < 0.5:
@@ -199,11 +201,11 @@ def test_random_views_are_pinned() -> None:
     """These digests may never change: features were cached under them."""
     ramp = np.add.outer(np.arange(300), np.arange(260)).astype(np.uint8)
     image = Image.fromarray(np.stack([ramp] * 3, axis=-1))
-    found = {
+    outcome = {
         view.name: hashlib.sha256(view(image, ID).tobytes()).hexdigest()[:12]
         for view in parse_views("noise:8,noise:8#1")
     }
-    assert found == {"noise:8": PIN_0, "noise:8#1": PIN_1}
+    assert outcome == {"noise:8": PIN_0, "noise:8#1": PIN_1}
 
 
 PIN_0, PIN_1 = "ccf643398ac7", "64ac6ec175e6"
@@ -221,8 +223,8 @@ def test_keys_say_what_fixes_the_bytes() -> None:
     assert one("noise:5", seed=3).to_key()["steps"][0] == {
         "step": "noise", "sigma": 5.0, "draw": 0, "seed": 3,
     }  # fmt: skip
-    draws = [view.to_key()["steps"][0]["draw"] for view in parse_views("univfd-train:3")]
-    assert draws == [0, 1, 2]
+    replicates = [view.to_key()["steps"][0]["draw"] for view in parse_views("univfd-train:3")]
+    assert replicates == [0, 1, 2]
 
 
 def test_names() -> None:
@@ -238,7 +240,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("jpeg", "whole number from 1 to 100"),
         ("jpeg:0", "whole number from 1 to 100"),
@@ -252,8 +254,8 @@ def test_names() -> None:
         ("", "No view was named"),
     ],
 )
-def test_wrong_views_say_what_is_right(text: str, words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_wrong_views_say_what_is_right(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         parse_views(text)
 
 

@@ -94,7 +94,7 @@ class _Joint:
         share = (weight_of[:, 1] + 0.5) / (self.total + 1.0)
         self.x[:, -1] = np.log(share / (1 - share)) if self.heads.intercept else 0.0
         self.sums.move(everyone, self.x)
-        self._take(everyone, np.ones(len(everyone)))
+        self._accept(everyone, np.ones(len(everyone)))
 
     def run(self, max_iter: int) -> Solution:
         """Iterate until every head is done or stuck."""
@@ -119,7 +119,7 @@ class _Joint:
                 active = self._advance(active, direction, slope)
         return self._finish()
 
-    def _take(self, active: Index, steps: Float) -> None:
+    def _accept(self, active: Index, steps: Float) -> None:
         """Go the steps in the logits and set value and gradient anew."""
         loss, gradient, curvature = self.sums.accept(active, steps)
         per = self.total[active]
@@ -134,7 +134,7 @@ class _Joint:
         steps = self._search(active, direction, slope)
         before = self.gradient[active]
         self.x[active] += steps[:, None] * direction
-        self._take(active, steps)
+        self._accept(active, steps)
         step = steps[:, None] * direction
         y = self.gradient[active] - before
         product = _dot(step, y)
@@ -252,7 +252,7 @@ class _Joint:
             self.sums.move(everyone, only)
             steps = self._search(everyone, only, slope)
             self.x += steps[:, None] * only
-            self._take(everyone, steps)
+            self._accept(everyone, steps)
         scale = self.heads.C * self.total
         norm = np.sqrt(_dot(self.gradient[:, :-1], self.gradient[:, :-1]))
         return Solution(
