@@ -31,11 +31,18 @@ def sample(
 ) -> Sample:
     name = f"{paired_with}-{split}-{label}-{category}"
     return Sample(
-        dataset="d", root="/d", path=f"/d/{name}", label=label, split=split,
-        generator=paired_with if label else "real", category=category,
+        dataset="d",
+        root="/d",
+        path=f"/d/{name}",
+        label=label,
+        generator=paired_with if label else "real",
+        paired_with=paired_with,
         family=group_of(paired_with),
-        source=source or name, sample_id=name,
-    )  # fmt: skip
+        split=split,
+        category=category,
+        source=source or name,
+        sample_id=name,
+    )
 
 
 CATEGORIES = SETS["progan20"]
