@@ -43,11 +43,12 @@ def roots_of(settings: Settings) -> list[Path]:
     )
 
 
-def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
+def scan_roots(settings: Settings, dry_run: bool = False, strict: bool = False) -> list[Scan]:
     """Scan every root into the store (with ``dry_run`` nothing is written), saying how many
     files.
     """
     from featcache.datasets import ScanOptions, scan_into
+    from featcache.datasets.evidence import LabelMap
 
     options = ScanOptions(
         layout=settings.layout,
@@ -55,12 +56,23 @@ def scan_roots(settings: Settings, dry_run: bool = False) -> list[Scan]:
         test_fraction=settings.test_fraction,
         groups=settings.groups,
         workers=settings.workers,
+        mapping=LabelMap(settings.columns, {k.lower(): v for k, v in settings.labels.items()}),
+        own_layouts=settings.own_layouts,
+        strict=strict,
     )
     scans = []
     for root in roots_of(settings):
         scans.append(scan_into(settings.cache, root, options, keep=not dry_run))
         print_message(f"{root}: {len(scans[-1].manifest):,} files")
     return scans
+
+
+def maps(column: list[str] | None, label: list[str] | None) -> dict[str, Any]:
+    """Return the settings that ``--column`` and ``--label`` make."""
+    from featcache.datasets.evidence import parse_columns, parse_labels
+
+    flags = {"columns": parse_columns(column or ()), "labels": parse_labels(label or ())}
+    return {name: value for name, value in flags.items() if value}
 
 
 def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:

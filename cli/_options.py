@@ -96,6 +96,25 @@ Layout = Annotated[
     str | None,
     typer.Option("--layout", help="How the tree is read; 'datasets layouts' lists them."),
 ]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="FIELD=NAME",
+        help=(
+            "Column of a list that holds a field: label, generator, split, source, path, image or "
+            "category. May be repeated."
+        ),
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="VALUE=real|fake|skip",
+        help="What a value of the label column, or a class folder, means. May be repeated.",
+    ),
+]
 Protocol = Annotated[
     str | None,
     typer.Option("--protocol", help="Who trains, who is tested: univfd, dfwf, genimage, 4class."),

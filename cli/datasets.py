@@ -25,6 +25,12 @@ def scan(
     cache: opt.Cache = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
+    column: opt.Column = None,
+    label: opt.Label = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at images that are real here and fake there."),
+    ] = False,
     workers: opt.Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be found, and write nothing.")
@@ -34,15 +40,20 @@ def scan(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find the samples below each ROOT (a tree, a .tar, .zip, .parquet or a list) and keep them."""
-    from featcache.cli._data import scan_roots
+    from featcache.cli._data import maps, scan_roots
     from featcache.datasets import count_rows, merge
     from featcache.settings import load_settings
 
     out.start_logging(verbose, quiet)
     settings = load_settings(
-        cache=cache, data=roots, layout=layout, source_pattern=source_pattern, workers=workers
+        cache=cache,
+        data=roots,
+        layout=layout,
+        source_pattern=source_pattern,
+        workers=workers,
+        **maps(column, label),
     )
-    scans = scan_roots(settings, dry_run)
+    scans = scan_roots(settings, dry_run, strict)
     rows = count_rows(merge(one.manifest for one in scans), settings.groups)
     more = {
         "skipped": _sum(one.skipped for one in scans),

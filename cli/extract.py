@@ -11,7 +11,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
-from featcache.cli._data import grouped
+from featcache.cli._data import grouped, maps
 from featcache.files import printable
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def extract(
     random_init: opt.RandomInit = None,
     layout: opt.Layout = None,
     source_pattern: opt.SourcePattern = None,
+    column: opt.Column = None,
+    label: opt.Label = None,
     samples: opt.SampleOptions,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")
@@ -105,6 +107,7 @@ def extract(
         backbone=split_all(backbone),
         view=split_all(view),
         source_pattern=source_pattern,
+        **maps(column, label),
     )
     specs = resolve_all(settings.backbone, weights or [], random_init)
     flags: dict[str, Any] = {"strict": strict, "compiled": compiled}

@@ -109,6 +109,13 @@ class Settings(BaseSettings):
         Categories in the training set.
     groups : dict of str to list of str
         The user's own families of generators.
+    columns : dict of str to str
+        Fields (label, generator, split, source, path, image, category) to columns of the user's
+        lists: the table ``[columns]`` of the file.
+    labels : dict of str to {"real", "fake", "skip"}
+        Values of labels and names of class folders: the table ``[labels]`` of the file.
+    own_layouts : list of dict
+        The tables ``[[layout]]`` of the file.
     """
 
     model_config = SettingsConfigDict(
@@ -145,6 +152,9 @@ class Settings(BaseSettings):
     max_per_class: Annotated[int | None, Field(ge=1)] = None
     classes: Annotated[int | None, Field(ge=1)] = None
     groups: dict[str, list[str]] = {}
+    columns: dict[str, str] = {}
+    labels: dict[str, Literal["real", "fake", "skip"]] = {}
+    own_layouts: list[dict[str, Any]] = []
 
     @classmethod
     def settings_customise_sources(
@@ -254,6 +264,8 @@ def read_file(path: Path | None) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
+    if isinstance(values.get("layout"), list):
+        values["own_layouts"] = values.pop("layout")
     for key in values:
         if key not in Settings.model_fields:
             raise SettingsError(

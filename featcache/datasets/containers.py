@@ -8,7 +8,9 @@ Images in the rows of a Parquet file, as Hugging Face and Community Forensics ke
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tarfile
 import tempfile
 import threading
@@ -18,12 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow.parquet as pq
-
+from featcache.datasets.evidence import word_evidence
 from featcache.errors import DataError
 from featcache.files import TEMPORARY_PREFIX
+from featcache.images import is_image
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 SEPARATOR = "::"
 """Between a container and its member."""
@@ -140,8 +145,6 @@ def _open(path: str, size: int, mtime_ns: int) -> Container:
     suffix = Path(path).suffix.lower()
     try:
         if suffix == ".parquet":
-            # pyarrow takes a while to import, and most data sets have no Parquet.
-
             return ParquetFile(path)
         return TarFile(path) if suffix == ".tar" else ZipFile(path)
     except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError) as error:
@@ -241,8 +244,13 @@ class ParquetFile:
     """
 
     def __init__(self, path: str) -> None:
+        # pyarrow takes a while to import, and most data sets have no Parquet.
+        import pyarrow.parquet as pq
+
         self._file = pq.ParquetFile(path)
         self.columns = image_columns(self._file)
+        self.is_elsa = any(name.startswith("model_gen") for name in self._file.schema_arrow.names)
+        self.class_names = class_names(self._file)
         if not self.columns:
             raise ValueError(f"it has no column of image bytes (columns: {self._names()})")
         counts = [
@@ -285,7 +293,8 @@ class ParquetFile:
         dict[str, Any]
             The other columns of each row, small ones only.
         """
-        names = [name for name in self._file.schema_arrow.names if name not in self.columns]
+        binary = _binary_columns(self._file)
+        names = [name for name in self._file.schema_arrow.names if name not in binary]
         for batch in self._file.iter_batches(batch_size=4096, columns=names):
             yield from batch.to_pylist()
 
@@ -344,27 +353,86 @@ class _Spool:
         return os.pread(self._handle, size, offset)
 
 
+_NO_SAMPLE = re.compile(
+    r"mask|thumb|md5|sha\d|hash|embed|latent|depth|segment|annot|heatmap|saliency|landmark|canny"
+)
+"""Columns of bytes that are no images of the data set, whatever they hold."""
+
+_PRIMARY = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "file")
+"""Names of the image column where several hold images, in order of preference."""
+
+
+def _binary_columns(file: pq.ParquetFile) -> list[str]:
+    """Return the columns of bytes: binary, or Hugging Face's struct with ``bytes``."""
+    names = []
+    for item in file.schema_arrow:
+        text = str(item.type)
+        struct = text.startswith("struct<") and item.type.get_field_index("bytes") >= 0
+        if text in ("binary", "large_binary") or struct:
+            names.append(item.name)
+    return names
+
+
 def image_columns(file: pq.ParquetFile) -> list[str]:
-    """Return the columns that hold image bytes: binary, or Hugging Face's struct with ``bytes``.
+    """Return the columns whose images are samples.
+
+    Masks, thumbnails and bytes that are no images are left out. Where several columns are left,
+    all are samples only if they are called by classes (``real``, ``fake_image``) or follow ELSA's
+    scheme (``image_gen0`` beside ``model_gen0``); otherwise the one called ``image`` or the like.
 
     Parameters
     ----------
-    file : pq.ParquetFile
+    file : pyarrow.parquet.ParquetFile
         Opened file.
 
     Returns
     -------
-    list[str]
-        The columns that hold image bytes.
+    list of str
+        Names of columns; empty for a list without images.
     """
-    names = []
-    for item in file.schema_arrow:
-        kind = item.type
-        if str(kind) in ("binary", "large_binary") or (
-            str(kind).startswith("struct<") and kind.get_field_index("bytes") >= 0
-        ):
-            names.append(item.name)
-    return names
+    columns = [name for name in _binary_columns(file) if not _NO_SAMPLE.search(name.lower())]
+    columns = [name for name in columns if _holds_images(file, name)]
+    if len(columns) < 2 or any(name.startswith("model_gen") for name in file.schema_arrow.names):
+        return columns
+    kinds = [re.sub(r"^image_?|_?image$", "", name.lower()).strip("_") for name in columns]
+    if all(word_evidence("column", kind) for kind in kinds):
+        return columns
+    lower = {name.lower(): name for name in reversed(columns)}
+    return [next((lower[name] for name in _PRIMARY if name in lower), columns[0])]
+
+
+def _holds_images(file: pq.ParquetFile, column: str) -> bool:
+    """Return whether one of the first values of a column is an image, or it has no value."""
+    for batch in file.iter_batches(batch_size=16, columns=[column]):
+        heads = [value[:65536] for row in batch.to_pylist() if (value := image_bytes(row[column]))]
+        if heads:
+            return column.lower() in _PRIMARY or any(map(is_image, heads))
+    return True
+
+
+def class_names(file: pq.ParquetFile) -> dict[str, list[str]]:
+    """Return the names of the classes of each ``ClassLabel`` column, from the schema's metadata.
+
+    Parameters
+    ----------
+    file : pyarrow.parquet.ParquetFile
+        Opened file.
+
+    Returns
+    -------
+    dict of str to list of str
+        Column to the names of classes 0, 1, …; empty where the file has no such metadata.
+    """
+    metadata = file.schema_arrow.metadata or {}
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            name: [str(word) for word in feature["names"]]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def image_bytes(value: Any) -> bytes:

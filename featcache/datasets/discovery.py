@@ -5,28 +5,38 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from featcache.datasets.class_folders import resolve_below
 from featcache.datasets.containers import is_container, read_bytes
-from featcache.datasets.layouts import LAYOUTS, Layout, Place, Rule
+from featcache.datasets.evidence import LabelMap
+from featcache.datasets.layouts import GENERAL, Layout, Place, Rule, load_layouts
 from featcache.datasets.listed import in_list, in_parquet, in_tar, is_list, share_reals
+from featcache.datasets.records import Reading
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of, walk
 from featcache.errors import DataError, unknown_name
 from featcache.images import is_image
 
-HEAD_BYTES = 4096
-"""Enough of a file's beginning to recognise its format."""
+HEAD_BYTES = 65536
+"""Enough of a file's beginning to recognise its format, also behind EXIF of a phone."""
 
 HIDDEN = ("Thumbs.db", "desktop.ini")
 NOT_NAMED = "image in a folder that the layout does not name"
 NO_SAMPLE = "no sample of the data set (reconstructions)"
+UNREAD_ARCHIVES = re.compile(
+    r"\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2|7z|rar|z\d\d|zip\.\d+|\d\d\d|part\d+)$"
+)
+"""Archives that are not read in place: compressed tars, split volumes and other formats."""
+
+NO_IMAGES = frozenset((".txt", ".json", ".csv", ".py", ".md", ".npy", ".pkl", ".pdf", ".h5"))
 
 
 @dataclass
 class Discovered:
-    """What was found below a root.
+    """The samples below a root, before their bytes are read.
 
     Parameters
     ----------
@@ -38,24 +48,38 @@ class Discovered:
         Samples by the layout that they were read by.
     strays : list of str
         Folders with images that no layout names.
+    notes : list of str
+        Readings that the user must know.
+    evidence : Counter of str
+        Evidence of the labels to number of samples.
     """
 
     samples: list[tuple[File, Place]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
     strays: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    evidence: Counter[str] = field(default_factory=Counter)
 
 
-def find(root: Path, layout: str = "") -> Discovered:
+def find(
+    root: Path,
+    layout: str = "",
+    mapping: LabelMap | None = None,
+    own_layouts: Sequence[Mapping[str, Any]] = (),
+) -> Discovered:
     """Find the samples of a root.
 
     Parameters
     ----------
     root : Path
-        A folder, a tar, zip or Parquet file with images in it, or a CSV, JSON Lines or Parquet
-        list.
+        A folder, a tar, zip or Parquet file with images in it, or a list.
     layout : str
         Name of the layout to read it by; empty means by its structure.
+    mapping : LabelMap, optional
+        The user's own columns and values.
+    own_layouts : sequence of mapping
+        ``[[layout]]`` tables of the settings file.
 
     Returns
     -------
@@ -64,47 +88,59 @@ def find(root: Path, layout: str = "") -> Discovered:
     Raises
     ------
     DataError
-        If the root is missing or of no known layout: says what was expected and what was found.
+        If the root is missing, of no known layout, or its labels contradict each other.
     UnknownNameError
         If there is no such layout.
     """
-    chosen = _chosen(layout)
+    mapping = mapping or LabelMap()
+    words = {value: int(word == "fake") for value, word in mapping.labels.items() if word != "skip"}
+    layouts = load_layouts(own_layouts, words)
+    chosen: tuple[Layout, ...] = ()
+    if layout:
+        chosen = tuple(entry for entry in layouts if entry.name == layout)
+        if not chosen:
+            raise unknown_name("layout", layout, [entry.name for entry in layouts])
     if not root.exists():
-        raise DataError(f"{root} is no folder and no file. {_expected(chosen or LAYOUTS)}")
+        raise DataError(f"{root} is no folder and no file. {_expected(chosen or layouts)}")
+    reading = Reading()
     if root.is_file() and is_list(root):
-        result = Discovered(samples=share_reals(list(in_list(root))))
+        result = Discovered(samples=share_reals(list(in_list(root, mapping, reading))))
     elif root.is_file() and not is_container(root.name):
         raise DataError(
             f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images,"
-            " or a .csv, .jsonl or .parquet list."
+            " or a list (.csv, .tsv, .json, .jsonl, .txt, .parquet)."
         )
     else:
-        result = _find_in_folders(root, list(walk(str(root))), chosen)
+        folders = list(walk(str(root)))
+        result = _find_in_folders(root, folders, layouts, chosen, mapping, reading)
     result.layouts.update(place.layout for _, place in result.samples)
+    result.skipped.update(reading.skipped)
+    result.notes += reading.notes
+    result.evidence.update(reading.evidence)
     return result
 
 
-def read_place(path: str, layouts: Iterable[Layout] = LAYOUTS) -> tuple[Rule, Place] | None:
+def read_place(path: str, layouts: Sequence[Layout] = ()) -> tuple[Rule, Place] | None:
     """Return what a folder's path says (root's name first, joined by ``/``), None where nothing.
 
     Parameters
     ----------
     path : str
-        File or folder.
-    layouts : Iterable[Layout]
-        Layouts to try, in order.
+        Names of the folders.
+    layouts : sequence of Layout
+        Layouts to try, in order; by default the shipped table.
 
     Returns
     -------
-    tuple[Rule, Place] | None
-        What a folder's path says (root's name first, joined by ``/``), None where nothing.
+    (Rule, Place) or None
 
     Examples
     --------
     >>> read_place("data/test/stylegan/cat/1_fake")[1].generator
     'stylegan'
     """
-    return next((read for layout in layouts if (read := layout.read(path))), None)
+    table = layouts or load_layouts()
+    return next((read for layout in table if (read := layout.read(path))), None)
 
 
 def layout_names() -> list[str]:
@@ -112,101 +148,120 @@ def layout_names() -> list[str]:
 
     Returns
     -------
-    list[str]
-        The names that ``--layout`` takes.
+    list of str
     """
-    return [layout.name for layout in LAYOUTS]
+    return [layout.name for layout in load_layouts()]
 
 
-def _chosen(name: str) -> tuple[Layout, ...]:
-    if not name:
-        return ()
-    chosen = tuple(layout for layout in LAYOUTS if layout.name == name)
-    if not chosen:
-        raise unknown_name("layout", name, layout_names())
-    return chosen
+def describe_layouts(own: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, str]]:
+    """Return name, summary and source of every layout, in the order in which they are tried.
+
+    Parameters
+    ----------
+    own : sequence of mapping
+        ``[[layout]]`` tables of the settings file.
+
+    Returns
+    -------
+    list of dict
+    """
+    return [
+        {"name": layout.name, "summary": layout.summary, "source": layout.source}
+        for layout in load_layouts(own)
+    ]
 
 
-def _find_in_folders(root: Path, folders: list[Folder], chosen: tuple[Layout, ...]) -> Discovered:
+def _find_in_folders(
+    root: Path,
+    folders: list[Folder],
+    layouts: tuple[Layout, ...],
+    chosen: tuple[Layout, ...],
+    mapping: LabelMap,
+    reading: Reading,
+) -> Discovered:
+    """Read every folder by the first layout that fits it."""
     root_name = root.stem if root.is_file() else root.name
     names = {part.lower() for folder in folders for part in (root_name, *folder.parts)}
-    layouts = chosen or tuple(layout for layout in LAYOUTS if layout.fits(names))
+    table = chosen or tuple(layout for layout in layouts if layout.fits(names))
+    skip = {value for value, word in mapping.labels.items() if word == "skip"}
     result = Discovered()
     rows: list[tuple[File, Place]] = []
+    by_path: list[tuple[Folder, str, tuple[Rule, Place]]] = []
+    is_named = False
     for folder in folders:
         path = "/".join((root_name, *folder.parts))
-        if folder.container.lower().endswith(".parquet"):
-            rows += in_parquet(folder, path)
-        elif folder.container.lower().endswith(".tar") and (inside := in_tar(folder, path)):
+        if folder.problem:
+            result.skipped[folder.problem] += 1
+        elif skip & {part.lower() for part in folder.parts}:
+            result.skipped["left out by --label"] += len(folder.files)
+        elif folder.container.lower().endswith(".parquet"):
+            rows += in_parquet(folder, path, mapping, reading)
+        elif folder.container.lower().endswith(".tar") and (
+            inside := in_tar(folder, path, mapping, reading)
+        ):
             rows += inside
+        elif read := read_place(path, table):
+            is_named = True
+            if folder.files:
+                by_path.append((folder, path, read))
         else:
-            _add_folder(result, folder, path, read_place(path, layouts))
+            _count_strays(result, folder, path)
+    places = resolve_below([(path, place) for _, path, (_, place) in by_path], result.notes)
+    for (folder, _, (rule, _)), place in zip(by_path, places, strict=True):
+        result.samples += _samples_of(result, folder, rule, place)
     result.samples += share_reals(rows)
-    if not result.samples and not _has_named_folder(folders, root_name, layouts):
-        what = "that of the layout" if len(layouts) == 1 else "0_real and 1_fake (or real and fake)"
-        shown = ["/".join((*folder.parts, "")) or "./" for folder in folders if folder.files]
-        if not shown and root.is_dir():
-            shown = sorted(entry.name for entry in os.scandir(root))
-        listing = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "") if shown else "nothing"
-        raise DataError(
-            f"{root} holds no folders named {what}. {_expected(layouts)} Found: {listing}. "
-            "Rename the folders, force a layout with --layout, or give a list with the columns "
-            "path, label, generator."
-        )
+    if not result.samples and not is_named:
+        _refuse(root, folders, table)
     return result
 
 
-def _has_named_folder(folders: list[Folder], root_name: str, layouts: Sequence[Layout]) -> bool:
-    paths = ("/".join((root_name, *folder.parts)) for folder in folders)
-    return any(read_place(path, layouts) for path in paths)
+def _refuse(root: Path, folders: list[Folder], layouts: Sequence[Layout]) -> None:
+    """Raise the error of a root of no known layout."""
+    what = "that of the layout" if len(layouts) == 1 else "0_real and 1_fake (or real and fake)"
+    shown = ["/".join((*folder.parts, "")) or "./" for folder in folders if folder.files]
+    if not shown and root.is_dir():
+        shown = sorted(entry.name for entry in os.scandir(root))
+    listing = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "") if shown else "nothing"
+    raise DataError(
+        f"{root} holds no folders named {what}. {_expected(layouts)} Found: {listing}. "
+        "Name your class folders (--label NAME=real --label OTHER=fake), force a layout with "
+        "--layout, describe one as [[layout]] in featcache.toml, or give a list with the columns "
+        "path, label, generator."
+    )
 
 
-def _add_folder(
-    result: Discovered, folder: Folder, path: str, read: tuple[Rule, Place] | None
-) -> None:
-    """Add the files of one folder, or count why they are none."""
-    images = []
+def _count_strays(result: Discovered, folder: Folder, path: str) -> None:
+    """Count the files of a folder that no layout names."""
     for file in folder.files:
-        reason = _why_skipped(file)
-        if not reason and read is None:
-            reason = NOT_NAMED
-        elif not reason and read and read[0].skip:
-            reason = NO_SAMPLE
+        result.skipped[_why_skipped(file) or NOT_NAMED] += 1
+    if any(suffix_of(file.name) in IMAGE_SUFFIXES for file in folder.files):
+        result.strays.append(path)
+
+
+def _samples_of(
+    result: Discovered, folder: Folder, rule: Rule, place: Place
+) -> list[tuple[File, Place]]:
+    """Return the images of one folder; what is none is counted with its reason."""
+    source_of = re.compile(rule.source) if rule.source else None
+    samples = []
+    for file in folder.files:
+        reason = _why_skipped(file) or (NO_SAMPLE if rule.skip else "")
         if reason:
             result.skipped[reason] += 1
-        else:
-            images.append(file)
-    if read is None:
-        if any(suffix_of(file.name) in IMAGE_SUFFIXES for file in folder.files):
-            result.strays.append(path)
-        return
-    rule, place = read
-    source_of = re.compile(rule.source) if rule.source else None
-    for file in images:
+            continue
         match = source_of.search(file.path) if source_of else None
-        result.samples.append(
-            (
-                file,
-                (
-                    Place(
-                        place.split,
-                        place.generator,
-                        place.category,
-                        place.label,
-                        place.paired_with,
-                        match.group(1),
-                        place.layout,
-                    )
-                    if match
-                    else place
-                ),
-            )
-        )
+        samples.append((file, replace(place, source=match.group(1)) if match else place))
+    if samples:
+        word = ("real", "fake")[place.label]
+        result.evidence[f"layout {place.layout}, {rule.template.text} ({word})"] += len(samples)
+    return samples
 
 
 def _why_skipped(file: File) -> str:
     if file.name.startswith(".") or file.name in HIDDEN:
         return "hidden file"
+    if UNREAD_ARCHIVES.search(file.name.lower()):
+        return "archive of a kind that is not read in place (unpack it)"
     suffix = suffix_of(file.name)
     if suffix in IMAGE_SUFFIXES or not suffix or _looks_like_image(file):
         return ""
@@ -214,16 +269,8 @@ def _why_skipped(file: File) -> str:
 
 
 def _looks_like_image(file: File) -> bool:
-    """Say whether a file of another suffix is an image all the same (``picture.png_large``)."""
-    if file.problem or suffix_of(file.name) in (
-        ".txt",
-        ".json",
-        ".csv",
-        ".py",
-        ".md",
-        ".npy",
-        ".pkl",
-    ):
+    """Return whether a file of another suffix is an image all the same (``picture.png_large``)."""
+    if file.problem or suffix_of(file.name) in NO_IMAGES:
         return False
     try:
         if "::" in file.path:
@@ -237,17 +284,6 @@ def _looks_like_image(file: File) -> bool:
 def _expected(layouts: Sequence[Layout]) -> str:
     if len(layouts) == 1:
         return f"Expected {layouts[0].summary}."
-    general = next(layout for layout in LAYOUTS if layout.name == "tree")
-    named = ", ".join(layout.name for layout in LAYOUTS if layout.name != "tree")
+    general = next(layout for layout in load_layouts() if layout.name == GENERAL)
+    named = ", ".join(layout.name for layout in load_layouts() if layout.name != GENERAL)
     return f"Expected <root>/{general.summary}, or one of the layouts {named}; or a list."
-
-
-def describe_layouts() -> list[dict[str, str]]:
-    """Return name and summary of every layout, in the order in which they are tried.
-
-    Returns
-    -------
-    list[dict[str, str]]
-        Name and summary of every layout, in the order in which they are tried.
-    """
-    return [{"name": layout.name, "summary": layout.summary} for layout in LAYOUTS]

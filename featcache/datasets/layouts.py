@@ -1,23 +1,33 @@
-"""The table of layouts: how each benchmark lies on disk. A new layout is a few lines in
-:data:`LAYOUTS`.
+"""Layouts: how published data sets lie on disk, as a table of path templates.
 
-A folder is read by the first rule that fits it, in the order of the table, so that a root may hold
-several benchmarks side by side. Templates are explained in :mod:`featcache.datasets.template`.
-
-What the place of an image says about it: label, generator, split, category.
+The table is ``layouts.toml`` beside this file; users add their own as ``[[layout]]`` tables in
+``featcache.toml``, which come first. A folder is read by the first rule that fits it, so that a
+root may hold several data sets side by side. Templates are explained in
+:mod:`featcache.datasets.template`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatch
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
+from featcache.datasets.evidence import FOLDER_WORDS
 from featcache.datasets.template import Template, compile_template
+from featcache.errors import SettingsError
 
 EVERY = "*"
-"""As ``serves``: every generator of the same data set, split and, where it has one, category."""
+"""As ``paired_with``: every generator of the same data set, split and, where it has one, category.
+"""
 
 PAIRED_SEPARATOR = "|"
+
+GENERAL = "tree"
+"""The layout that fits any tree with class folders; what lies below them is looked at closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +57,12 @@ class Place:
     label: int
     paired_with: str = ""
     source: str = ""
-    layout: str = "tree"
-
-
-SETS = {
-    "progan20": (
-        *("airplane", "bird", "bicycle", "boat", "bottle", "bus", "car", "cat", "cow", "chair"),
-        *("diningtable", "dog", "person", "pottedplant", "motorbike", "tvmonitor", "train"),
-        *("sheep", "sofa", "horse"),
-    ),
-    "forensynths": (
-        *("progan", "stylegan", "stylegan2", "cyclegan", "biggan", "stargan", "gaugan", "crn"),
-        *("imle", "seeingdark", "sitd", "san", "deepfake", "whichfaceisreal"),
-    ),
-    "aigc": (
-        *("ADM", "Glide", "Midjourney", "stable_diffusion_v_1_4", "stable_diffusion_v_1_5"),
-        *("VQDM", "wukong", "DALLE2", "SDXL"),
-    ),
-    "genimage": (
-        *("Midjourney", "VQDM", "Wukong", "Stable Diffusion V1.4", "Stable Diffusion V1.5"),
-        *("GLIDE", "BigGAN", "ADM", "stable_diffusion_v_1_4", "stable_diffusion_v_1_5"),
-    ),
-    "univfd_laion": (
-        *("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10"),
-        "dalle",
-    ),
-    "synthbuster": (
-        *("dalle2", "dalle3", "firefly", "glide", "midjourney-v5", "stable-diffusion-1-3"),
-        *("stable-diffusion-1-4", "stable-diffusion-2", "stable-diffusion-xl"),
-    ),
-    "drct": (
-        *("ldm-text2im-large-256", "stable-diffusion-v1-4", "stable-diffusion-v1-5"),
-        *("stable-diffusion-2-1", "stable-diffusion-xl-base-1.0"),
-        *("stable-diffusion-xl-refiner-1.0", "sd-turbo", "sdxl-turbo", "lcm-lora-sdv1-5"),
-        *("lcm-lora-sdxl", "sd-controlnet-canny", "sd21-controlnet-canny"),
-        *("controlnet-canny-sdxl-1.0", "stable-diffusion-inpainting"),
-        *("stable-diffusion-2-inpainting", "stable-diffusion-xl-1.0-inpainting-0.1"),
-    ),
-    "dire": ("lsun_bedroom", "imagenet", "celebahq"),
-}
-"""Named sets of folder names."""
+    layout: str = GENERAL
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One template and what it leaves unsaid.
+    """One template and the values that it leaves open.
 
     Parameters
     ----------
@@ -117,7 +88,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one benchmark lies on disk.
+    """How one data set lies on disk.
 
     Parameters
     ----------
@@ -125,35 +96,43 @@ class Layout:
         For ``--layout``.
     summary : str
     rules : tuple of Rule
+    source : str
+        Where the form is described.
     rename : mapping of str to str
         Folder names to generator names.
-    marks : str
-        A named set; unless forced, the layout is considered only if the tree has ``n_marks`` of its
-        names.
+    marks : tuple of str
+        Unless forced, the layout is considered only if the tree has ``n_marks`` of these names.
     n_marks : int
+    requires, forbids : tuple of str
+        Names that the tree must have, and must not have; ``*`` stands for any letters.
     """
 
     name: str
     summary: str
     rules: tuple[Rule, ...]
+    source: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
-    marks: str = ""
+    marks: tuple[str, ...] = ()
     n_marks: int = 0
+    requires: tuple[str, ...] = ()
+    forbids: tuple[str, ...] = ()
 
     def fits(self, names: Collection[str]) -> bool:
-        """Say whether a tree with folders of these names (lower case) can be of this layout.
+        """Return whether a tree with folders of these names can be of this layout.
 
         Parameters
         ----------
-        names : Collection[str]
-            Names, in order.
+        names : collection of str
+            Names of all folders, in lower case.
 
         Returns
         -------
         bool
         """
-        marks = {name.lower() for name in SETS.get(self.marks, ())}
-        return len(marks & set(names)) >= self.n_marks
+        if len({name.lower() for name in self.marks} & set(names)) < self.n_marks:
+            return False
+        has = all(any(fnmatch(name, pattern) for name in names) for pattern in self.requires)
+        return has and not any(fnmatch(n, pattern) for n in names for pattern in self.forbids)
 
     def read(self, path: str) -> tuple[Rule, Place] | None:
         """Return what a folder's path (root's name first) says, None where no rule fits.
@@ -161,22 +140,22 @@ class Layout:
         Parameters
         ----------
         path : str
-            File or folder.
+            Names of the folders, joined by ``/``.
 
         Returns
         -------
-        tuple[Rule, Place] | None
-            What a folder's path (root's name first) says, None where no rule fits.
+        (Rule, Place) or None
         """
         for rule in self.rules:
-            fields = rule.template.match(path)
-            if fields is not None:
-                label = int(fields["label"]) if "label" in fields else rule.label or 0
-                generator = fields.get("generator") or rule.generator or path.split("/")[0]
+            values = rule.template.match(path)
+            if values is not None:
+                label = int(values["label"]) if "label" in values else rule.label or 0
+                generator = values.get("generator") or rule.generator or path.split("/")[0]
+                category = "/".join(filter(None, (values.get("tag"), values.get("category"))))
                 return rule, Place(
-                    split=fields.get("split") or rule.split,
+                    split=values.get("split") or rule.split,
                     generator=self.rename.get(generator, ALIASES.get(generator, generator)),
-                    category=fields.get("category", ""),
+                    category=category,
                     label=label,
                     paired_with="" if label else rule.paired_with,
                     layout=self.name,
@@ -188,174 +167,104 @@ ALIASES = {"seeingdark": "sitd", "elsa_data": "elsa", "ffhq_test": "ffhq"}
 """Folders that are called otherwise than their generator, whatever the layout."""
 
 
-def rule(template: str, **values: object) -> Rule:
-    """Return the rule of a template.
+def load_layouts(
+    own: Sequence[Mapping[str, Any]] = (), words: Mapping[str, int] | None = None
+) -> tuple[Layout, ...]:
+    """Load the table of layouts, the user's own first.
 
     Parameters
     ----------
-    template : str
-        Template of the path.
-    **values : object
-        Values to read.
+    own : sequence of mapping
+        ``[[layout]]`` tables of ``featcache.toml``.
+    words : mapping of str to int, optional
+        Further names of class folders (``--label``) to labels.
 
     Returns
     -------
-    Rule
-        The rule of a template.
+    tuple of Layout
+        In the order in which they are tried.
+
+    Raises
+    ------
+    SettingsError
+        If a table has an unknown key, or a template cannot be read.
     """
-    return Rule(compile_template(template, SETS), **values)  # type: ignore[arg-type]
+    sets, tables = _shipped()
+    all_words = {**FOLDER_WORDS, **(words or {})}
+    if not own and not words:
+        return _shipped_layouts()
+    return tuple(_layout(table, sets, all_words) for table in (*own, *tables))
 
 
-_LAION = "|".join(SETS["univfd_laion"])
-_COCO_ID = r"(\d{12})[^/]*$"
-_RAISE_ID = r"(r[0-9a-f]{7,9}t)[^/]*$"
+@lru_cache(maxsize=1)
+def _shipped() -> tuple[dict[str, tuple[str, ...]], tuple[dict[str, Any], ...]]:
+    text = files("featcache.datasets").joinpath("layouts.toml").read_text("utf-8")
+    document = tomllib.loads(text)
+    sets = {name: tuple(names) for name, names in document["sets"].items()}
+    return sets, tuple(document["layout"])
 
-LAYOUTS = (
-    Layout(
-        "genimage",
-        "{generator}/[imagenet_*/]{train|val}/{ai|nature}/*; val is the test set",
-        (
-            rule("**/{generator}/{_:imagenet_*}/{split:train|val=test}/{label:ai=1|nature=0}"),
-            rule("**/{generator:@genimage}/{split:train|val=test}/{label:ai=1|nature=0}"),
-            rule("**/{generator}/{split:train|val=test}/{label:ai=1|nature=0}"),
-        ),
-        rename={
-            "Stable Diffusion V1.4": "stable_diffusion_v_1_4",
-            "Stable Diffusion V1.5": "stable_diffusion_v_1_5",
-            "GLIDE": "glide",
-            "Wukong": "wukong",
-        },
-    ),
-    Layout(
-        "progan-train",
-        "[progan_]{train|val}/[progan/]{category}/{0_real|1_fake}/* (ForenSynths, UnivFD, RINE,"
-        " 4-class)",
-        (
-            rule(
-                "**/{split:progan_train=train|progan_val=val}/[progan]/{category}/{label}",
-                generator="progan",
-            ),
-            rule("**/{split}/[progan]/{category:@progan20}/{label}", generator="progan"),
-        ),
-    ),
-    Layout(
-        "univfd",
-        "diffusion_datasets/{generator}/{0_real|1_fake}/*; reals of imagenet/ and laion/ are"
-        " shared",
-        (
-            rule("**/{generator:imagenet}/{label:0_real=0}", split="test", paired_with="guided"),
-            rule("**/{generator:laion}/{label:0_real=0}", split="test", paired_with=_LAION),
-            rule("**/diffusion_datasets/{generator}/[{category*}]/{label}", split="test"),
-        ),
-    ),
-    Layout(
-        "elsa",
-        "elsa_data/{0_real|1_fake}/{id}-{real|fake}.png and ffhq_test/{0_real|1_fake}/*",
-        (
-            rule(
-                "**/{generator:elsa_data}/{label}",
-                split="test",
-                source=r"([^/]+)-(?:real|fake)\.\w+$",
-            ),
-            rule("**/{generator:ffhq_test}/{label}", split="test"),
-        ),
-    ),
-    Layout(
-        "dire",
-        "{images|recons|dire}/{split}/{lsun_bedroom|imagenet|celebahq}/{real|generator}/*",
-        (
-            rule("**/{_:recons|dire}/{split}/{category:@dire}/{label:real=0}", skip=True),
-            rule("**/{_:recons|dire}/{split}/{category:@dire}", skip=True),
-            rule("**/{split}/{category:@dire}/{label:real=0}", paired_with=EVERY),
-            rule("**/{split}/{category:@dire}/{generator}", label=1),
-            rule("**/{split}/lsun_{generator:adm}/{label}"),
-        ),
-    ),
-    Layout(
-        "diffusion-forensics",
-        "{DiffusionForensics|GANGen-Detection|Diffusion1kStep}/{generator}/[...]/{0_real|1_fake}/*"
-        " (NPR)",
-        (
-            rule(
-                "**/{_:DiffusionForensics|GANGen-Detection|Diffusion1kStep}"
-                "/{generator}/[{category*}]/{label}",
-                split="test",
-            ),
-        ),
-    ),
-    Layout(
-        "drct",
-        "DRCT-2M/{model}/{train2017|val2017}/* and MSCOCO/{train2017|val2017}/*; val2017 is the"
-        " test set",
-        (
-            rule(
-                "**/{generator:MSCOCO|COCO|COCO2017}/[images]/{split:train2017=train|val2017=test}",
-                label=0,
-                paired_with=EVERY,
-                source=_COCO_ID,
-            ),
-            rule("**/{generator}/{split:train2017=train|val2017=test}", label=1, source=_COCO_ID),
-        ),
-    ),
-    Layout(
-        "synthbuster",
-        "synthbuster/{generator}/*, all fakes; reals in RAISE-1k/, RAISEpng/ or real_RAISE_1k/",
-        (
-            rule(
-                "**/{generator:RAISE*|real_RAISE*}/[{_:png|tiff|tif|jpg|images}]",
-                label=0,
-                split="test",
-                paired_with=EVERY,
-                source=_RAISE_ID,
-            ),
-            rule("**/{generator:@synthbuster}", label=1, split="test", source=_RAISE_ID),
-            rule("**/synthbuster/{generator}", label=1, split="test", source=_RAISE_ID),
-        ),
-    ),
-    Layout(
-        "simulated",
-        "{train|test}/{artefact}@{strength}/{0_real|1_fake}/{photo}__{tile}.png (datasets"
-        " simulate)",
-        (rule("**/{split}/{generator:*@*}/{label}", source=r"([^/]+)__[^/]+$"),),
-    ),
-    Layout(
-        "ldm-train",
-        "latent_diffusion_trainingset/{train|valid}/{category}/*, all fakes (Corvi et al.)",
-        (rule("**/latent_diffusion_trainingset/{split}/[{category*}]", generator="ldm", label=1),),
-    ),
-    Layout(
-        "forensynths-test",
-        "{generator}/[{category}/]{0_real|1_fake}/*, the 13 test sets of CNNDetection",
-        (
-            rule("**/{split}/{generator}/[{category*}]/{label}"),
-            rule("**/CNN_synth_testset/{generator}/[{category*}]/{label}", split="test"),
-            rule("**/{generator:@forensynths}/[{category*}]/{label}", split="test"),
-        ),
-        marks="forensynths",
-        n_marks=3,
-    ),
-    Layout(
-        "aigc",
-        "{generator}/[{class}/]{0_real|1_fake}/*, AIGCDetectBenchmark's 16 test sets",
-        (
-            rule("**/{split}/{generator}/[{category*}]/{label}"),
-            rule("**/{generator:@aigc}/[{category*}]/{label}", split="test"),
-            rule("**/{generator:@forensynths}/[{category*}]/{label}", split="test"),
-        ),
-        marks="aigc",
-        n_marks=3,
-    ),
-    Layout(
-        "tree",
-        "[{train|val|test}/]{generator}/[{category}/]{0_real|1_fake}/* (also real/fake, nature/ai)",
-        (
-            rule("**/{split}/{generator}/[{category*}]/{label}"),
-            rule("{_:*}/{generator}/[{category*}]/{split}/{label}"),
-            rule("{generator}/{split}/{label}"),
-            rule("{split}/{label}"),
-            rule("{_:*}/{generator}/[{category*}]/{label}"),
-            rule("{generator}/{label}"),
-        ),
-    ),
-)
-"""All layouts, the particular before the general."""
+
+@lru_cache(maxsize=1)
+def _shipped_layouts() -> tuple[Layout, ...]:
+    sets, tables = _shipped()
+    return tuple(_layout(table, sets, FOLDER_WORDS) for table in tables)
+
+
+def named_set(name: str) -> tuple[str, ...]:
+    """Return a named set of folder names, such as ``progan20``.
+
+    Parameters
+    ----------
+    name : str
+        Name in the table ``[sets]``.
+
+    Returns
+    -------
+    tuple of str
+    """
+    return _shipped()[0][name]
+
+
+def _layout(
+    table: Mapping[str, Any], sets: Mapping[str, tuple[str, ...]], words: Mapping[str, int]
+) -> Layout:
+    """Return the layout of one table."""
+    known = {item.name for item in fields(Layout)}
+    rule_keys = {item.name for item in fields(Rule)}
+    name = str(table.get("name", ""))
+    unknown = set(table) - known
+    rules = table.get("rules") or ([table["template"]] if "template" in table else [])
+    unknown -= {"template"}
+    if not name or unknown or not rules:
+        what = f"unknown keys {', '.join(sorted(unknown))}" if unknown else "name and rules needed"
+        raise SettingsError(f"[[layout]] {name!r}: {what}. See docs/how-to/own-layout.md.")
+    compiled = []
+    for entry in rules:
+        values = {"template": entry} if isinstance(entry, str) else dict(entry)
+        if extra := set(values) - rule_keys:
+            raise SettingsError(
+                f"[[layout]] {name!r}: a rule has the unknown keys {', '.join(sorted(extra))}; "
+                f"there are {', '.join(sorted(rule_keys))}."
+            )
+        if values.get("label") in ("real", "fake"):
+            values["label"] = int(values["label"] == "fake")
+        try:
+            values["template"] = compile_template(values["template"], sets, words)
+        except (KeyError, ValueError) as error:
+            raise SettingsError(
+                f"[[layout]] {name!r}: the template {values.get('template')!r} cannot be read: "
+                f"{error}."
+            ) from error
+        compiled.append(Rule(**values))
+    marks = table.get("marks", ())
+    return Layout(
+        name=name,
+        summary=str(table.get("summary") or rules[0]),
+        rules=tuple(compiled),
+        source=str(table.get("source", "")),
+        rename=dict(table.get("rename", {})),
+        marks=sets[marks] if isinstance(marks, str) else tuple(marks),
+        n_marks=int(table.get("n_marks", 0)),
+        requires=tuple(table.get("requires", ())),
+        forbids=tuple(table.get("forbids", ())),
+    )

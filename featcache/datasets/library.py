@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from featcache.datasets.manifest import Manifest, merge
 from featcache.datasets.scan import Scan, ScanOptions, dataset_name, scan
 from featcache.datasets.shared_reals import expand
 from featcache.errors import DataError, unknown_name
+from featcache.files import write_atomic
 
 FOLDER = "manifests"
 
@@ -58,6 +61,8 @@ def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = Tru
     result = scan(root, options, known)
     if keep and known != result.manifest:
         result.manifest.write(path)
+    if keep:
+        _write_conflicts(result.manifest, path.with_suffix(".conflicts.csv"))
     return result
 
 
@@ -93,7 +98,11 @@ def load_manifests(
     UnknownNameError
         If it has none of that name.
     """
-    paths = {path.stem: path for path in sorted((store / FOLDER).glob("*.csv"))}
+    paths = {
+        path.stem: path
+        for path in sorted((store / FOLDER).glob("*.csv"))
+        if not path.name.endswith(".conflicts.csv")
+    }
     if not paths:
         raise DataError(
             f"The store {store} knows no images. "
@@ -104,6 +113,19 @@ def load_manifests(
             raise unknown_name("dataset", name, paths)
     manifest = merge(Manifest.read(paths[name]) for name in names or paths)
     return expand(manifest, generators, groups)
+
+
+def _write_conflicts(manifest: Manifest, path: Path) -> None:
+    """List the images that have both labels beside the manifest; remove the list of before."""
+    conflicts = manifest.conflicts()
+    if not conflicts:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample_id", "label", "generator", "split", "path"])
+    writer.writerows((s.sample_id, s.label, s.paired_with, s.split, s.path) for s in conflicts)
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _read_if_current(path: Path) -> Manifest | None:

@@ -10,10 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from featcache.datasets.containers import SEPARATOR, open_container, read_bytes
+from featcache.datasets.containers import (
+    SEPARATOR,
+    ParquetFile,
+    image_columns,
+    open_container,
+    read_bytes,
+)
+from featcache.datasets.evidence import LabelMap
 from featcache.datasets.layouts import EVERY, Place
-from featcache.datasets.records import LIST_SUFFIXES, place_of, read_list, value_of
-from featcache.datasets.template import LABELS, SPLITS
+from featcache.datasets.records import (
+    LIST_SUFFIXES,
+    Reading,
+    local_path,
+    read_list,
+    read_rows,
+    value_of,
+)
+from featcache.datasets.template import LABELS, split_of_folder
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of
 from featcache.errors import DataError
 
@@ -34,43 +48,57 @@ def is_list(path: Path) -> bool:
     bool
     """
     if path.suffix.lower() == ".parquet":
-        from pyarrow.parquet import ParquetFile
+        import pyarrow.parquet as pq
 
-        from featcache.datasets.containers import image_columns
-
-        return not image_columns(ParquetFile(path))
+        return not image_columns(pq.ParquetFile(path))
+    if path.suffix.lower() == ".txt":
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            first = next((line for line in file if line.strip()), "")
+        return any(suffix_of(word.strip("\"',")) in IMAGE_SUFFIXES for word in first.split())
     return path.suffix.lower() in LIST_SUFFIXES
 
 
-def in_list(path: Path) -> Iterator[tuple[File, Place]]:
+def in_list(path: Path, mapping: LabelMap, reading: Reading) -> Iterator[tuple[File, Place]]:
     """Yield the samples of a list; paths are relative to its folder unless they are absolute.
 
     Parameters
     ----------
     path : Path
-        File or folder.
+        CSV, TSV, JSON, JSON Lines, text or Parquet list.
+    mapping : LabelMap
+        The user's own columns and values.
+    reading : Reading
+        Notes and counts are added to it.
 
     Yields
     ------
-    tuple[File, Place]
-        The samples of a list.
+    (File, Place)
+        The samples of the list.
 
     Raises
     ------
     DataError
-        If it has no column of paths, or a label cannot be read: says the line.
+        If it has no column of paths, or a label cannot be read; the message names the line.
     """
     default = Place("", path.stem, "", -1, layout="list")
+    if named := split_of_folder(path.stem):
+        default = replace(default, split=named[0])
+    files, rows = [], []
     for line, row in read_list(path):
-        name = value_of(row, "path")
+        name = value_of(row, "path", mapping)
         if name is None:
             raise DataError(
                 f"{path}, line {line}: no path. A list needs a column path (or filename, image) and"
-                f" label; its columns are {', '.join(map(str, row))}."
+                f" label; its columns are {', '.join(map(str, row))}. Say which one it is: "
+                "--column path=NAME."
             )
         name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
-        full = os.path.normpath(os.path.join(path.parent, name))
-        yield stat_file(full), place_of(row, f"{path}, line {line}", default)
+        files.append(stat_file(local_path(name, path.parent)))
+        rows.append((f"{path}, line {line}", row, default))
+    places = read_rows(rows, mapping, {}, str(path), reading)
+    for file, place in zip(files, places, strict=True):
+        if place is not None:
+            yield file, place
 
 
 def stat_file(path: str) -> File:
@@ -96,59 +124,78 @@ def stat_file(path: str) -> File:
     return File(os.path.basename(path), path, status.st_size, status.st_mtime_ns, problem)
 
 
-def in_parquet(folder: Folder, path: str) -> list[tuple[File, Place]]:
+def in_parquet(
+    folder: Folder, path: str, mapping: LabelMap, reading: Reading
+) -> list[tuple[File, Place]]:
     """Return the images in a Parquet file; what its other columns do not say is read from its path.
 
     Parameters
     ----------
     folder : Folder
-        Folder that is read or written.
+        The Parquet file as a folder of images.
     path : str
-        File or folder.
+        Its path, the root's name first.
+    mapping : LabelMap
+        The user's own columns and values.
+    reading : Reading
+        Notes and counts are added to it.
 
     Returns
     -------
-    list[tuple[File, Place]]
-        The images in a Parquet file.
+    list of (File, Place)
+        The images with what their rows say.
     """
-    from featcache.datasets.containers import ParquetFile
-
     container = open_container(folder.container)
     assert isinstance(container, ParquetFile)  # the folder's suffix says so
     default = _default(path, "parquet")
-    rows = list(container.records()) if container.has_records else [{}] * container.n_rows
-    samples = []
+    records = list(container.records()) if container.has_records else [{}] * container.n_rows
+    files, rows = [], []
     for file in folder.files:
         row_text, _, column = file.path.partition(SEPARATOR)[2].partition("/")
-        row = _for_column(rows[int(row_text)], column, len(container.columns))
-        samples.append((file, place_of(row, f"{folder.container}, row {row_text}", default)))
-    return samples
+        row = _for_column(records[int(row_text)], column, container)
+        files.append(file)
+        rows.append((f"{folder.container}, row {row_text}", row, default))
+    places = read_rows(rows, mapping, container.class_names, folder.container, reading)
+    return [(f, place) for f, place in zip(files, places, strict=True) if place is not None]
 
 
-def _for_column(row: dict[str, Any], column: str, n_columns: int) -> dict[str, Any]:
-    """Return the row as it holds for one of several image columns (ELSA_D3: ``image_gen2``)."""
-    if n_columns == 1:
+def _for_column(row: dict[str, Any], column: str, container: ParquetFile) -> dict[str, Any]:
+    """Return the row as it holds for one of several image columns.
+
+    Several columns are samples in two schemes: ELSA's (``image_gen2`` beside ``model_gen2``), and
+    columns that are called by a class (``real``, ``fake_image``).
+    """
+    if len(container.columns) == 1:
         return row
-    kind = column.removeprefix("image").strip("_")
-    model = row.get(f"model_{kind}") or kind or column
-    extra = {"label": int(kind.lower() != "real"), "generator": model}
-    return {**row, **extra, "source": value_of(row, "source") or row.get("id")}
+    kind = re.sub(r"^image_?|_?image$", "", column.lower()).strip("_")
+    if container.is_elsa:
+        model = row.get(f"model_{kind}") or kind or column
+        label = "real" if kind == "real" else "fake"
+        source = value_of(row, "source") or row.get("id")
+        return {**row, "label": label, "generator": model, "source": source}
+    own = {key: value for key, value in row.items() if key.lower() != "label"}
+    return {**own, "label": kind}
 
 
-def in_tar(folder: Folder, path: str) -> list[tuple[File, Place]]:
-    """Return the images of a WebDataset: each has a side file of the same stem that gives its
-    label.
+def in_tar(
+    folder: Folder, path: str, mapping: LabelMap, reading: Reading
+) -> list[tuple[File, Place]]:
+    """Return the images of a WebDataset: each has a side file of the same stem with its label.
 
     Parameters
     ----------
     folder : Folder
-        Folder that is read or written.
+        The tar as a folder of files.
     path : str
-        File or folder.
+        Its path, the root's name first.
+    mapping : LabelMap
+        The user's own columns and values.
+    reading : Reading
+        Notes and counts are added to it.
 
     Returns
     -------
-    list
+    list of (File, Place)
         Empty where no image has such a file: the tar is then a tree like any other.
     """
     sides: dict[str, dict[str, File]] = {}
@@ -158,13 +205,15 @@ def in_tar(folder: Folder, path: str) -> list[tuple[File, Place]]:
     if not any(side.keys() & {".json", ".cls", ".label"} for side in sides.values()):
         return []
     default = _default(path, "webdataset")
-    samples = []
+    files, rows = [], []
     for stem in sorted(sides):
         row = _read_sides(sides[stem])
         for file in sides[stem].values():
             if suffix_of(file.name) in IMAGE_SUFFIXES:
-                samples.append((file, place_of(row, f"{folder.container}, {stem}", default)))
-    return samples
+                files.append(file)
+                rows.append((f"{folder.container}, {stem}", row, default))
+    places = read_rows(rows, mapping, {}, folder.container, reading)
+    return [(f, place) for f, place in zip(files, places, strict=True) if place is not None]
 
 
 def _read_sides(files: dict[str, File]) -> dict[str, Any]:
@@ -206,12 +255,14 @@ def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
 def _default(path: str, layout: str) -> Place:
     """Return what the path of a shard says: ``train/progan-000001`` or ``train-00000-of-00010``."""
     parts = path.split("/")
-    splits_text = [re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part) for part in parts]
-    splits_named = [SPLITS[word.lower()] for word in splits_text if word.lower() in SPLITS]
-    labels = [int(LABELS[word.lower()]) for word in splits_text if word.lower() in LABELS]
+    words = [re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part) for part in parts]
+    splits = [named[0] for word in words if (named := split_of_folder(word))]
+    labels = [int(LABELS[word.lower()]) for word in words if word.lower() in LABELS]
     names = [
-        word for word in splits_text if word and word.lower() not in (*SPLITS, *LABELS, "data")
+        word
+        for word in words
+        if word and word.lower() not in (*LABELS, "data") and not split_of_folder(word)
     ]
     generator = names[-1] if names else parts[0]
     place = Place("", generator, "", labels[0] if labels else -1, layout=layout)
-    return replace(place, split=splits_named[-1]) if splits_named else place
+    return replace(place, split=splits[-1]) if splits else place

@@ -132,15 +132,44 @@ class Manifest:
         """
         return Manifest(tuple(sample for sample in self.samples if keep(sample)))
 
-    def usable(self) -> Manifest:
-        """Return the samples whose bytes could be read.
+    def readable(self) -> Manifest:
+        """Return the samples whose bytes could be read; features need no more than that.
 
         Returns
         -------
         Manifest
-            The samples whose bytes could be read.
         """
         return self.where(lambda sample: not sample.problem)
+
+    def usable(self) -> Manifest:
+        """Return the samples for training and testing: readable, and of one label.
+
+        Images that are real in one place and fake in another are left out; :meth:`conflicts`
+        returns them.
+
+        Returns
+        -------
+        Manifest
+        """
+        both = {sample.sample_id for sample in self.conflicts()}
+        return self.where(lambda sample: not sample.problem and sample.sample_id not in both)
+
+    def conflicts(self) -> list[Sample]:
+        """Return the samples whose bytes are real in one place and fake in another.
+
+        Returns
+        -------
+        list of Sample
+            Sorted by content, all places of each.
+        """
+        labels: dict[str, int] = {}
+        both = set()
+        for sample in self.samples:
+            if labels.setdefault(sample.sample_id, sample.label) != sample.label:
+                both.add(sample.sample_id)
+        both.discard("")
+        chosen = [sample for sample in self.samples if sample.sample_id in both]
+        return sorted(chosen, key=lambda sample: (sample.sample_id, sample.path))
 
     def write(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all.
@@ -235,10 +264,9 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
     Manifest
         One table of several, each sample once.
 
-    Raises
-    ------
-    DataError
-        If one content is real in one place and fake in another.
+    Notes
+    -----
+    One content may be real in one place and fake in another: see :meth:`Manifest.conflicts`.
     """
     seen: set[tuple[str, ...]] = set()
     samples: list[Sample] = []
@@ -246,23 +274,11 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
         fresh = [sample for sample in manifest if _role(sample) not in seen]
         seen.update(_role(sample) for sample in fresh if sample.sample_id)
         samples.extend(fresh)
-    _check_labels(samples)
     return Manifest(tuple(samples))
 
 
 def _role(sample: Sample) -> tuple[str, ...]:
     return (sample.sample_id, sample.generator, sample.paired_with, sample.split)
-
-
-def _check_labels(samples: list[Sample]) -> None:
-    labelled: dict[str, Sample] = {}
-    for sample in samples:
-        first = labelled.setdefault(sample.sample_id, sample)
-        if sample.sample_id and first.label != sample.label:
-            raise DataError(
-                f"The same image is real in one place and fake in another: {first.path!r} has label"
-                f" {first.label}, {sample.path!r} has label {sample.label}. Remove one of them."
-            )
 
 
 _NUMBERS = [i for i, name in enumerate(_COLUMNS) if name in _INTEGERS]

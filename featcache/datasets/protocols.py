@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from featcache.datasets.families import CONTROL, OTHER_FAMILY, group_of
-from featcache.datasets.layouts import SETS
+from featcache.datasets.layouts import named_set
 from featcache.datasets.manifest import Manifest, Sample
 from featcache.errors import DataError, SettingsError, unknown_name
 
@@ -19,7 +19,7 @@ PROGAN_4 = ("car", "cat", "chair", "horse")
 
 CLASS_ORDER = (
     *("horse", "chair", "car", "cat"),
-    *(name for name in sorted(SETS["progan20"]) if name not in PROGAN_4),
+    *(name for name in sorted(named_set("progan20")) if name not in PROGAN_4),
 )
 """Categories in the order in which the number of classes grows: the field's sets of 1, 2 and 4
 are its beginnings; beyond these no list is published, and the order is the alphabet's.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from featcache.datasets.discovery import NOT_NAMED, find
+from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
@@ -36,6 +38,12 @@ class ScanOptions:
         The user's own families of generators.
     workers : int
         Readers; 0 means one per core.
+    mapping : LabelMap
+        The user's own columns, and values of labels and class folders.
+    own_layouts : sequence of mapping
+        ``[[layout]]`` tables of the settings file.
+    strict : bool
+        Whether images that are real in one place and fake in another are an error.
     """
 
     layout: str = ""
@@ -43,6 +51,9 @@ class ScanOptions:
     test_fraction: float = 0.3
     groups: Mapping[str, list[str]] = field(default_factory=dict)
     workers: int = 0
+    mapping: LabelMap = field(default_factory=LabelMap)
+    own_layouts: Sequence[Mapping[str, Any]] = ()
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,15 @@ class Scan:
         What the reader should know about how the tree was read.
     layouts : dict of str to int
         How many samples were read by which layout.
+    evidence : dict of str to int
+        Evidence of the labels to number of samples.
     """
 
     manifest: Manifest
     skipped: dict[str, int]
     notes: list[str]
     layouts: dict[str, int] = field(default_factory=dict)
+    evidence: dict[str, int] = field(default_factory=dict)
 
 
 def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Scan:
@@ -93,7 +107,7 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
 
 def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
     source_of = compile_source_pattern(options.source_pattern)
-    discovered = find(root, options.layout)
+    discovered = find(root, options.layout, options.mapping, options.own_layouts)
     if not discovered.samples:
         raise DataError(
             f"{root} holds no images. Passed over: {dict(discovered.skipped) or 'nothing'}."
@@ -104,8 +118,22 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
         _sample(file.path, place, fact, (name, str(root)), source_of, options)
         for (file, place), fact in zip(discovered.samples, facts, strict=True)
     ]
-    manifest = Manifest(tuple(samples))
-    notes = []
+    manifest, n_copies = _without_copies(samples)
+    notes = list(discovered.notes)
+    if n_copies:
+        notes.append(
+            f"{n_copies:,} files are copies of others of their generator, split and label; each "
+            "image counts once."
+        )
+    conflicts = manifest.conflicts()
+    if n_both := len({sample.sample_id for sample in conflicts}):
+        message = (
+            f"{n_both:,} images are real in one place and fake in another, such as "
+            f"{conflicts[0].path!r} and {conflicts[1].path!r}"
+        )
+        if options.strict:
+            raise DataError(f"{message}. Remove one of each (--strict is set).")
+        notes.append(f"{message}; they are left out of training and testing.")
     if set(discovered.layouts) - {"tree"}:
         read = ", ".join(f"{name} ({n:,} files)" for name, n in discovered.layouts.most_common())
         notes.append(f"Read as {read}; force another with --layout.")
@@ -130,7 +158,27 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
         dict(discovered.skipped),
         notes,
         dict(discovered.layouts),
+        dict(discovered.evidence),
     )
+
+
+def _without_copies(samples: list[Sample]) -> tuple[Manifest, int]:
+    """Return the samples, each content once in a generator, split and label; and how many fell."""
+    seen: set[tuple[str, str, str, int, str]] = set()
+    # A pool of photographs beside sets that link or copy them adds nothing.
+    paired = {s.sample_id for s in samples if not s.label and s.paired_with != EVERY}
+    kept = []
+    for sample in samples:
+        if sample.paired_with == EVERY and sample.sample_id and sample.sample_id in paired:
+            continue
+        role = (
+            *(sample.sample_id, sample.paired_with, sample.split),
+            *(sample.label, sample.category),
+        )
+        if not sample.sample_id or role not in seen:
+            seen.add(role)
+            kept.append(sample)
+    return Manifest(tuple(kept)), len(samples) - len(kept)
 
 
 def dataset_name(root: Path) -> str:

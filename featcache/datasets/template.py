@@ -9,6 +9,7 @@ A template is made of segments, one per folder::
     {field:@set}  one of a named set; ``_`` as the field keeps no value
     [segment]     may be missing
     **            any folders, also none; only at the beginning
+    $             nothing below; only at the end
 
 ``{label}`` and ``{split}`` without alternatives stand for the usual names. What lies deeper
 belongs to the folder that was matched.
@@ -20,7 +21,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LABELS = {"0_real": "0", "1_fake": "1", "real": "0", "fake": "1", "nature": "0", "ai": "1"}
+from featcache.datasets.evidence import FOLDER_WORDS
+
+LABELS = {word: str(label) for word, label in FOLDER_WORDS.items()}
 """Class folders and their labels."""
 
 SPLITS = {
@@ -34,8 +37,38 @@ SPLITS = {
 }
 """Split folders and the splits that they mean."""
 
-_CLASS = "(?:" + "|".join(LABELS) + ")(?:/|$)"
-_FREE = rf"(?!{_CLASS})[^/]+"
+_SPLIT = (
+    r"(?:train|training|val|valid|validation|test|testing)"
+    r"(?:[-_. ](?!(?:19|20)\d\d(?:$|/))[a-z0-9]+|\d{1,2})?(?=/|$)"
+)
+"""A split folder, perhaps with a tag: ``test_unseen``, ``val2``; ``train2017`` names a year."""
+
+
+def split_of_folder(name: str) -> tuple[str, str] | None:
+    """Return the split that a folder or value names, and its tag.
+
+    Parameters
+    ----------
+    name : str
+        Name of a folder, or value of a column.
+
+    Returns
+    -------
+    (str, str) or None
+        ``train``, ``val`` or ``test`` and the tag; None where it names no split.
+
+    Examples
+    --------
+    >>> split_of_folder("test_unseen"), split_of_folder("val2"), split_of_folder("train2017")
+    (('test', 'unseen'), ('val', '2'), None)
+    """
+    text = name.strip().lower()
+    if not re.fullmatch(_SPLIT, text):
+        return None
+    word = next(w for w in sorted(SPLITS, key=len, reverse=True) if text.startswith(w))
+    return SPLITS[word], text[len(word) :].strip("-_. ")
+
+
 _SEGMENT = re.compile(r"\{(\w+)(\*?)(?::([^}]*))?\}")
 
 
@@ -74,7 +107,12 @@ class Template:
         if match is None:
             return None
         fields = {name: value for name, value in match.groupdict().items() if value is not None}
-        return {name: self._value(name, value) for name, value in fields.items()}
+        read = {name: self._value(name, value) for name, value in fields.items()}
+        if "split" in fields and "split" not in self.values:
+            read["split"], read["tag"] = split_of_folder(fields["split"]) or ("", "")
+            if read["tag"] and match.start("split") == 0:
+                return None  # the root is a data set, whatever its name begins with
+        return read
 
     def _value(self, field: str, folder: str) -> str:
         """Return what a folder's name stands for; one that fits a ``*`` stands for itself."""
@@ -88,50 +126,67 @@ class Template:
         return folder if "*" in value else value
 
 
-def compile_template(text: str, sets: Mapping[str, tuple[str, ...]]) -> Template:
-    """Return the compiled template; ``sets`` are the named sets.
+def compile_template(
+    text: str, sets: Mapping[str, tuple[str, ...]], words: Mapping[str, int] = FOLDER_WORDS
+) -> Template:
+    """Compile a template.
 
     Parameters
     ----------
     text : str
-        Text to read.
-    sets : Mapping[str, tuple[str, ...]]
-        Feature sets.
+        The template.
+    sets : mapping of str to tuple of str
+        Named sets of folder names.
+    words : mapping of str to int
+        Names of class folders, in lower case, to labels.
 
     Returns
     -------
     Template
-        The compiled template.
+
+    Raises
+    ------
+    KeyError
+        If there is no such named set.
     """
+    classes = "(?:" + "|".join(map(re.escape, words)) + ")(?:/|$)"
     values: dict[str, dict[str, str]] = {}
     pattern = ""
     join = ""
-    for segment in text.split("/"):
+    ends = text.endswith("/$")
+    for segment in text.removesuffix("/$").split("/"):
         if segment == "**":
             pattern += "(?:[^/]+/)*?"
         elif segment.startswith("["):
-            piece = _piece(segment[1:-1], sets, values)
+            piece = _piece(segment[1:-1], sets, values, words)
             pattern += f"(?:{join}{piece})?" if join else f"(?:{piece}/)?"
         else:
-            pattern += join + _piece(segment, sets, values)
+            pattern += join + _piece(segment, sets, values, words)
             join = "/"
     if "{label" not in text:
         # A class folder decides by itself: templates without one leave such paths alone.
-        pattern = rf"(?!(?:.*/)?{_CLASS})" + pattern
-    return Template(text, re.compile(rf"{pattern}(?:/.*)?$", re.IGNORECASE | re.DOTALL), values)
+        pattern = rf"(?!(?:.*/)?{classes})" + pattern
+    below = "" if ends else "(?:/.*)?"
+    return Template(text, re.compile(rf"{pattern}{below}$", re.IGNORECASE | re.DOTALL), values)
 
 
 def _piece(
-    segment: str, sets: Mapping[str, tuple[str, ...]], values: dict[str, dict[str, str]]
+    segment: str,
+    sets: Mapping[str, tuple[str, ...]],
+    values: dict[str, dict[str, str]],
+    words: Mapping[str, int],
 ) -> str:
     match = _SEGMENT.fullmatch(segment)
     if match is None:
         return _literal(segment)
     name, many, alternatives = match.groups()
-    if alternatives is None and name in ("label", "split"):
-        choices = LABELS if name == "label" else SPLITS
+    if alternatives is None and name == "split":
+        return f"(?P<split>{_SPLIT})"
+    if alternatives is None and name == "label":
+        choices = {word: str(label) for word, label in words.items()}
     elif alternatives is None:
-        return f"(?P<{name}>{_FREE}(?:/{_FREE})*?)" if many else f"(?P<{name}>{_FREE})"
+        free = "(?!(?:" + "|".join(map(re.escape, words)) + ")(?:/|$))[^/]+"
+        return f"(?P<{name}>{free}(?:/{free})*?)" if many else f"(?P<{name}>{free})"
     else:
         choices = _choices(alternatives, sets)
     body = "|".join(_literal(choice) for choice in choices)

@@ -21,6 +21,13 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
+NOISE = frozenset(("@eadir", "__macosx", "$recycle.bin", "system volume information"))
+"""Folders that systems put into others' trees, in lower case."""
+
+COPY = "archive beside the unpacked folder of its name"
+NOT_LISTED = "folder that cannot be listed"
+
+
 class File(NamedTuple):
     """A file: its name, its path as it stands in a manifest, and why it cannot be read, if so."""
 
@@ -43,11 +50,14 @@ class Folder:
         Sorted by name.
     container : str
         Path of the tar, zip or Parquet file that the folder lies in; empty for an ordinary one.
+    problem : str
+        Why the folder or container was not read; empty where it was.
     """
 
     parts: tuple[str, ...]
     files: list[File] = field(default_factory=list)
     container: str = ""
+    problem: str = ""
 
 
 def walk(root: str) -> Iterator[Folder]:
@@ -71,7 +81,7 @@ def walk(root: str) -> Iterator[Folder]:
     if os.path.isfile(root):
         yield from _inside(root, None)
     else:
-        yield from _walk(root, (), set())
+        yield from _walk(root, (), ())
 
 
 def suffix_of(name: str) -> str:
@@ -90,29 +100,43 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _walk(path: str, parts: tuple[str, ...], seen: set[tuple[int, int]]) -> Iterator[Folder]:
+def _walk(
+    path: str, parts: tuple[str, ...], ancestors: tuple[tuple[int, int], ...]
+) -> Iterator[Folder]:
     status = os.stat(path)
-    if (status.st_dev, status.st_ino) in seen:
+    identity = (status.st_dev, status.st_ino)
+    # Only an ancestor makes a loop: several links to one pool of reals are several folders.
+    if identity in ancestors:
         return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(path) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
+    try:
+        with os.scandir(path) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        if not parts:
+            raise
+        yield Folder(parts, problem=f"{NOT_LISTED}: {error.strerror or error}")
+        return
     folder = Folder(parts)
     below = []
     containers = []
     for entry in entries:
         if _is_folder(entry) and suffix_of(entry.name) not in IMAGE_SUFFIXES:
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(".") and entry.name.lower() not in NOISE:
                 below.append(entry)
         elif is_container(entry.name):
-            containers.append(entry.path)
+            containers.append(entry)
         else:
             folder.files.append(_file(entry))
     yield folder
+    unpacked = {entry.name.lower() for entry in below}
     for container in containers:
-        yield from _inside(container, parts)
+        stem = os.path.splitext(container.name)[0]
+        if stem.lower() in unpacked and not container.name.lower().endswith(".parquet"):
+            yield Folder((*parts, stem), container=container.path, problem=COPY)
+        else:
+            yield from _inside(container.path, parts)
     for entry in below:
-        yield from _walk(entry.path, (*parts, entry.name), seen)
+        yield from _walk(entry.path, (*parts, entry.name), (*ancestors, identity))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

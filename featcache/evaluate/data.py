@@ -94,7 +94,13 @@ def usable(
         for key in keys
         if str(key.fields["weights"]).startswith("random:")
     ]
-    if n_bad := len(manifest) - len(samples):
+    conflicts = manifest.conflicts()
+    if n_both := len({sample.sample_id for sample in conflicts}):
+        notes.append(
+            f"{n_both:,} images are real in one place and fake in another ({conflicts[0].path!r} "
+            f"and {conflicts[1].path!r}); they are left out of training and testing."
+        )
+    if n_bad := len(manifest) - len(samples) - len(conflicts):
         notes.append(
             f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
         )

@@ -116,7 +116,7 @@ def plan(
     not been. The parts are dealt out by :attr:`ShardJob.number`, which does not change while
     other parts are being done.
     """
-    paths = {s.sample_id: s.path for s in reversed(manifest.usable().samples)}
+    paths = {s.sample_id: s.path for s in reversed(manifest.readable().samples)}
     rank = {name: i for i, name in enumerate(sorted(paths))}
     known = set(known)
     missing = [(name, paths[name]) for name in rank if name not in known]

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from featcache.datasets import Scan, ScanOptions, count_rows, expand, read_bytes, scan
-from featcache.datasets.layouts import LAYOUTS, SETS
+from featcache.datasets.layouts import load_layouts, named_set
 from featcache.datasets.template import compile_template
 from featcache.errors import DataError, UnknownNameError
 from featcache.files import digest_bytes
@@ -309,7 +309,7 @@ def test_shared_reals_are_one_row_on_disk_and_one_for_each_generator_in_use(tmp_
 def test_laion_scanned_alone_serves_all_seven(tmp_path: Path) -> None:
     plant(tmp_path / "laion", ["0_real/1.png"])
     assert {s.paired_with for s in expand(read(tmp_path / "laion").manifest)} == set(
-        SETS["univfd_laion"]
+        named_set("univfd_laion")
     )
 
 
@@ -348,7 +348,7 @@ def test_an_unknown_tree_is_refused_with_what_was_found(tmp_path: Path) -> None:
     for message in ("0_real and 1_fake", "holiday/beach/", "--layout", "genimage"):
         assert message in str(caught.value)
     (tmp_path / "x.txt").write_text("no list")
-    with pytest.raises(DataError, match=r"\.csv, \.jsonl or \.parquet list"):
+    with pytest.raises(DataError, match=r"or a list \(\.csv, \.tsv"):
         read(tmp_path / "x.txt")
 
 
@@ -365,7 +365,7 @@ def test_the_first_class_folder_of_a_path_decides() -> None:
     template = compile_template("**/{generator}/{label}", {})
     assert template.match("g/1_fake/real") == {"generator": "g", "label": "1"}
     assert template.match("g/x") is None
-    assert all(layout.summary for layout in LAYOUTS)
+    assert all(layout.summary for layout in load_layouts())
 
 
 def as_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -498,7 +498,7 @@ def test_grips_list_names_the_generator_as_its_type(tmp_path: Path) -> None:
     [
         ("path,label\nx.png,maybe\n", r"line 2: the label 'maybe'"),
         ("name,label\nx.png,1\n", r"needs a column path"),
-        ("path\nx.png\n", r"the label None is none"),
+        ("path\nx.png\n", r"line 2: no label"),
     ],
 )
 def test_wrong_lists_say_the_line(tmp_path: Path, text: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_above_the_class_folders_there_is_no_place() -> None:
 def test_manifests_survive_the_disk(tree: Path, tmp_path: Path) -> None:
     folder = tree / "test" / "progan" / "1_fake"
     with open(os.fsencode(folder) + b'/\xff,"\n.png', "wb") as file:
-        file.write((folder / "000.png").read_bytes())
+        file.write((folder / "000.png").read_bytes() + b"\0")
     manifest = scan(tree, OPTIONS).manifest
     manifest.write(tmp_path / "m.csv")
     assert Manifest.read(tmp_path / "m.csv") == manifest
@@ -107,11 +107,17 @@ def test_splits_do_not_depend_on_the_others(sources: list[str]) -> None:
     assert all(split_of(source, 0.6) == "test" for source, s in alone.items() if s == "test")
 
 
-def test_one_content_with_two_labels_is_refused(tree: Path) -> None:
+def test_one_content_with_two_labels_is_listed_and_left_out(tree: Path) -> None:
     folder = tree / "test" / "progan"
     shutil.copy(folder / "0_real" / "000.png", folder / "1_fake" / "copy.png")
-    with pytest.raises(DataError, match="real in one place and fake in another"):
-        merge([scan(tree, OPTIONS).manifest])
+    result = scan(tree, OPTIONS)
+    manifest = merge([result.manifest])
+    assert [s.label for s in manifest.conflicts()] == [0, 1]
+    assert any("1 images are real in one place and fake in another" in n for n in result.notes)
+    assert len(manifest.usable()) == len(manifest) - 2
+    assert len(manifest.readable()) == len(manifest)
+    with pytest.raises(DataError, match=r"real in one place and fake in another.*--strict"):
+        scan(tree, ScanOptions(strict=True))
 
 
 def test_a_moved_tree_counts_once_and_another_is_not_overwritten(

@@ -11,7 +11,7 @@ import pytest
 
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.families import group_of
-from featcache.datasets.layouts import SETS
+from featcache.datasets.layouts import named_set
 from featcache.datasets.protocols import (
     CLASS_COUNTS,
     UNIVFD_TESTS,
@@ -45,7 +45,7 @@ def sample(
     )
 
 
-CATEGORIES = SETS["progan20"]
+CATEGORIES = named_set("progan20")
 UNIVFD = Manifest(
     (
         *(sample("progan", "train", y, category) for category in CATEGORIES for y in (0, 1)),
