@@ -117,6 +117,7 @@ def compare(
             one.score[generator_rows],
             thresholds[run],
             val_thresholds[run],
+            one.logit[generator_rows],
         )
         for run, one in enumerate(runs)
         for name, generator_rows in rows.items()

@@ -5,6 +5,7 @@ How alike features are: linear centred kernel alignment on training samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from math import factorial
 
@@ -89,7 +90,7 @@ MAX_SAMPLES = 1000
 
 
 def similarity(study: ProbeTask) -> dict[str, dict[str, float]]:
-    """Return the linear CKA between every two features, in [0, 1].
+    """Return the debiased linear CKA between every two features, at most 1.
 
     Parameters
     ----------
@@ -99,21 +100,68 @@ def similarity(study: ProbeTask) -> dict[str, dict[str, float]]:
     Returns
     -------
     dict[str, dict[str, float]]
-        The linear CKA between every two features, in [0, 1].
+        About 0 for unrelated features, whatever their numbers of columns and rows.
     """
     names = study.options.features
     ids = [sample.sample_id for sample in study.train]
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
-    kernels = [_kernel(study.store.read(key, subset)) for key in study.train_keys[0]]
+    blocks = [study.store.read(key, subset) for key in study.train_keys[0]]
     return {
-        a: {b: float(np.sum(x * y)) for b, y in zip(names, kernels, strict=True)}
-        for a, x in zip(names, kernels, strict=True)
+        a: {b: debiased_cka(x, y) for b, y in zip(names, blocks, strict=True)}
+        for a, x in zip(names, blocks, strict=True)
     }
 
 
-def _kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the centred kernel of standardised samples, of Frobenius norm 1."""
-    x = features.astype(np.float64)
-    x -= x.mean(axis=0)
-    kernel = x @ x.T
-    return np.asarray(kernel / max(float(np.linalg.norm(kernel)), 1e-300))
+def debiased_cka(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Return the linear CKA of two features with the unbiased estimator of HSIC.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_columns_x)
+        First feature.
+    y : ndarray of shape (n_samples, n_columns_y)
+        Second feature, same samples.
+
+    Returns
+    -------
+    float
+        At most 1; NaN for fewer than four samples or a constant feature.
+
+    Notes
+    -----
+    With kernels K = x xᵀ and L = y yᵀ whose diagonals are set to 0,
+
+    HSIC(K, L) = [tr(K L) + 1ᵀK1 1ᵀL1 / ((n-1)(n-2)) - 2 1ᵀK L 1 / (n-2)] / (n (n-3))
+
+    (Song et al. 2012, JMLR 13, equation 5), and CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))
+    (Kornblith et al. 2019; debiased in Nguyen et al. 2021). The biased estimator tends to 1 where
+    there are more columns than rows.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(40, 5))
+    >>> round(debiased_cka(x, 2 * x), 6)
+    1.0
+    """
+    n = len(x)
+    if n < 4:
+        return math.nan
+    K, L = _hollow_kernel(x), _hollow_kernel(y)
+    denominator = _hsic(K, K) * _hsic(L, L)
+    return float(_hsic(K, L) / math.sqrt(denominator)) if denominator > 0 else math.nan
+
+
+def _hollow_kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the linear kernel of centred rows with a diagonal of zeros."""
+    rows = features.astype(np.float64)
+    rows -= rows.mean(axis=0)
+    kernel = rows @ rows.T
+    np.fill_diagonal(kernel, 0.0)
+    return np.asarray(kernel / max(float(np.abs(kernel).max()), 1e-300))
+
+
+def _hsic(K: NDArray[np.float64], L: NDArray[np.float64]) -> float:
+    n = len(K)
+    total = float(K.sum() * L.sum()) / ((n - 1) * (n - 2))
+    cross = 2.0 * float(K.sum(axis=0) @ L.sum(axis=0)) / (n - 2)
+    return (float(np.sum(K * L)) + total - cross) / (n * (n - 3))

@@ -376,8 +376,40 @@ def source_of(sample: Sample) -> str:
     return f"{sample.dataset}/{sample.source}"
 
 
+def validation_leaks(
+    train: list[Sample], val: list[Sample], test: list[Sample]
+) -> tuple[list[str], bool]:
+    """Return notes on validation samples that are also training or test samples.
+
+    Parameters
+    ----------
+    train : list of Sample
+        Training samples.
+    val : list of Sample
+        Validation samples.
+    test : list of Sample
+        Test samples.
+
+    Returns
+    -------
+    (list of str, bool)
+        Notes, and whether nothing may be chosen on these validation samples.
+    """
+    notes = []
+    for name, others in (("test", test), ("training", train)):
+        contents = {s.sample_id for s in val} & {s.sample_id for s in others}
+        sources = {source_of(s) for s in val} & {source_of(s) for s in others}
+        if contents:
+            notes.append(f"Leak: {len(contents):,} validation images are also {name} images.")
+        elif sources:
+            notes.append(
+                f"Leak: {len(sources):,} photographs are in the validation and the {name} set."
+            )
+    return notes, bool(notes)
+
+
 def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
-    """Say where the test set is not independent of the training set.
+    """Return notes on test samples that are not independent of the training samples.
 
     Parameters
     ----------

@@ -62,6 +62,7 @@ def fit_head_specs(
     memory: int | None,
     engine: Engine | None = None,
     sources: NDArray[np.str_] | None = None,
+    validation: tuple[Source, NDArray[np.int64]] | None = None,
     k: int = 1,
     seed: int = 0,
 ) -> list[HeadFit]:
@@ -82,6 +83,8 @@ def fit_head_specs(
         For logistic heads: holds the features in parts.
     sources : ndarray of shape (n_rows,), optional
         The photograph of each row, for heads that hold some out.
+    validation : (Source, ndarray of int), optional
+        Rows and labels of the val split, for heads that stop early on them.
     k : int
         Of the heads other than logistic.
     seed : int
@@ -93,9 +96,8 @@ def fit_head_specs(
     """
     if head == "logistic":
         return _fit_logistic(source, labels, tasks, cells, scaling, memory, engine)
-    x = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
-    for rows, part in chunked(source):
-        x[rows] = part
+    x = _whole_matrix(source)
+    x_val = None if validation is None else _whole_matrix(validation[0])
     known: dict[tuple[tuple[int, ...], int, float], HeadFit] = {}
     takes_C = "C" in head_kinds()[head].takes
     for cell in cells:
@@ -108,9 +110,19 @@ def fit_head_specs(
             labels=labels[keep],
             sources=None if sources is None else sources[keep],
             widths=[source.widths[b] for b in sorted(cell.blocks)],
+            val_features=None if x_val is None else x_val[:, seen],
+            val_labels=None if validation is None else validation[1],
         )
         known[name] = HeadFit(fit_head(head, training, C=cell.C, k=k, seed=seed), None)
     return [known[cell.blocks, cell.task, cell.C if takes_C else 0.0] for cell in cells]
+
+
+def _whole_matrix(source: Source) -> NDArray[np.float32]:
+    """Return all rows of a source side by side."""
+    x = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
+    for rows, part in chunked(source):
+        x[rows] = part
+    return x
 
 
 def _fit_logistic(
@@ -296,9 +308,17 @@ def fit_tasks(
         memory=options.memory,
         engine=study.engine(),
         sources=study.sources,
+        validation=_validation_rows(study),
         k=options.k,
         seed=options.seed,
     )
+
+
+def _validation_rows(study: ProbeTask) -> tuple[Source, NDArray[np.int64]] | None:
+    """Return the rows of the val split, for heads that use them while they are fitted."""
+    if study.folds is None or study.folds.split_by != "val":
+        return None
+    return study.val_rows(), study.folds.labels
 
 
 def score_head(study: ProbeTask, fitted: FittedHead, scores: Scores) -> Evaluation:
@@ -396,7 +416,26 @@ def _shares(
             " mean-logit."
         )
     known = np.isfinite(logits).all(axis=0)
-    stacked = LogisticProbe(C=1.0).fit(logits[:, known].T, study.folds.labels[known])
+    return stack_shares(logits[:, known], study.folds.labels[known])
+
+
+def stack_shares(
+    logits: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the weights and the intercept that stack the logits of several heads.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_heads, n_samples), float64
+        Held-out logits.
+    labels : ndarray of shape (n_samples,), int
+        0 real, 1 fake.
+
+    Returns
+    -------
+    (ndarray of shape (n_heads,), float)
+    """
+    stacked = LogisticProbe(C=1.0).fit(logits.T, labels)
     return stacked.coef_[0], float(stacked.intercept_[0])
 
 

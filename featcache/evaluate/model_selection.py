@@ -8,11 +8,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from featcache.datasets import Sample
 from featcache.errors import DataError
 from featcache.evaluate.data import source_of
-from featcache.metrics import SortedScores, best_threshold, compute_metrics
+from featcache.metrics import SortedScores, best_threshold, point_metrics
 from featcache.results import Certificate, CPoint, Selection
 
 METRIC = "auroc"
@@ -169,9 +170,9 @@ def choose(
     Of values of C that are equally good the smallest is taken. The threshold is the one of highest
     balanced accuracy.
     """
-    scores = 0.5 * (1 + np.tanh(0.5 * logits))
+    scores = expit(logits)
     path = []
-    for C, row, certificate in zip(grid, scores, certificates, strict=True):
+    for C, row, certificate in zip(grid, logits, certificates, strict=True):
         fold_scores = [
             _auroc(folds.labels[fold_rows], row[fold_rows])
             for fold_rows in (
@@ -195,11 +196,13 @@ def choose(
         metric=METRIC,
         path=path,
         C=float(grid[best]),
-        threshold=best_threshold(SortedScores.of(folds.labels[finite], scores[best][finite], 0.5)),
+        threshold=best_threshold(
+            SortedScores.of(folds.labels[finite], scores[best][finite], logit=logits[best][finite])
+        ),
     )
 
 
-def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    if len(set(labels.tolist())) < 2 or not np.isfinite(scores).all():
+def _auroc(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    if len(set(labels.tolist())) < 2 or not np.isfinite(logits).all():
         return float("nan")
-    return compute_metrics(labels, scores, 0.5)[METRIC]
+    return point_metrics(SortedScores.of(labels, expit(logits), logit=logits), (METRIC,))[METRIC]

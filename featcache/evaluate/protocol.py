@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -233,6 +234,14 @@ def _view(name: str, evaluation: Evaluation) -> ViewResult:
     )
 
 
+def _trained_keys(study: ProbeTask) -> Sequence[FeatureKey]:
+    """Return the keys of the view that a head is used with: the clean one if it was trained on
+    it, else the first that it was trained on.
+    """
+    clean = [i for i, view in enumerate(study.train_views) if view == "clean"]
+    return study.train_keys[clean[0] if clean else 0]
+
+
 def _saved(fitted: FittedHead, result: EvalResult, study: ProbeTask) -> SavedHead | None:
     scorer = fitted.scorer
     if not isinstance(scorer, Linear):
@@ -250,7 +259,7 @@ def _saved(fitted: FittedHead, result: EvalResult, study: ProbeTask) -> SavedHea
     return SavedHead(
         weight=scorer.weight,
         bias=scorer.bias,
-        feature_keys=result.keys,
+        feature_keys=[dict(key.fields) for key in _trained_keys(study)],
         widths=scorer.widths,
         threshold=result.threshold,
         l2=scorer.l2,

@@ -203,7 +203,11 @@ def evaluate_scores(
     rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
     ranked = {
         name: SortedScores.of(
-            scores.label[generator_rows], scores.score[generator_rows], threshold, val_threshold
+            scores.label[generator_rows],
+            scores.score[generator_rows],
+            threshold,
+            val_threshold,
+            scores.logit[generator_rows],
         )
         for name, generator_rows in rows.items()
     }
@@ -354,7 +358,11 @@ def ap_at_priors(
         raise DataError("There is no generator whose average precision could be stated.")
     unit_of = units_of(scores)
     ranked = {
-        name: SortedScores.of(scores.label[generator_rows], scores.score[generator_rows])
+        name: SortedScores.of(
+            scores.label[generator_rows],
+            scores.score[generator_rows],
+            logit=scores.logit[generator_rows],
+        )
         for name, generator_rows in rows.items()
     }
     sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}

@@ -272,14 +272,15 @@ def prepare_task(
     train = _complete(train, store, train_keys, notes, options)
     train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
     notes += _head_notes(options.head, len(train) * len(train_views))
-    generators = {sample.paired_with for sample in train}
+    generators = {name for names in paired.values() for name in names}
     val = [
         s
         for s in samples
         if s.split == "val" and s.paired_with in generators and s.family != CONTROL
     ]
-    val = list({sample.sample_id: sample for sample in val}.values())
-    val.sort(key=lambda sample: sample.sample_id)
+    # A real that is paired with several generators is a negative of each of them.
+    val = list({(sample.sample_id, sample.paired_with): sample for sample in val}.values())
+    val.sort(key=lambda sample: (sample.sample_id, sample.paired_with))
     val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []
     tested = [sample for sample in samples if sample.split == "test"]
     tests = data.test_sets(_complete(tested, store, test_keys, notes, options), notes)
@@ -291,6 +292,15 @@ def prepare_task(
         folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
     if folds is None and options.validate and len(options.grid) > 1:
         raise cannot_choose()
+    if folds is not None and folds.split_by == "val":
+        tested = [sample for rows in tests.values() for sample in rows]
+        leaks, leaking = data.validation_leaks(train, val, tested)
+        notes += leaks
+        if leaking and len(options.grid) > 1:
+            raise DataError(
+                f"C cannot be chosen on this val split. {' '.join(leaks)} Name one value (--C 1), "
+                "or make a val split of other photographs."
+            )
     return ProbeTask(
         store=store,
         options=options,

@@ -142,7 +142,10 @@ class MatrixScorer:
         scores, threshold = self.study.scores(logits), self.study.options.threshold
         ranked = {
             name: SortedScores.of(
-                scores.label[generator_rows], scores.score[generator_rows], threshold
+                scores.label[generator_rows],
+                scores.score[generator_rows],
+                threshold,
+                logit=scores.logit[generator_rows],
             )
             for name, generator_rows in self.rows.items()
         }

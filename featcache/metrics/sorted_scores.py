@@ -67,6 +67,7 @@ class SortedScores:
         score: Float,
         threshold: float = 0.5,
         val_threshold: float = math.nan,
+        logit: Float | None = None,
     ) -> SortedScores:
         """Sort scores.
 
@@ -79,6 +80,9 @@ class SortedScores:
             A score above it is called fake; NaN where there is none.
         val_threshold : float
             A score above it is called fake; NaN where there is none.
+        logit : ndarray of shape (n_samples,), float64, optional
+            What the scores are the sigmoid of. It decides the order: beyond about 37 in absolute
+            value the sigmoid is exactly 0 or 1 in float64, and different logits become ties.
 
         Returns
         -------
@@ -94,27 +98,31 @@ class SortedScores:
             raise DataError(f"There are {y.shape} labels for {score.shape} scores.")
         if not np.isfinite(score).all():
             raise DataError("Scores with NaN or Inf cannot be ranked.")
+        order = score if logit is None else np.asarray(logit, dtype=np.float64)
+        if order.shape != score.shape or not np.isfinite(order).all():
+            raise DataError("Logits with NaN or Inf cannot be ranked.")
         values = set(np.unique(y).tolist())
         if not values <= {0, 1}:
             raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(values - {0, 1})}.")
         if len(values) < 2:
             raise DataError("Metrics need at least one real and one fake.")
-        fakes, reals = (_falling(score, np.flatnonzero(y == label)) for label in (1, 0))
-        high, low = -score[fakes], -score[reals]  # rising, as searchsorted wants them
+        fakes, reals = (_falling(order, np.flatnonzero(y == label)) for label in (1, 0))
+        high, low = -order[fakes], -order[reals]  # rising, as searchsorted wants them
         ends = np.flatnonzero(np.append(high[1:] != high[:-1], True))
         levels = high[ends]
-        every = np.append(np.sort(-score), np.inf)
+        falling = _falling(order, np.arange(len(order)))
+        next_lower = np.append(score[falling], -np.inf)
         return cls(
             fakes=fakes,
             reals=reals,
-            levels=-levels,
+            levels=score[fakes][ends],
             tp=ends + 1,
             fp=np.searchsorted(low, levels, side="right"),
             fp_before=np.searchsorted(low, levels, side="left"),
-            called=_above(high, low, threshold),
-            called_val=_above(high, low, val_threshold),
+            called=_above(-score[fakes], -score[reals], threshold),
+            called_val=_above(-score[fakes], -score[reals], val_threshold),
             errors=_errors(score[fakes], score[reals]),
-            below=-every[np.searchsorted(every, levels, side="right")],
+            below=next_lower[np.searchsorted(-order[falling], levels, side="right")],
             top=float(score.max()),
         )
 

@@ -245,10 +245,14 @@ def test_parts_below_the_fakes_of_a_known_generator_are_no_generators(tmp_path: 
     assert counts(read(tmp_path / "set")) == {"progan": {"test": [3, 6]}}
 
 
-@pytest.mark.parametrize("words", [("real", "ai"), ("human", "ai"), ("authentic", "synthetic")])
-def test_train_and_val_of_one_set_are_read_alike(words: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "class_words", [("real", "ai"), ("human", "ai"), ("authentic", "synthetic")]
+)
+def test_train_and_val_of_one_set_are_read_alike(
+    class_words: tuple[str, str], tmp_path: Path
+) -> None:
     for split in ("train", "val"):
-        for word in words:
+        for word in class_words:
             fill(tmp_path / "set" / split / word)
     assert counts(read(tmp_path / "set")) == {"set": {"train": [3, 3], "val": [3, 3]}}
 
@@ -274,9 +278,9 @@ def test_genimage_without_its_outer_folders(tmp_path: Path) -> None:
         for split in ("train", "val"):
             for word in ("ai", "nature"):
                 fill(tmp_path / "set" / name / split / word)
-    each = {"train": [3, 3], "test": [3, 3]}
+    expected = {"train": [3, 3], "test": [3, 3]}
     assert counts(read(tmp_path / "set")) == {
-        "biggan": each, "stable_diffusion_v_1_5": each, "midjourney": each
+        "biggan": expected, "stable_diffusion_v_1_5": expected, "midjourney": expected
     }  # fmt: skip
 
 
@@ -370,8 +374,8 @@ def test_own_class_folders_and_own_layouts(tmp_path: Path) -> None:
         fill(tmp_path / "CASIA" / word)
     with pytest.raises(DataError, match="--label NAME=real"):
         read(tmp_path / "CASIA")
-    words = LabelMap(labels={"au": "real", "tp": "fake"})
-    assert Counter(labels(read(tmp_path / "CASIA", mapping=words))) == {0: 3, 1: 3}
+    own_words = LabelMap(labels={"au": "real", "tp": "fake"})
+    assert Counter(labels(read(tmp_path / "CASIA", mapping=own_words))) == {0: 3, 1: 3}
     own = {
         "name": "casia",
         "rules": [
@@ -384,14 +388,14 @@ def test_own_class_folders_and_own_layouts(tmp_path: Path) -> None:
 
 # -- properties -------------------------------------------------------------------------------
 
-WORDS = st.sampled_from(
+CLASS_WORDS = st.sampled_from(
     [("real", "fake"), ("0_real", "1_fake"), ("nature", "ai"), ("human", "generated")]
 )
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    words=WORDS,
+    class_words=CLASS_WORDS,
     above=st.booleans(),
     splits=st.sampled_from([(), ("train", "test"), ("train", "val", "test_unseen")]),
     generators=st.lists(
@@ -402,15 +406,15 @@ WORDS = st.sampled_from(
     ),
 )
 def test_no_tree_is_read_inverted_merged_or_leaked(
-    words: tuple[str, str], above: bool, splits: tuple[str, ...], generators: list[str]
+    class_words: tuple[str, str], above: bool, splits: tuple[str, ...], generators: list[str]
 ) -> None:
-    """Whatever the words, the order of the levels and the splits: truth, or an error."""
+    """Whatever the class_words, the order of the levels and the splits: truth, or an error."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "toy"
         truth: dict[str, tuple[int, str, str]] = {}
         for split in splits or ("",):
             for generator in generators:
-                for label, word in enumerate(words):
+                for label, word in enumerate(class_words):
                     parts = (word, generator) if above else (generator, word)
                     for path in fill(root.joinpath(*filter(None, (split, *parts))), 1).iterdir():
                         truth[str(path.resolve())] = (label, generator, split.split("_")[0])
@@ -430,12 +434,12 @@ def test_no_tree_is_read_inverted_merged_or_leaked(
 @settings(max_examples=30, deadline=None)
 @given(
     ones=st.sampled_from(["real", "fake"]),
-    words=st.lists(st.booleans(), min_size=2, max_size=6),
+    class_words=st.lists(st.booleans(), min_size=2, max_size=6),
     named=st.booleans(),
 )
-def test_no_list_is_read_inverted(ones: str, words: list[bool], named: bool) -> None:
-    """A number means what the words beside it say in any row; without words the scan says how."""
-    fakes = [True, False, *words]
+def test_no_list_is_read_inverted(ones: str, class_words: list[bool], named: bool) -> None:
+    """A number means what words beside it say in any row; without words the scan says how."""
+    fakes = [True, False, *class_words]
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder) / "x", len(fakes))
         lines = []
