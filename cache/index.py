@@ -207,7 +207,20 @@ def _encode_ids(names: Sequence[str]) -> NDArray[Any]:
 
 
 def read_index_file(path: Path, key: FeatureKey) -> Index:
-    """Return what the file says, or nothing where it is missing, damaged or of another key."""
+    """Read an index as it is stored, without looking at the shards.
+
+    Parameters
+    ----------
+    path : Path
+        The index file.
+    key : FeatureKey
+        Key that it must be of.
+
+    Returns
+    -------
+    Index
+        Empty where the file is missing, damaged or of another key.
+    """
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:
             return Index(())

@@ -221,7 +221,7 @@ def describe_row(
         mean_acc_ci=means["acc"].ci,
         means=means,
         generators={
-            name: {metric: float(getattr(result, metric)) for metric in METRICS}
+            name: {metric: result.value(metric) for metric in METRICS}
             for name, result in every.items()
         },
         val_threshold=fitted.val_threshold,
@@ -273,7 +273,8 @@ def sortable(value: float, metric: str) -> float:
     """
     if math.isnan(value):
         return -math.inf
-    return -value if metric in ("eer", "brier", "ece") else value
+    record = METRICS.get(metric)
+    return value if record is None or record.higher_is_better else -value
 
 
 def best_singles(rows: Sequence[AblationVariant], notes: list[str]) -> dict[int, AblationVariant]:

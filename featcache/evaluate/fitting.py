@@ -26,7 +26,7 @@ from featcache.probes import (
     Training,
     fit_head,
     fit_heads,
-    head_kinds,
+    head_kind,
 )
 from featcache.probes.solver import HeadBatch, Source
 from featcache.results import Certificate, Scores, Selection
@@ -99,7 +99,8 @@ def fit_head_specs(
     x = _whole_matrix(source)
     x_val = None if validation is None else _whole_matrix(validation[0])
     known: dict[tuple[tuple[int, ...], int, float], HeadFit] = {}
-    takes_C = "C" in head_kinds()[head].takes
+    kind = head_kind(head)
+    takes_C = kind is not None and "C" in kind.takes
     for cell in cells:
         name = (cell.blocks, cell.task, cell.C if takes_C else 0.0)
         if name in known:

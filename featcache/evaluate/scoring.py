@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,7 @@ class Evaluation:
             The mean of a metric over generators (all by default), resampled jointly.
         """
         chosen = list(self.generators) if names is None else list(names)
-        points = [getattr(self.generators[name], metric) for name in chosen]
+        points = [self.generators[name].value(metric) for name in chosen]
         replicates = np.mean([self.values[name][metric] for name in chosen], axis=0)
         return Mean(value=float(np.mean(points)), ci=percentile_ci(replicates))
 
@@ -241,13 +241,22 @@ def _result(
     prior: float,
 ) -> GeneratorResult:
     points: dict[str, Any] = point_metrics(ranked, prior=prior)
-    intervals: dict[str, Any] = {f"{name}_ci": percentile_ci(values[name]) for name in METRICS}
+    own = {item.name for item in fields(GeneratorResult)}
+    intervals: dict[str, Any] = {
+        f"{name}_ci": percentile_ci(values[name]) for name in METRICS if name in own
+    }
+    more = {
+        name: Mean(value=points.pop(name), ci=percentile_ci(values[name]))
+        for name in METRICS
+        if name not in own
+    }
     return GeneratorResult(
         group=group,
         n_real=len(ranked.reals),
         n_fake=len(ranked.fakes),
         n_sources=len(np.unique(sources)),
         oracle_threshold=best_threshold(ranked),
+        more=more,
         **points,
         **intervals,
     )

@@ -15,13 +15,13 @@ from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.families import CONTROL
 from featcache.engines import Engine, open_engine
-from featcache.errors import DataError, SettingsError, unknown_name
+from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.data import open_rows
 from featcache.evaluate.model_selection import Folds, cannot_choose, plan_folds
 from featcache.evaluate.options import ProbeOptions
 from featcache.files import digest_json
-from featcache.probes import head_kinds
+from featcache.probes import head_kind
 from featcache.probes.base import classes_needed
 from featcache.probes.scaling import check_scaling
 from featcache.probes.solver import Source
@@ -341,8 +341,7 @@ def _head_notes(head: str, n_rows: int) -> list[str]:
 
 
 def _check(options: ProbeOptions) -> None:
-    if options.head not in (known := {"logistic", *head_kinds()}):
-        raise unknown_name("head", options.head, known)
+    head_kind(options.head)  # an unknown name or parameter is an error
     check_scaling(options.scaling)
     if options.engine != "local" and options.head != "logistic":
         raise SettingsError(f"The head {options.head} is fitted in one process: --engine local.")

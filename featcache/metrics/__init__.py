@@ -13,10 +13,12 @@ interval (1, 1), however small it is.
 
 from featcache.metrics.definitions import (
     METRICS,
+    Metric,
     ap_at_prior,
     best_threshold,
     compute_metrics,
     point_metrics,
+    register_metric,
     weighted_metrics,
 )
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
@@ -25,6 +27,7 @@ from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
 
 __all__ = [
     "METRICS",
+    "Metric",
     "ResampledCounts",
     "Resamples",
     "SortedScores",
@@ -36,6 +39,7 @@ __all__ = [
     "holm",
     "percentile_ci",
     "point_metrics",
+    "register_metric",
     "two_sided_p",
     "weighted_metrics",
 ]

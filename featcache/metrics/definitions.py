@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from featcache.errors import SettingsError, unknown_name
 from featcache.metrics.sorted_scores import Float, ResampledCounts, SortedScores
+from featcache.registry import Registry
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -319,25 +321,247 @@ def calibration_error(counted: ResampledCounts) -> Float:
     return np.asarray(gaps / (counted.n_fake + counted.n_real))
 
 
-FUNCTIONS: dict[str, Callable[[ResampledCounts], Float]] = {
-    "ap": average_precision,
-    "auroc": auroc,
-    "acc": accuracy,
-    "r_acc": real_accuracy,
-    "f_acc": fake_accuracy,
-    "bacc": balanced_accuracy,
-    "acc_val": validated_accuracy,
-    "acc_oracle": oracle_accuracy,
-    "tpr_at_fpr1": lambda counted: hit_rate_at(counted, 1),
-    "tpr_at_fpr5": lambda counted: hit_rate_at(counted, 5),
-    "eer": equal_error_rate,
-    "brier": brier,
-    "ece": calibration_error,
-}
-"""Every metric that needs no prior."""
+def fpr_at_tpr95(counted: ResampledCounts) -> Float:
+    """Return the smallest share of reals called fake at which 95 % of the fakes are.
 
-METRICS = (*FUNCTIONS, "ap_prior")
-"""The names of all metrics, as :class:`~featcache.results.GeneratorResult` describes them."""
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,)
+        In [0, 1]; no interpolation between the steps of the ROC curve.
+    """
+    reached = counted.tpr >= 0.95 - 1e-12
+    return np.asarray(np.where(reached, counted.fpr, 1.0).min(axis=1, initial=1.0))
+
+
+def matthews(counted: ResampledCounts) -> Float:
+    """Return the Matthews correlation coefficient at the threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,)
+        In [-1, 1]; 0 where all samples are called alike, as in scikit-learn.
+    """
+    tpr, fpr = _rates(counted, counted.ranked.called)
+    tp, fp = tpr * counted.n_fake, fpr * counted.n_real
+    fn, tn = counted.n_fake - tp, counted.n_real - fp
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return np.asarray((tp * tn - fp * fn) / np.sqrt(np.where(product > 0, product, np.inf)))
+
+
+def f1(counted: ResampledCounts) -> Float:
+    """Return the F1 score of the fakes at the threshold.
+
+    Parameters
+    ----------
+    counted : ResampledCounts
+        Cumulative counts of every resample along the sorted scores.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,)
+        In [0, 1].
+    """
+    tpr, fpr = _rates(counted, counted.ranked.called)
+    tp = tpr * counted.n_fake
+    return np.asarray(2 * tp / (tp + fpr * counted.n_real + counted.n_fake))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: all that tables, JSON, sorting and documents need to know of it.
+
+    Parameters
+    ----------
+    name : str
+        Key in JSON and name for ``--sort``.
+    label : str
+        Heading of its column.
+    function : callable
+        From :class:`ResampledCounts` to an array of shape (n_resamples,).
+    help : str
+        What it is, in a few words.
+    higher_is_better : bool
+    low, high : float
+        Range of its values.
+    formula, reference : str
+        How it is defined, and where.
+    """
+
+    name: str
+    label: str
+    function: Callable[[ResampledCounts], Float]
+    help: str = ""
+    higher_is_better: bool = True
+    low: float = 0.0
+    high: float = 1.0
+    formula: str = ""
+    reference: str = ""
+
+
+def _at_even_prior(counted: ResampledCounts) -> Float:
+    return ap_at_prior(counted, EVEN)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="ap",
+            label="AP",
+            function=average_precision,
+            help="average precision",
+            formula="sum over distinct scores of (R_n - R_{n-1}) P_n",
+            reference="scikit-learn, average_precision_score",
+        ),
+        Metric(
+            name="auroc",
+            label="AUROC",
+            function=auroc,
+            help="area under the ROC curve",
+            formula="P(score of a fake > score of a real) + 0.5 P(equal)",
+            reference="Hanley and McNeil 1982",
+        ),
+        Metric(
+            name="acc",
+            label="Acc",
+            function=accuracy,
+            help="accuracy at the threshold",
+            formula="(TP + TN) / n",
+        ),
+        Metric(
+            name="r_acc",
+            label="Real acc",
+            function=real_accuracy,
+            help="accuracy on the reals",
+            formula="TN / n_real",
+        ),
+        Metric(
+            name="f_acc",
+            label="Fake acc",
+            function=fake_accuracy,
+            help="accuracy on the fakes",
+            formula="TP / n_fake",
+        ),
+        Metric(
+            name="bacc",
+            label="Bal. acc",
+            function=balanced_accuracy,
+            help="mean of real and fake accuracy",
+            formula="(TPR + TNR) / 2",
+        ),
+        Metric(
+            name="acc_val",
+            label="Bal. acc, val",
+            function=validated_accuracy,
+            help="balanced accuracy at the threshold that validation data chose",
+        ),
+        Metric(
+            name="acc_oracle",
+            label="Oracle acc",
+            function=oracle_accuracy,
+            help="best balanced accuracy of any threshold, chosen on the test data: no result",
+            formula="0.5 + max over thresholds of (TPR - FPR) / 2",
+        ),
+        Metric(
+            name="tpr_at_fpr1",
+            label="TPR at 1 % FPR",
+            function=lambda counted: hit_rate_at(counted, 1),
+            help="fakes caught",
+        ),
+        Metric(
+            name="tpr_at_fpr5",
+            label="TPR at 5 % FPR",
+            function=lambda counted: hit_rate_at(counted, 5),
+            help="fakes caught",
+        ),
+        Metric(
+            name="eer",
+            label="EER",
+            function=equal_error_rate,
+            help="equal error rate, lower is better",
+            higher_is_better=False,
+            formula="the rate at which FPR = FNR",
+        ),
+        Metric(
+            name="brier",
+            label="Brier",
+            function=brier,
+            help="times 100, lower is better",
+            higher_is_better=False,
+            formula="mean of (p - y)^2",
+            reference="Brier 1950",
+        ),
+        Metric(
+            name="ece",
+            label="ECE",
+            function=calibration_error,
+            help="calibration error, lower is better",
+            higher_is_better=False,
+            formula="sum over 10 equal bins of |sum of (p - y)| / n",
+            reference="Naeini et al. 2015",
+        ),
+        Metric(
+            name="ap_prior",
+            label="AP at prior",
+            function=_at_even_prior,
+            help="at the stated prior",
+        ),
+        Metric(
+            name="fpr_at_tpr95",
+            label="FPR at 95 % TPR",
+            function=fpr_at_tpr95,
+            help="reals called fake where 95 % of the fakes are caught, lower is better",
+            higher_is_better=False,
+            reference="Hendrycks and Gimpel 2017",
+        ),
+        Metric(
+            name="mcc",
+            label="MCC",
+            function=matthews,
+            help="Matthews correlation at the threshold",
+            low=-1.0,
+            formula="(TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))",
+            reference="Matthews 1975",
+        ),
+        Metric(
+            name="f1",
+            label="F1",
+            function=f1,
+            help="F1 of the fakes at the threshold",
+            formula="2 TP / (2 TP + FP + FN)",
+        ),
+    )
+}
+"""Every metric by name. Plug-ins add theirs through the entry-point group ``featcache.metrics``;
+:func:`register_metric` adds one to this process.
+"""
+
+
+def register_metric(metric: Metric) -> None:
+    """Add a metric; tables, JSON, ``--sort`` and reports then have it.
+
+    Parameters
+    ----------
+    metric : Metric
+        The metric; one of the same name is replaced.
+    """
+    METRICS[metric.name] = metric
+
+
+def load_plugins() -> None:
+    """Add the metrics of installed plug-ins; one that fails is left out with a warning."""
+    for metric in Registry("metric", "featcache.metrics", Metric).all().values():
+        METRICS.setdefault(metric.name, metric)
 
 
 EVEN = 0.5
@@ -391,7 +615,7 @@ def compute_metrics(
 
 
 def point_metrics(
-    ranked: SortedScores, names: Sequence[str] = METRICS, prior: float = EVEN
+    ranked: SortedScores, names: Sequence[str] | None = None, prior: float = EVEN
 ) -> dict[str, float]:
     """Return metrics of scores that are sorted already, each sample counted once.
 
@@ -435,7 +659,10 @@ def _once(ranked: SortedScores) -> ResampledCounts:
 
 
 def weighted_metrics(
-    ranked: SortedScores, weights: NDArray[Any], names: Sequence[str] = METRICS, prior: float = EVEN
+    ranked: SortedScores,
+    weights: NDArray[Any],
+    names: Sequence[str] | None = None,
+    prior: float = EVEN,
 ) -> dict[str, Float]:
     """Return metrics for each row of weights.
 
@@ -459,7 +686,7 @@ def weighted_metrics(
 
 
 def counted_metrics(
-    counted: ResampledCounts, names: Sequence[str], prior: float
+    counted: ResampledCounts, names: Sequence[str] | None, prior: float
 ) -> dict[str, Float]:
     """Return metrics of resamples that are counted already; NaN where one lacks a class.
 
@@ -480,7 +707,7 @@ def counted_metrics(
     metrics = {}
     complete = (counted.n_fake > 0) & (counted.n_real > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for name in names:
+        for name in METRICS if names is None else names:
             values = _one(counted, name, prior)
             metrics[name] = values if complete.all() else np.where(complete, values, np.nan)
     return metrics
@@ -489,6 +716,9 @@ def counted_metrics(
 def _one(counted: ResampledCounts, name: str, prior: float) -> Float:
     if name == "ap_prior":
         return ap_at_prior(counted, prior)
-    if name not in FUNCTIONS:
+    if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
-    return FUNCTIONS[name](counted)
+    return METRICS[name].function(counted)
+
+
+load_plugins()

@@ -114,7 +114,7 @@ def bootstrap(
     ranked: Mapping[Key, SortedScores],
     sources: Mapping[Key, NDArray[np.intp]],
     resamples: Resamples,
-    names: Sequence[str] = METRICS,
+    names: Sequence[str] | None = None,
     prior: float = EVEN,
 ) -> dict[Key, dict[str, Float]]:
     """Return metrics of every generator in every resample.
@@ -135,6 +135,7 @@ def bootstrap(
     -------
     dict of generator to dict of metric to ndarray of shape (n_resamples,)
     """
+    chosen = tuple(METRICS) if names is None else tuple(names)
     draw, place = resamples.drawer()
     places = {
         name: (place[sources[name][scores.fakes]], place[sources[name][scores.reals]])
@@ -144,7 +145,7 @@ def bootstrap(
     def compute_block(start: int, stop: int) -> dict[Key, dict[str, Float]]:
         counts = draw(start, stop)
         return {
-            name: counted_metrics(_counted(scores, counts, *places[name]), names, prior)
+            name: counted_metrics(_counted(scores, counts, *places[name]), chosen, prior)
             for name, scores in ranked.items()
         }
 
@@ -158,7 +159,7 @@ def bootstrap(
         threads=cells > MANY_CELLS,
     )
     return {
-        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in names}
+        name: {metric: np.concatenate([part[name][metric] for part in parts]) for metric in chosen}
         for name in ranked
     }
 

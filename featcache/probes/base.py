@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.errors import DataError, unknown_name
+from featcache.errors import DataError, SettingsError, unknown_name
+from featcache.registry import Registry
 
 Float = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -132,11 +133,14 @@ class HeadKind:
     Parameters
     ----------
     fit : callable
-        ``fit(training, C=..., k=..., seed=...)``; each takes what it needs.
+        ``fit(training, **parameters)``; it gets the parameters that it names, and of ``C`` and
+        ``seed`` what is in ``takes``.
     summary : str
         One line for a person.
     takes : frozenset of str
         Which of ``C``, ``k`` and ``seed`` mean something to it.
+    parameters : mapping of str to int, float, bool or str
+        Its hyper-parameters with their defaults, for ``--head NAME:key=value``.
     linear : bool
         Whether it can be saved as a head in raw feature space.
     needs : frozenset of int
@@ -146,20 +150,107 @@ class HeadKind:
     fit: Fit
     summary: str
     takes: frozenset[str] = frozenset()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     linear: bool = True
     needs: frozenset[int] = BOTH
 
 
-def fit_head(name: str, training: Training, **options: Any) -> Scorer:
-    """Fit a head by the name of its kind.
+HEADS: Registry[HeadKind] = Registry("head", "featcache.heads", HeadKind)
+"""The kinds of heads beside ``logistic``, which has a solver of its own."""
+
+
+def head_kinds() -> dict[str, HeadKind]:
+    """Return every kind of head beside ``logistic``, which has a solver of its own.
+
+    Returns
+    -------
+    dict of str to HeadKind
+        The built-in ones and those of plug-ins, from the entry-point group ``featcache.heads``.
+    """
+    return HEADS.all()
+
+
+def head_kind(text: str) -> HeadKind | None:
+    """Return the kind of head that a text such as ``knn:k=5`` names, None for ``logistic``.
 
     Parameters
     ----------
-    name : str
-        See :func:`head_kinds`.
+    text : str
+        Name and hyper-parameters.
+
+    Returns
+    -------
+    HeadKind or None
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such kind.
+    SettingsError
+        If it has no such hyper-parameter, or a value cannot be read.
+    """
+    name, _ = parse_head(text)
+    return None if name == "logistic" else HEADS.get(name)
+
+
+def parse_head(text: str) -> tuple[str, dict[str, Any]]:
+    """Parse ``NAME:key=value,key=value``.
+
+    Parameters
+    ----------
+    text : str
+        Name of a head and, after a colon, its hyper-parameters.
+
+    Returns
+    -------
+    (str, dict of str to object)
+        Values have the types of the defaults.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such head.
+    SettingsError
+        If it has no such hyper-parameter, or a value cannot be read.
+
+    Examples
+    --------
+    >>> parse_head("knn:k=5")
+    ('knn', {'k': 5})
+    """
+    name, _, rest = text.partition(":")
+    if name != "logistic" and name not in HEADS.names():
+        raise unknown_name("head", name, ["logistic", *HEADS.names()])
+    known = dict(HEADS.get(name).parameters) if name != "logistic" and rest else {}
+    values: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise SettingsError(f"The head {name} has no parameter {key!r}; it has: {listed}.")
+        kind = type(known[key])
+        try:
+            values[key] = value == "true" if kind is bool else kind(value)
+        except ValueError as error:
+            raise SettingsError(
+                f"--head {text}: {key}={value} is no {kind.__name__}; the default is "
+                f"{known[key]!r}."
+            ) from error
+    return name, values
+
+
+def fit_head(text: str, training: Training, **options: Any) -> Scorer:
+    """Fit a head by its name, with its hyper-parameters.
+
+    Parameters
+    ----------
+    text : str
+        See :func:`parse_head`.
     training : Training
+        What it is fitted on.
     **options
-        ``C``, ``k``, ``seed``; what the kind does not take is left out.
+        ``C``, ``k``, ``seed``; what the kind does not take is left out. Hyper-parameters in the
+        text win.
 
     Returns
     -------
@@ -172,52 +263,56 @@ def fit_head(name: str, training: Training, **options: Any) -> Scorer:
     DataError
         If a class that it needs is missing.
     """
-    known = head_kinds()
-    if name not in known:
-        raise unknown_name("head", name, known)
-    kind = known[name]
+    name, values = parse_head(text)
+    kind = HEADS.get(name)
     training.require(kind.needs)
-    return kind.fit(training, **{key: options[key] for key in kind.takes if key in options})
+    given = {key: options[key] for key in kind.takes if key in options}
+    return kind.fit(training, **{**kind.parameters, **given, **values})
 
 
-def head_kinds() -> dict[str, HeadKind]:
-    """Return every kind of head beside ``logistic``, which has a solver of its own.
+def sklearn_head(estimator: Any, summary: str = "") -> HeadKind:
+    """Return a scikit-learn classifier as a kind of head, to be registered with ``HEADS.add``.
+
+    Parameters
+    ----------
+    estimator : sklearn classifier
+        It is cloned for each fit. Its ``decision_function`` gives the logit; without one the
+        log-odds of ``predict_proba`` do.
+    summary : str
+        One line for a person.
 
     Returns
     -------
-    dict[str, HeadKind]
-        Every kind of head beside ``logistic``, which has a solver of its own.
+    HeadKind
+        Its hyper-parameters are those of the estimator that are numbers, texts or booleans.
     """
-    from featcache.probes.heads.gaussian import fit_lda, fit_oneclass
-    from featcache.probes.heads.neighbours import fit_knn, fit_prototype
-    from featcache.probes.heads.ridge import fit_ridge
-    from featcache.probes.heads.univfd_sgd import fit_univfd_sgd
+    from sklearn.base import clone
 
-    return {
-        "knn": HeadKind(
-            fit=fit_knn,
-            summary="UnivFD's nearest neighbours: cosine, vote of the k nearest",
-            takes=frozenset({"k"}),
-            linear=False,
-        ),
-        "prototype": HeadKind(fit=fit_prototype, summary="nearest class mean, cosine"),
-        "ridge": HeadKind(
-            fit=fit_ridge, summary="least squares on the labels", takes=frozenset({"C"})
-        ),
-        "lda": HeadKind(fit=fit_lda, summary="linear discriminant, Ledoit-Wolf covariance"),
-        "univfd-sgd": HeadKind(
-            fit=fit_univfd_sgd,
-            summary="UnivFD's own recipe: AdamW on raw features, early stopping",
-            takes=frozenset({"seed"}),
-        ),
-        "oneclass": HeadKind(
-            fit=fit_oneclass,
-            summary="fitted on the fakes alone: Mahalanobis distance to them",
-            takes=frozenset({"seed"}),
-            linear=False,
-            needs=frozenset({1}),
-        ),
+    simple = {
+        key: value
+        for key, value in estimator.get_params().items()
+        if isinstance(value, (bool, int, float, str))
     }
+
+    def fit(training: Training, **parameters: Any) -> Scorer:
+        model = clone(estimator).set_params(**parameters)
+        return _SklearnScorer(model.fit(training.features, training.labels))
+
+    name = type(estimator).__name__
+    return HeadKind(fit=fit, summary=summary or name, parameters=simple, linear=False)
+
+
+@dataclass(frozen=True)
+class _SklearnScorer:
+    """A fitted scikit-learn classifier."""
+
+    model: Any
+
+    def logits(self, features: Features) -> Float:
+        if hasattr(self.model, "decision_function"):
+            return np.asarray(self.model.decision_function(features), dtype=np.float64)
+        p = np.clip(self.model.predict_proba(features)[:, 1], EPS, 1 - EPS)
+        return np.asarray(np.log(p) - np.log1p(-p))
 
 
 def classes_needed(head: str) -> frozenset[int]:
@@ -233,8 +328,8 @@ def classes_needed(head: str) -> frozenset[int]:
     frozenset[int]
         The classes that must be in the training set of a head, ``logistic`` among them.
     """
-    known = head_kinds()
-    return known[head].needs if head in known else BOTH
+    kind = head_kind(head)
+    return BOTH if kind is None else kind.needs
 
 
 def lacks_class(missing: Collection[int]) -> DataError:

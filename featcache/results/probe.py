@@ -81,6 +81,40 @@ class GeneratorResult:
     ece_ci: Interval = UNKNOWN
     ap_prior_ci: Interval = UNKNOWN
     oracle_threshold: Number = math.nan
+    more: dict[str, Mean] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float:
+        """Return a metric by name, NaN where the result lacks it.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+
+        Returns
+        -------
+        float
+        """
+        if metric in self.more:
+            return self.more[metric].value
+        return float(getattr(self, metric, math.nan))
+
+    def ci(self, metric: str) -> Interval:
+        """Return the interval of a metric by name.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a metric, such as ``ap``.
+
+        Returns
+        -------
+        (float, float)
+        """
+        if metric in self.more:
+            return self.more[metric].ci
+        interval: Interval = getattr(self, f"{metric}_ci", UNKNOWN)
+        return interval
 
 
 @dataclass(frozen=True, kw_only=True)

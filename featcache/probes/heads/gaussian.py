@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featcache.probes.base import Features, Float, Linear, Training, standardisation
+from featcache.probes.base import Features, Float, HeadKind, Linear, Training, standardisation
 
 QUANTILE = 0.95
 """Share of the training fakes that the one-class head calls fake."""
@@ -164,3 +164,13 @@ def _held_out_distances(fakes: Features, fold: Float) -> Float:
         out = fold == number
         distances[out] = _gaussian(fakes[~out])._distance(fakes[out])
     return distances
+
+
+LDA = HeadKind(fit=fit_lda, summary="linear discriminant, Ledoit-Wolf covariance")
+ONECLASS = HeadKind(
+    fit=fit_oneclass,
+    summary="fitted on the fakes alone: Mahalanobis distance to them",
+    takes=frozenset({"seed"}),
+    linear=False,
+    needs=frozenset({1}),
+)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import DataError
-from featcache.probes.base import Features, Float, Linear, Training, normalized
+from featcache.probes.base import Features, Float, HeadKind, Linear, Training, normalized
 
 BLOCK_CELLS = 16_000_000
 """Similarities (queries x bank) that are in memory at once."""
@@ -119,3 +119,13 @@ def fit_prototype(training: Training) -> Linear:
 
 def _direction(vector: Float) -> Float:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
+
+
+KNN = HeadKind(
+    fit=fit_knn,
+    summary="UnivFD's nearest neighbours: cosine, vote of the k nearest",
+    takes=frozenset({"k"}),
+    parameters={"k": 1},
+    linear=False,
+)
+PROTOTYPE = HeadKind(fit=fit_prototype, summary="nearest class mean, cosine")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featcache.probes.base import Float, Linear, Training, standardisation
+from featcache.probes.base import Float, HeadKind, Linear, Training, standardisation
 
 
 def fit_ridge(training: Training, C: float = 1.0) -> Linear:
@@ -63,3 +63,6 @@ def _solve(x: Float, target: Float, Cs: Float) -> Float:
     scaled = side / (np.maximum(values, 0.0) + 1.0 / Cs[:, None])
     inner = scaled @ vectors.T
     return np.asarray(inner @ x if wide else inner)
+
+
+RIDGE = HeadKind(fit=fit_ridge, summary="least squares on the labels", takes=frozenset({"C"}))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.probes.base import Features, Float, Linear, Training
+from featcache.probes.base import Features, Float, HeadKind, Linear, Training
 
 LEARNING_RATE, MIN_RATE = 1e-4, 1e-6
 BATCH = 256
@@ -124,3 +124,10 @@ def _split(
     n_out = max(round(VALIDATION_SHARE * len(sources)), 1)
     out = np.isin(source_of, rng.permutation(len(sources))[:n_out])
     return x[~out], y[~out], x[out], y[out]
+
+
+UNIVFD_SGD = HeadKind(
+    fit=fit_univfd_sgd,
+    summary="UnivFD's own recipe: AdamW on raw features, early stopping",
+    takes=frozenset({"seed"}),
+)

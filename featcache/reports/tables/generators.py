@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from featcache.metrics import METRICS
 from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import EvalResult, GeneratorResult, GroupResult
@@ -22,35 +23,22 @@ NAME = Column(key="name", label="Generator")
 _MAIN = ("ap", "auroc", "acc", "r_acc", "f_acc")
 _MORE = ("bacc", "acc_val", "acc_oracle", "tpr_at_fpr1", "tpr_at_fpr5", "eer", "brier", "ece")
 
-METRICS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column(key="ap", label="AP", kind="percent", help="average precision"),
-        Column(key="auroc", label="AUROC", kind="percent", help="area under the ROC curve"),
-        Column(key="acc", label="Acc", kind="percent", help="accuracy at the threshold"),
-        Column(key="r_acc", label="Real acc", kind="percent", help="accuracy on the reals"),
-        Column(key="f_acc", label="Fake acc", kind="percent", help="accuracy on the fakes"),
-        Column(key="bacc", label="Bal. acc", kind="percent", help="mean of real and fake accuracy"),
-        Column(
-            key="acc_val",
-            label="Bal. acc, val",
-            kind="percent",
-            help="balanced accuracy at the threshold that validation data chose",
-        ),
-        Column(
-            key="acc_oracle",
-            label="Oracle acc",
-            kind="percent",
-            help="best balanced accuracy of any threshold, chosen on the test data: no result",
-        ),
-        Column(key="tpr_at_fpr1", label="TPR at 1 % FPR", kind="percent", help="fakes caught"),
-        Column(key="tpr_at_fpr5", label="TPR at 5 % FPR", kind="percent", help="fakes caught"),
-        Column(key="eer", label="EER", kind="percent", help="equal error rate, lower is better"),
-        Column(key="brier", label="Brier", kind="percent", help="times 100, lower is better"),
-        Column(key="ece", label="ECE", kind="percent", help="calibration error, lower is better"),
-        Column(key="ap_prior", label="AP at prior", kind="percent", help="at the stated prior"),
-    )
-}
+
+def metric_column(name: str) -> Column:
+    """Return the column of a metric, from its record.
+
+    Parameters
+    ----------
+    name : str
+        Name of a metric, such as ``ap``.
+
+    Returns
+    -------
+    Column
+    """
+    metric = METRICS.get(name)
+    label, text = (metric.label, metric.help) if metric else (name, "")
+    return Column(key=name, label=label, kind="percent", help=text)
 
 
 def ordered_generators(
@@ -94,7 +82,7 @@ def estimate(metrics: GeneratorResult, metric: str) -> Estimate:
     Estimate
         One metric of one generator with its interval.
     """
-    return Estimate.of(getattr(metrics, metric), getattr(metrics, f"{metric}_ci"))
+    return Estimate.of(metrics.value(metric), metrics.ci(metric))
 
 
 def generator_table(result: EvalResult) -> Table:
@@ -110,7 +98,7 @@ def generator_table(result: EvalResult) -> Table:
     Table
         The main table.
     """
-    columns = (NAME, *_COUNTS, *(METRICS[name] for name in _MAIN))
+    columns = (NAME, *_COUNTS, *(metric_column(name) for name in _MAIN))
     return Table(
         name="generators",
         caption=(
@@ -142,7 +130,8 @@ def more_table(result: EvalResult) -> Table | None:
         The further metrics.
     """
     every = [*result.generators.values(), *result.controls.values()]
-    names = [m for m in (*_MORE, "ap_prior") if any(_known(getattr(f, m)) for f in every)]
+    further = dict.fromkeys(name for f in every for name in f.more)
+    names = [m for m in (*_MORE, "ap_prior", *further) if any(_known(f.value(m)) for f in every)]
     if not names:
         return None
     return Table(
@@ -151,7 +140,7 @@ def more_table(result: EvalResult) -> Table | None:
             "Further metrics, in percent, with 95 % intervals. "
             f"AP at prior: if {100 * result.prior:g} % of the images were fakes."
         ),
-        columns=(NAME, *(METRICS[name] for name in names)),
+        columns=(NAME, *(metric_column(name) for name in names)),
         sections=_sections(result, names),
         note=(
             "The oracle looked at the test labels to choose its threshold: an upper bound, not a"
@@ -181,7 +170,7 @@ def group_table(result: EvalResult) -> Table | None:
     columns = (
         Column(key="name", label="Group"),
         Column(key="generators", label="Generators"),
-        *(METRICS[name] for name in ("ap", "auroc", "acc")),
+        *(metric_column(name) for name in ("ap", "auroc", "acc")),
     )
     return Table(
         name="groups",
