@@ -1,6 +1,4 @@
-"""Make a head ready for images from outside: probabilities that hold, and a sense of what it
-knows.
-"""
+"""Preparing a head for images from elsewhere: calibrated probabilities and a novelty model."""
 
 from __future__ import annotations
 
@@ -21,52 +19,58 @@ from featcache.probes.saved_head import SavedHead
 
 Features = NDArray[np.float32]
 Logits = Callable[[Features], NDArray[np.float64]]
-"""A fitted head: from features (n, D) to logits (n,)."""
+"""A fitted head: from features of shape (n, n_features) to logits of shape (n,)."""
 
 N_FOLDS = 3
-FEWEST_UNITS = 12
-"""Fewer independent training images than this bear out no probability and no distance."""
+MIN_SOURCES = 12
+"""Independent training images below which neither calibration nor distances are meaningful."""
 
 
 def calibrate_head(
     head: SavedHead, manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> SavedHead:
-    """Return a head with its calibration and the spread of its training features.
+    """Add a Platt calibration and a novelty model of the training features to a head.
 
     Parameters
     ----------
     head : SavedHead
-        Made by :func:`~featcache.evaluate.run_probe` with the same arguments as follow.
+        Made by :func:`~featcache.evaluate.run_probe` with the same other arguments.
     manifest : Manifest
+        All samples.
     store : FeatureStore
+        Must hold the features of the training samples.
     options : ProbeOptions
+        Options of the probe.
 
     Returns
     -------
     SavedHead
-        As it was where there are too few independent images; without calibration where the head is
-        not the logistic one, which alone is fitted again for it.
+        Unchanged where the training set has too few sources. Only logistic heads are calibrated,
+        on logits of heads refitted without the source of each sample.
+
+    Raises
+    ------
+    MissingFeaturesError
+        If a training sample lacks a feature.
     """
     keys = [FeatureKey(fields) for fields in head.feature_keys]
     samples, _ = data.select_samples(manifest, store, keys, options)
     train = data.training_set(samples, options.train)
     sources = np.array([data.source_of(sample) for sample in train], dtype=object)
-    if len(set(sources.tolist())) < FEWEST_UNITS:
+    if len(set(sources.tolist())) < MIN_SOURCES:
         return head
     features, labels = data.load_features(store, keys, train), data.labels(train)
-    novelty = NoveltyModel.fit(features, sources)
+    head = replace(head, spread=NoveltyModel.fit(features, sources))
     if head.meta.get("head") != "logistic":
-        return replace(head, spread=novelty)
+        return head
     C = float(head.meta["C"])
-
-    def fit(rows: Features, classes: NDArray[np.int64]) -> Logits:
-        return fit_logistic(rows, classes, C).logits
-
-    logits = held_out_logits(features, labels, sources, fit)
+    logits = held_out_logits(
+        features, labels, sources, lambda rows, classes: fit_logistic(rows, classes, C).logits
+    )
     known = np.isfinite(logits)
-    both = len(set(labels[known].tolist())) == 2
-    calibration = fit_platt(logits[known], labels[known]) if both else None
-    return replace(head, calibration=calibration, spread=novelty)
+    both_classes = len(set(labels[known].tolist())) == 2
+    calibration = fit_platt(logits[known], labels[known]) if both_classes else None
+    return replace(head, calibration=calibration)
 
 
 def held_out_logits(
@@ -75,29 +79,29 @@ def held_out_logits(
     sources: NDArray[np.object_],
     fit: Callable[[Features, NDArray[np.int64]], Logits],
 ) -> NDArray[np.float64]:
-    """Return for each training sample the logit of a head that was fitted without its unit.
+    """Predict each training sample by a head that was fitted without its source.
 
     Parameters
     ----------
-    features : Features
-        Features of shape (n_samples, n_features).
-    labels : ndarray of int64
-        Labels of shape (n_samples,): 0 real, 1 fake.
-    sources : ndarray of object
-        Source of each sample, shape (n_samples,).
-    fit : Callable[[Features, ndarray of int64], Logits]
-        Function that fits a head and returns logits.
+    features : ndarray of shape (n_samples, n_features), float32
+        Training features.
+    labels : ndarray of shape (n_samples,), int64
+        0 real, 1 fake.
+    sources : ndarray of shape (n_samples,), object (str)
+        Source of each sample; a source is in one fold only.
+    fit : callable
+        From features and labels to a function that predicts logits.
 
     Returns
     -------
     ndarray of shape (n_samples,), float64
-        NaN where the rest lacks a class.
+        NaN where the other folds lack a class.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
     logits = np.full(len(labels), np.nan)
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
-    for rest, held_out in folds.split(features, labels, sources.astype(str)):
-        if len(set(labels[rest].tolist())) == 2:
-            logits[held_out] = fit(features[rest], labels[rest])(features[held_out])
+    for fitted, held_out in folds.split(features, labels, sources.astype(str)):
+        if len(set(labels[fitted].tolist())) == 2:
+            logits[held_out] = fit(features[fitted], labels[fitted])(features[held_out])
     return logits

@@ -106,7 +106,7 @@ GROUPS = {"progan": "GAN", "biggan": "GAN", "glide": "diffusion"}
 
 def test_differences_are_those_of_the_metrics(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
-    result = compare(a, b, GROUPS, trained=["progan"], other_groups=["b"], n_resamples=200)
+    result = compare(a, b, GROUPS, trained=["progan"], baseline=["b"], n_resamples=200)
     difference = {}
     for name in GROUPS:
         rows = a.generator == name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featcache.evaluate.scoring import LEAST_UNITS, evaluate_scores, strata_of, units_of
+from featcache.evaluate.scoring import MIN_STRATUM, evaluate_scores, source_strata
 from featcache.results import Scores
 
 
@@ -20,10 +20,10 @@ def make_scores(rows: list[tuple[str, str, int]]) -> Scores:
 
 
 def test_common_roles_are_strata() -> None:
-    rows = [(f"a{i}", "g", 0) for i in range(LEAST_UNITS)]
-    rows += [(f"b{i}", "h", 1) for i in range(LEAST_UNITS + 1)]
+    rows = [(f"a{i}", "g", 0) for i in range(MIN_STRATUM)]
+    rows += [(f"b{i}", "h", 1) for i in range(MIN_STRATUM + 1)]
     scores = make_scores(rows)
-    assert np.unique(strata_of(scores, units_of(scores))).size == 2
+    assert np.unique(source_strata(scores)).size == 2
 
 
 def test_photographs_of_rare_roles_are_drawn_together() -> None:
@@ -37,7 +37,7 @@ def test_photographs_of_rare_roles_are_drawn_together() -> None:
         for label in (0, 1)
     ]
     scores = make_scores(rows)
-    assert np.unique(strata_of(scores, units_of(scores))).size == 1
+    assert np.unique(source_strata(scores)).size == 1
     groups = dict.fromkeys(generators, "GAN")
     evaluation = evaluate_scores(scores, groups, threshold=0.5, n_resamples=200, seed=0)
     low, high = evaluation.mean("ap").ci
