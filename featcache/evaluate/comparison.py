@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, unknown_name
-from featcache.evaluate.scoring import Estimates, EvaluationRows, source_numbers
+from featcache.evaluate.estimates import Estimates, EvaluationRows, source_numbers
 from featcache.metrics import METRICS, delong, holm, percentile_ci, two_sided_p
 from featcache.results import Comparison, RunComparison, Scores
 

@@ -13,9 +13,9 @@ from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.errors import SettingsError
 from featcache.evaluate import data
+from featcache.evaluate.estimates import Estimates
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
-from featcache.evaluate.scoring import Estimates
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.evaluate.transfer import (
     describe_task,

@@ -20,10 +20,10 @@ from featcache.datasets import Manifest
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
+from featcache.evaluate.estimates import Estimates, EvaluationRows
 from featcache.evaluate.fitting import HeadSpec, fit_specs, predict_logits
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
-from featcache.evaluate.scoring import Estimates, EvaluationRows
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.probes.base import classes_needed
 from featcache.results import TransferCell, TransferResult

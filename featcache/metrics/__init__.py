@@ -11,15 +11,13 @@ classes is NaN and is left out of the interval. A perfectly separated test set h
 (1, 1), however small it is.
 """
 
-from featcache.metrics.definitions import (
-    DEFINITIONS,
-    METRICS,
-    ap_at_prior,
+from featcache.metrics.compute import (
     best_threshold,
     compute_metrics,
     point_metrics,
     weighted_metrics,
 )
+from featcache.metrics.definitions import DEFINITIONS, METRICS, Metric, ap_at_prior
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
 from featcache.metrics.significance import delong, holm, two_sided_p
 from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
@@ -27,6 +25,7 @@ from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
 __all__ = [
     "DEFINITIONS",
     "METRICS",
+    "Metric",
     "ResampledCounts",
     "Resamples",
     "SortedScores",

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from featcache.metrics.definitions import EVEN, METRICS, resampled_metrics
+from featcache.metrics.compute import EVEN, resampled_metrics
+from featcache.metrics.definitions import METRICS
 from featcache.metrics.sorted_scores import Float, Index, ResampledCounts, SortedScores
 
 BLOCK_CELLS = 6_000_000

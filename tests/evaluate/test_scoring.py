@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from featcache.evaluate.scoring import MIN_STRATUM, evaluate_scores, source_strata
+from featcache.evaluate.estimates import MIN_STRATUM, source_strata
+from featcache.evaluate.scoring import evaluate_scores
 from featcache.results import Scores
 
 
