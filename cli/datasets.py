@@ -86,6 +86,42 @@ def ls(
 
 
 @app.command()
+def explain(
+    roots: opt.Roots = None,
+    layout: opt.Layout = None,
+    column: opt.Column = None,
+    label: opt.Label = None,
+    cache: opt.Cache = None,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show from which evidence the labels, generators and splits of each ROOT come; writes nothing.
+
+    ROOT is a tree, a container, a list, or one image in a tree.
+    """
+    from featcache.cli._data import maps, roots_of
+    from featcache.datasets.explain import explain_root
+    from featcache.settings import load_settings
+
+    out.start_logging(verbose, quiet)
+    settings = load_settings(cache=cache, data=roots, layout=layout, **maps(column, label))
+    documents = [explain_root(root, settings) for root in roots_of(settings)]
+    if json:
+        out.print_json({"roots": documents})
+        return
+    for document in documents:
+        out.print_lines(document["root"])
+        for line in document["evidence"]:
+            out.print_lines(f"  {line['n_samples']:,} samples: {line['evidence']}")
+        for row in document["examples"]:
+            reading = f"{row['label']}; generator {row['generator']}; split {row['split']}"
+            out.print_lines(f"  {reading}; layout {row['layout']}", f"    {row['path']}")
+        for note in document["notes"]:
+            out.print_message(f"Note: {note}")
+
+
+@app.command()
 def layouts(
     cache: opt.Cache = None,
     json: opt.Json = False,
@@ -273,22 +309,71 @@ def _show(rows: list[dict[str, Any]], more: dict[str, Any], json: bool) -> None:
     if json:
         out.print_json({"rows": rows, **more})
         return
-    columns = ["dataset", "generator", "group", "split", "categories", "real", "fake", "bad"]
-    columns += ["formats", "sizes"]
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        _show_dataset(dataset, [row for row in rows if row["dataset"] == dataset])
+    for reason, count in more.get("skipped", {}).items():
+        out.print_message(f"Passed over: {count:,} x {reason}")
+    for note in more.get("notes", []):
+        out.print_message(f"Note: {note}")
+    if hint := _first_check(rows, more):
+        out.print_message(f"Check first: {hint}")
+
+
+MOST_GENERATORS = 40
+"""With more generators than this a data set is shown by families."""
+
+
+def _show_dataset(dataset: str, rows: list[dict[str, Any]]) -> None:
+    """Print one data set: its name as a heading, a line for each generator and split."""
+    generators = {row["generator"] for row in rows}
+    out.print_rich(f"{printable(dataset)}: {len(generators):,} generators")
+    if len(generators) > MOST_GENERATORS:
+        rows = _by_family(rows)
+    columns = ["generator", "split", "real", "fake", "bad", "formats", "sizes"]
     table = [
         [
-            *(row[name] for name in ("dataset", "generator", "group", "split")),
-            *(f"{row[name]:,}" for name in ("n_categories", "n_real", "n_fake", "n_bad")),
+            printable(row["generator"]),
+            row["split"],
+            *(f"{row[name]:,}" for name in ("n_real", "n_fake", "n_bad")),
             _counts(row["formats"]),
             _counts(row["sizes"]),
         ]
         for row in rows
     ]
-    out.print_table(columns, table, right={"categories", "real", "fake", "bad"})
-    for reason, count in more.get("skipped", {}).items():
-        out.print_message(f"Passed over: {count:,} x {reason}")
-    for note in more.get("notes", []):
-        out.print_message(f"Note: {note}")
+    out.print_table(columns, table, right={"real", "fake", "bad"})
+
+
+def _by_family(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for each family and split; shared reals count once where all have as many."""
+    folded: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        folded.setdefault((row["group"], row["split"]), []).append(row)
+    return [
+        {
+            "generator": f"{group} ({len(members):,} generators)",
+            "split": split,
+            "n_real": max(row["n_real"] for row in members),
+            "n_fake": sum(row["n_fake"] for row in members),
+            "n_bad": sum(row["n_bad"] for row in members),
+            "formats": _sum(row["formats"] for row in members),
+            "sizes": {},
+        }
+        for (group, split), members in sorted(folded.items())
+    ]
+
+
+def _first_check(rows: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
+    """Return what the reader should look at first, empty where nothing stands out."""
+    bad = sum(row["n_bad"] for row in rows)
+    lonely = [r["generator"] for r in rows if not r["n_real"] or not r["n_fake"]]
+    for note in more.get("notes", ()):
+        if "real in one place and fake in another" in note or "= real, 1 = fake" in note:
+            return "the note on labels above."
+    if more.get("skipped", {}).get("image in a folder that the layout does not name"):
+        return "images in folders that no layout names: are they samples?"
+    if lonely:
+        return f"{lonely[0]} has images of one class only in a split."
+    return f"{bad:,} files cannot be used." if bad else ""
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -20,10 +20,16 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from featcache.errors import ImageError
 from featcache.files import digest_bytes
+
+# Photographs carry ICC profiles and generated images carry workflows of megabytes as compressed
+# text. Pillow's bound of 1 MiB calls them damaged, and only one class would be hit.
+PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20
+PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
+
 
 DECODING = {"mode": "RGB", "alpha": "drop", "exif": "ignore", "frame": "first", "deep": "scale"}
 """The decoding rules as they stand in a feature key."""

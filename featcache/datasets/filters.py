@@ -204,6 +204,11 @@ def choose(
     if protocol:
         chosen = get_protocol(protocol)
         manifest = chosen.apply(manifest)
+        if chosen.validation:
+            notes.append(
+                f"Leak: the protocol {chosen.name} validates on the test images of "
+                f"{chosen.validation}, as the released code does; thresholds and C have seen them."
+            )
         if missing := chosen.missing(manifest):
             notes.append(
                 f"The protocol {chosen.name} also tests on {', '.join(missing)}: not in the store."

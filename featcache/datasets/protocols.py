@@ -144,9 +144,11 @@ _UNIVFD = Protocol(
     summary="UnivFD: train on ProGAN's 20 classes, 19 test sets, centre crop 224, threshold 0.5",
     train=("progan",),
     test=UNIVFD_TESTS,
-    validation="progan",
     train_view="univfd-train",
 )
+
+AS_RELEASED = "univfd-as-released"
+"""UnivFD's released code stops early on the ProGAN test set; this protocol repeats that."""
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -160,10 +162,18 @@ PROTOCOLS = {
         ),
         replace(
             _UNIVFD,
+            name=AS_RELEASED,
+            summary=(
+                "UnivFD as its released code does it: validation on ProGAN's TEST images, so that "
+                "threshold and C look at them"
+            ),
+            validation="progan",
+        ),
+        replace(
+            _UNIVFD,
             name="4class",
             summary="ProGAN's car, cat, chair and horse (NPR, FatFormer, RINE), UnivFD's test sets",
             categories=PROGAN_4,
-            validation="",
         ),
         Protocol(
             name="genimage",

@@ -36,7 +36,7 @@ from featcache.evaluate.results_store import find_saved
 from featcache.evaluate.scoring import Evaluation
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.files import digest_json
-from featcache.metrics import DEFINITIONS, METRICS, compute_metrics
+from featcache.metrics import DEFINITIONS, METRICS, SortedScores, point_metrics
 from featcache.results import AblationResult, AblationRow, Comparison, Scores
 
 MAX_FEATURES = 10
@@ -222,7 +222,10 @@ def _point_means(scores: Scores, evaluation: Evaluation, threshold: float) -> di
     metrics = []
     for name in evaluation.generators:
         rows = scores.generator == name
-        metrics.append(compute_metrics(scores.label[rows], scores.score[rows], threshold))
+        sorted_scores = SortedScores.of(
+            scores.label[rows], scores.score[rows], threshold, logit=scores.logit[rows]
+        )
+        metrics.append(point_metrics(sorted_scores, ("ap", "acc")))
     return {
         "mAP": float(np.mean([values["ap"] for values in metrics])),
         "mean_acc": float(np.mean([values["acc"] for values in metrics])),

@@ -90,7 +90,7 @@ def compare(
         raise DataError("The runs have no generator in common that both classes are there for.")
     test = EvaluationRows.from_scores(a, names, n_resamples, seed)
     estimates_a, estimates_b = (
-        test.estimate(test.sort_scores(run.score, *cuts), (metric,), prior)
+        test.estimate(test.sort_scores(run, *cuts), (metric,), prior)
         for run, *cuts in zip((a, b), thresholds, val_thresholds, strict=True)
     )
     differences = estimates_a - estimates_b
@@ -211,7 +211,7 @@ def _with_delong(
     """Use DeLong's p-value where every sample is a source of its own: it assumes independence."""
     if len(set(a.source[rows].tolist())) < len(rows):
         return comparison
-    _, p = delong(a.label[rows], a.score[rows], b.score[rows])
+    _, p = delong(a.label[rows], a.logit[rows], b.logit[rows])
     return replace(comparison, p=p, p_holm=p, test="delong") if np.isfinite(p) else comparison
 
 

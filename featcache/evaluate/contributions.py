@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from math import factorial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.evaluate.fitting import FeatureSet
 from featcache.evaluate.scoring import Evaluation
@@ -75,7 +77,7 @@ def contributions(
 
 
 def similarity(task: ProbeTask) -> dict[str, dict[str, float]]:
-    """Return the linear centred kernel alignment (CKA) between every two features.
+    """Return the debiased linear CKA between every two features.
 
     Parameters
     ----------
@@ -84,24 +86,67 @@ def similarity(task: ProbeTask) -> dict[str, dict[str, float]]:
 
     Returns
     -------
-    dict of str to dict of str to float in [0, 1]
-        CKA by the names of the two features.
-
-    Notes
-    -----
-    CKA = <K, L> / (‖K‖ ‖L‖) with the Gram matrices K and L of the centred features and Frobenius
-    products (Kornblith et al. 2019, equation 4).
+    dict of str to dict of str to float
+        At most 1; about 0 for unrelated features, whatever their numbers of columns and rows.
     """
     names = task.options.features
     ids = [sample.sample_id for sample in task.train]
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
-    kernels = []
-    for key in task.train_keys[0]:
-        x = task.store.read(key, subset).astype(np.float64)
-        x -= x.mean(axis=0)
-        kernel = x @ x.T
-        kernels.append(kernel / max(float(np.linalg.norm(kernel)), 1e-300))
+    features = [task.store.read(key, subset) for key in task.train_keys[0]]
     return {
-        name_a: {name_b: float(np.sum(k * l)) for name_b, l in zip(names, kernels, strict=True)}
-        for name_a, k in zip(names, kernels, strict=True)
+        name: {other: debiased_cka(x, y) for other, y in zip(names, features, strict=True)}
+        for name, x in zip(names, features, strict=True)
     }
+
+
+def debiased_cka(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Return the linear CKA of two features with the unbiased estimator of HSIC.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_columns_x), float
+        First feature.
+    y : ndarray of shape (n_samples, n_columns_y), float
+        Second feature of the same samples.
+
+    Returns
+    -------
+    float
+        At most 1; NaN for fewer than four samples or a constant feature.
+
+    Notes
+    -----
+    With kernels K = x xᵀ and L = y yᵀ of centred rows whose diagonals are set to 0,
+
+    HSIC(K, L) = [tr(K L) + 1ᵀK1 1ᵀL1 / ((n-1)(n-2)) - 2 1ᵀK L 1 / (n-2)] / (n (n-3))
+
+    (Song et al. 2012, JMLR 13, equation 5), and CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))
+    (Kornblith et al. 2019; debiased in Nguyen et al. 2021). The biased estimator tends to 1 where
+    there are more columns than rows.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(40, 5))
+    >>> round(debiased_cka(x, 2 * x), 6)
+    1.0
+    """
+    n = len(x)
+    if n < 4:
+        return math.nan
+
+    def kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
+        rows = features.astype(np.float64)
+        rows -= rows.mean(axis=0)
+        gram = rows @ rows.T
+        np.fill_diagonal(gram, 0.0)
+        # CKA does not depend on the scale; this one keeps products in range.
+        return np.asarray(gram / max(float(np.abs(gram).max()), 1e-300))
+
+    def hsic(K: NDArray[np.float64], L: NDArray[np.float64]) -> float:
+        total = float(K.sum() * L.sum()) / ((n - 1) * (n - 2))
+        cross = 2.0 * float(K.sum(axis=0) @ L.sum(axis=0)) / (n - 2)
+        return (float(np.sum(K * L)) + total - cross) / (n * (n - 3))
+
+    K, L = kernel(x), kernel(y)
+    denominator = hsic(K, K) * hsic(L, L)
+    return hsic(K, L) / math.sqrt(denominator) if denominator > 0 else math.nan

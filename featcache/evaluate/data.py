@@ -375,6 +375,36 @@ def source_of(sample: Sample) -> str:
     return f"{sample.dataset}/{sample.source}"
 
 
+def validation_leaks(train: list[Sample], val: list[Sample], test: list[Sample]) -> list[str]:
+    """Report validation samples that are also, or share a source with, training or test samples.
+
+    Parameters
+    ----------
+    train : list of Sample
+        Training samples.
+    val : list of Sample
+        Validation samples.
+    test : list of Sample
+        Test samples.
+
+    Returns
+    -------
+    list of str
+        Notes; if there is one, nothing may be chosen on these validation samples.
+    """
+    notes = []
+    for name, samples in (("test", test), ("training", train)):
+        contents = {s.sample_id for s in val} & {s.sample_id for s in samples}
+        sources = {source_of(s) for s in val} & {source_of(s) for s in samples}
+        if contents:
+            notes.append(f"Leak: {len(contents):,} validation images are also {name} images.")
+        elif sources:
+            notes.append(
+                f"Leak: {len(sources):,} photographs are in the validation and the {name} set."
+            )
+    return notes
+
+
 def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
     """Report test samples that are not independent of the training set.
 

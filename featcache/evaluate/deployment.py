@@ -1,35 +1,34 @@
-"""Preparing a head for images from elsewhere: calibrated probabilities and a novelty model."""
+"""Preparing a head for new images: calibrated probabilities and a model of its training set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache import FeatureKey, FeatureStore
+from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
-from featcache.evaluate import data
+from featcache.evaluate.feature_rows import read_rows
+from featcache.evaluate.fitting import HeadSpec, fit_specs, fit_stacking, predict_logits
 from featcache.evaluate.options import ProbeOptions
-from featcache.probes import fit_logistic
+from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.probes.calibration import fit_platt
 from featcache.probes.novelty import NoveltyModel
 from featcache.probes.saved_head import SavedHead
 
-Features = NDArray[np.float32]
-Logits = Callable[[Features], NDArray[np.float64]]
-"""A fitted head: from features of shape (n, n_features) to logits of shape (n,)."""
-
 N_FOLDS = 3
 MIN_SOURCES = 12
-"""Independent training images below which neither calibration nor distances are meaningful."""
+"""Independent training images below which neither calibration nor distances can be estimated."""
 
 
 def calibrate_head(
     head: SavedHead, manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> SavedHead:
-    """Add a Platt calibration and a novelty model of the training features to a head.
+    """Add a calibration and a novelty model of the training features to a head.
+
+    The fit is repeated on folds of sources with the same head, scaling, C, fusion and training
+    views, and Platt's sigmoid is fitted to the logits of the samples that each fold holds out.
 
     Parameters
     ----------
@@ -38,70 +37,71 @@ def calibrate_head(
     manifest : Manifest
         All samples.
     store : FeatureStore
-        Must hold the features of the training samples.
+        Must hold the features of all usable samples.
     options : ProbeOptions
-        Options of the probe.
+        Options of the run that fitted the head.
 
     Returns
     -------
     SavedHead
-        Unchanged where the training set has too few sources. Only logistic heads are calibrated,
-        on logits of heads refitted without the source of each sample.
-
-    Raises
-    ------
-    MissingFeaturesError
-        If a training sample lacks a feature.
+        Unchanged where there are too few sources; without calibration where every fold lacks a
+        class.
     """
-    keys = [FeatureKey(fields) for fields in head.feature_keys]
-    samples, _ = data.select_samples(manifest, store, keys, options)
-    train = data.training_set(samples, options.train)
-    sources = np.array([data.source_of(sample) for sample in train], dtype=object)
+    C = float(head.meta.get("C", options.C))
+    stacked = options.fusion == "stacking"
+    task = prepare_task(manifest, store, replace(options, C=C, grid=[], validate=stacked))
+    sources = task.sources.astype(object)
     if len(set(sources.tolist())) < MIN_SOURCES:
         return head
-    features, labels = data.load_features(store, keys, train), data.labels(train)
-    head = replace(head, spread=NoveltyModel.fit(features, sources))
-    if head.meta.get("head") != "logistic":
-        return head
-    C = float(head.meta["C"])
-    logits = held_out_logits(
-        features, labels, sources, lambda rows, classes: fit_logistic(rows, classes, C).logits
-    )
+    n = len(task.train)
+    rows = slice(task.main_train_view * n, (task.main_train_view + 1) * n)
+    novelty = NoveltyModel.fit(read_rows(task.train_rows())[rows], sources[rows])
+    logits = held_out_logits(task, C)
     known = np.isfinite(logits)
-    both_classes = len(set(labels[known].tolist())) == 2
-    calibration = fit_platt(logits[known], labels[known]) if both_classes else None
-    return replace(head, calibration=calibration)
+    both_classes = len(set(task.labels[known].tolist())) == 2
+    calibration = fit_platt(logits[known], task.labels[known]) if both_classes else None
+    return replace(head, calibration=calibration, spread=novelty)
 
 
-def held_out_logits(
-    features: Features,
-    labels: NDArray[np.int64],
-    sources: NDArray[np.object_],
-    fit: Callable[[Features, NDArray[np.int64]], Logits],
-) -> NDArray[np.float64]:
-    """Predict each training sample by a head that was fitted without its source.
+def held_out_logits(task: ProbeTask, C: float) -> NDArray[np.float64]:
+    """Predict each training row by the head that is fitted without the row's source.
 
     Parameters
     ----------
-    features : ndarray of shape (n_samples, n_features), float32
-        Training features.
-    labels : ndarray of shape (n_samples,), int64
-        0 real, 1 fake.
-    sources : ndarray of shape (n_samples,), object (str)
-        Source of each sample; a source is in one fold only.
-    fit : callable
-        From features and labels to a function that predicts logits.
+    task : ProbeTask
+        Training samples; its options say how the head is fitted.
+    C : float
+        Inverse strength of the penalty.
 
     Returns
     -------
-    ndarray of shape (n_samples,), float64
-        NaN where the other folds lack a class.
+    ndarray of shape (n_rows,), float64
+        A logit for each training sample and view; NaN where the other folds lack a class.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
-    logits = np.full(len(labels), np.nan)
-    folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
-    for fitted, held_out in folds.split(features, labels, sources.astype(str)):
+    labels, sources = task.labels, task.sources.astype(str)
+    weights, held_out = [], []
+    splitter = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
+    for fitted, out in splitter.split(labels[:, None], labels, sources):
         if len(set(labels[fitted].tolist())) == 2:
-            logits[held_out] = fit(features[fitted], labels[fitted])(features[held_out])
-    return logits
+            weights.append(np.isin(np.arange(len(labels)), fitted).astype(np.float64))
+            held_out.append(out)
+    if not held_out:
+        return np.full(len(labels), np.nan)
+    fused = task.options.fusion != "concat"
+    parts = [(b,) for b in task.all_features] if fused else [task.all_features]
+    specs = [HeadSpec(part, C, fold) for part in parts for fold in range(len(held_out))]
+    source = task.train_rows()
+    fits = fit_specs(task, source, np.array(weights), specs)
+    fold_logits = predict_logits(
+        source, [spec.features for spec in specs], [fit.scorer for fit in fits]
+    ).reshape(len(parts), len(held_out), -1)
+    logits = np.full((len(parts), len(labels)), np.nan)
+    for fold, out in enumerate(held_out):
+        logits[:, out] = fold_logits[:, fold, out]
+    coefficients, bias = np.full(len(parts), 1.0 / len(parts)), 0.0
+    if task.options.fusion == "stacking" and len(parts) > 1:
+        known = np.isfinite(logits).all(axis=0)
+        coefficients, bias = fit_stacking(logits[:, known], labels[known])
+    return np.asarray(coefficients @ logits + bias)

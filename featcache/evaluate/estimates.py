@@ -219,17 +219,14 @@ class EvaluationRows:
         )
 
     def sort_scores(
-        self,
-        score: NDArray[np.float64],
-        threshold: float = 0.5,
-        val_threshold: float = math.nan,
+        self, scores: Scores, threshold: float = 0.5, val_threshold: float = math.nan
     ) -> dict[str, SortedScores]:
-        """Sort the scores of a head, generator by generator.
+        """Sort the scores of a head by their logits, generator by generator.
 
         Parameters
         ----------
-        score : ndarray of shape (n_rows,), float64
-            Probability of fake.
+        scores : Scores
+            The rows that this was made from, with the scores of any head.
         threshold : float in [0, 1]
             Decision threshold of the accuracies.
         val_threshold : float in [0, 1]
@@ -241,7 +238,9 @@ class EvaluationRows:
             Sorted scores by generator.
         """
         return {
-            name: SortedScores.of(self.label[rows], score[rows], threshold, val_threshold)
+            name: SortedScores.of(
+                self.label[rows], scores.score[rows], threshold, val_threshold, scores.logit[rows]
+            )
             for name, rows in self.rows.items()
         }
 

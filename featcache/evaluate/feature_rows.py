@@ -138,6 +138,25 @@ def open_rows(
     )
 
 
+def read_rows(source: Source) -> NDArray[np.float32]:
+    """Read all features of a source into memory.
+
+    Parameters
+    ----------
+    source : Source
+        Feature rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features), float32
+        All blocks joined side by side.
+    """
+    features = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
+    for rows, part in iter_joined(source):
+        features[rows] = part
+    return features
+
+
 def iter_joined(source: Source) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Read all blocks of a source joined side by side, in pieces of bounded size.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import DataError
-from featcache.evaluate.feature_rows import iter_joined
+from featcache.evaluate.feature_rows import iter_joined, read_rows
 from featcache.evaluate.model_selection import select_C
 from featcache.evaluate.scoring import Evaluation, evaluate_scores
 from featcache.evaluate.task import ProbeTask
@@ -93,10 +93,10 @@ def fit_specs(
     options = task.options
     if options.head == "logistic":
         return _fit_logistic(task, source, weights, specs)
-    features = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
-    for rows, part in iter_joined(source):
-        features[rows] = part
-    labels, sources = task.labels, task.sources
+    features, labels, sources = read_rows(source), task.labels, task.sources
+    val_features = val_labels = None  # for heads that stop early
+    if task.folds is not None and task.folds.on_val_split:
+        val_features, val_labels = read_rows(task.val_rows()), task.folds.labels
     has_C = "C" in head_kinds()[options.head].takes
     fits: dict[tuple[FeatureSet, int, float], HeadFit] = {}
     keys = [(spec.features, spec.training_set, spec.C if has_C else 0.0) for spec in specs]
@@ -104,11 +104,14 @@ def fit_specs(
         if key in fits:  # the same head at another C
             continue
         selected = weights[spec.training_set] > 0
+        columns = feature_columns(source.widths, spec.features)
         training = Training(
-            features=features[np.ix_(selected, feature_columns(source.widths, spec.features))],
+            features=features[np.ix_(selected, columns)],
             labels=labels[selected],
             sources=sources[selected],
             widths=[source.widths[b] for b in sorted(spec.features)],
+            val_features=None if val_features is None else val_features[:, columns],
+            val_labels=val_labels,
         )
         scorer = fit_head(options.head, training, C=spec.C, k=options.k, seed=options.seed)
         fits[key] = HeadFit(scorer, None)
@@ -311,12 +314,12 @@ def _held_out_logits(
     folds = task.folds
     if folds is None:
         return None
-    rows = task.val_rows() if folds.split_by == "val" else source
+    rows = task.val_rows() if folds.on_val_split else source
     logits = predict_logits(rows, [spec.features for spec in specs], [fit.scorer for fit in fits])
     # Only the first training view is validated on: its rows come first.
     n_samples = len(folds.labels)
     logits = logits.reshape(*shape, -1)[..., :n_samples]
-    if folds.split_by == "val":
+    if folds.on_val_split:
         return logits[:, :, 0]
     held_out_logits = np.full((shape[0], shape[1], n_samples), np.nan)
     for i, held_out in enumerate(folds.held_out):
@@ -370,7 +373,29 @@ def _fusion_weights(
             " mean-logit."
         )
     known = np.isfinite(logits).all(axis=0)
-    stacked = LogisticProbe(C=1.0).fit(logits[:, known].T, task.folds.labels[known])
+    return fit_stacking(logits[:, known], task.folds.labels[known])
+
+
+def fit_stacking(
+    logits: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float]:
+    """Fit the logistic regression that stacks the logits of several heads (Wolpert 1992).
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_heads, n_samples), float64
+        Held-out logits.
+    labels : ndarray of shape (n_samples,), int64
+        0 real, 1 fake.
+
+    Returns
+    -------
+    coefficients : ndarray of shape (n_heads,), float64
+        Weight of each head's logit.
+    bias : float
+        Intercept.
+    """
+    stacked = LogisticProbe(C=1.0).fit(logits.T, labels)
     return stacked.coef_[0], float(stacked.intercept_[0])
 
 

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from featcache.datasets import Sample
-from featcache.errors import DataError
 from featcache.evaluate.data import labels as labels_of
 from featcache.evaluate.data import source_of
-from featcache.metrics import SortedScores, best_threshold, compute_metrics
+from featcache.metrics import SortedScores, best_threshold, point_metrics
 from featcache.results import Certificate, CPoint, Selection
 
 METRIC = "auroc"
@@ -46,6 +46,11 @@ class Folds:
     held_out: list[NDArray[np.intp]]
     labels: NDArray[np.int64]
     generators: NDArray[np.str_]
+
+    @property
+    def on_val_split(self) -> bool:
+        """Whether validation samples are those of the validation split."""
+        return self.split_by == "val"
 
 
 def plan_folds(
@@ -100,20 +105,6 @@ def plan_folds(
     return _hold_out("source", train, np.array(numbers) % max(n_folds, 2), n_views)
 
 
-def no_folds_error() -> DataError:
-    """Return the error for a grid of C without anything to validate it on.
-
-    Returns
-    -------
-    DataError
-        It names the remedy.
-    """
-    return DataError(
-        "C cannot be chosen: there is no val split, and no part of the training set can be held out"
-        " with both classes on both sides (photographs stay together). Name one value, e.g. --C 1."
-    )
-
-
 def _hold_out(
     split_by: SplitBy, train: Sequence[Sample], fold_of: NDArray[np.intp], n_views: int
 ) -> Folds | None:
@@ -164,17 +155,16 @@ def select_C(
     Of equally good values the first is chosen. The threshold has the highest balanced accuracy.
     """
     parts = folds.held_out
-    if folds.split_by == "val":
+    if folds.on_val_split:
         names = np.unique(folds.generators)
         parts = [np.flatnonzero(folds.generators == name) for name in names]
-    scores = 0.5 * (1 + np.tanh(0.5 * logits))
     path = []
-    for C, score, certificate in zip(grid, scores, certificates, strict=True):
+    for C, row, certificate in zip(grid, logits, certificates, strict=True):
         aurocs = np.array(
             [
-                compute_metrics(folds.labels[part], score[part], 0.5)[METRIC]
+                point_metrics(SortedScores.of(folds.labels[part], row[part]), (METRIC,))[METRIC]
                 for part in parts
-                if len(set(folds.labels[part].tolist())) == 2 and np.isfinite(score[part]).all()
+                if len(set(folds.labels[part].tolist())) == 2 and np.isfinite(row[part]).all()
             ]
         )
         n = len(aurocs)
@@ -188,12 +178,13 @@ def select_C(
         )
     values = np.nan_to_num(np.array([point.score for point in path]), nan=-np.inf)
     best = int(np.argmax(values >= values.max() - 1e-12))
-    finite = np.isfinite(scores[best])
+    known = np.isfinite(logits[best])
+    logit, label = logits[best][known], folds.labels[known]
     return Selection(
         split_by=folds.split_by,
         n_folds=len(folds.held_out),
         metric=METRIC,
         path=path,
         C=float(grid[best]),
-        threshold=best_threshold(SortedScores.of(folds.labels[finite], scores[best][finite], 0.5)),
+        threshold=best_threshold(SortedScores.of(label, expit(logit), logit=logit)),
     )

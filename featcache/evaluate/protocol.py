@@ -153,7 +153,9 @@ def run_probe(
             result, head=str(meta.get("head", "given")), scaling=str(meta.get("scaling", ""))
         )
     result = replace(result, diagnosis=diagnose(result))
-    return Probed(result=result, scores=scores[0], head=head or _to_saved_head(fitted, result))
+    return Probed(
+        result=result, scores=scores[0], head=head or _to_saved_head(task, fitted, result)
+    )
 
 
 def _describe(
@@ -216,11 +218,12 @@ def _describe_view(name: str, evaluation: Evaluation) -> ViewResult:
     )
 
 
-def _to_saved_head(fitted: FittedHead, result: EvalResult) -> SavedHead | None:
+def _to_saved_head(task: ProbeTask, fitted: FittedHead, result: EvalResult) -> SavedHead | None:
     """Return a linear head with what a user of it must know; None for other heads."""
     scorer = fitted.scorer
     if not isinstance(scorer, Linear):
         return None
+    keys = task.train_keys[task.main_train_view]
     meta: dict[str, Any] = {
         "head": result.head,
         "scaling": result.scaling,
@@ -234,7 +237,7 @@ def _to_saved_head(fitted: FittedHead, result: EvalResult) -> SavedHead | None:
     return SavedHead(
         weight=scorer.weight,
         bias=scorer.bias,
-        feature_keys=result.keys,
+        feature_keys=[dict(key.fields) for key in keys],
         widths=scorer.widths,
         threshold=result.threshold,
         l2=scorer.l2,

@@ -107,7 +107,7 @@ def evaluate_scores(
         If all of ``groups`` are controls, or a generator lacks a class.
     """
     test = EvaluationRows.from_scores(scores, groups, n_resamples, seed)
-    sorted_scores = test.sort_scores(scores.score, threshold, val_threshold)
+    sorted_scores = test.sort_scores(scores, threshold, val_threshold)
     estimates = test.estimate(sorted_scores, METRICS, prior)
     results = {}
     for name, item in sorted_scores.items():
@@ -235,7 +235,7 @@ def ap_at_priors(
     if not generators:
         raise DataError("There is no generator whose average precision could be stated.")
     test = EvaluationRows.from_scores(scores, generators, n_resamples, seed)
-    sorted_scores = test.sort_scores(scores.score)
+    sorted_scores = test.sort_scores(scores)
     table = {}
     for prior in priors:
         estimates = test.estimate(sorted_scores, ("ap_prior",), prior)

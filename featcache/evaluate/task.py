@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
@@ -16,7 +17,7 @@ from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.feature_rows import open_rows
-from featcache.evaluate.model_selection import Folds, no_folds_error, plan_folds
+from featcache.evaluate.model_selection import Folds, plan_folds
 from featcache.evaluate.options import ProbeOptions
 from featcache.files import digest_json
 from featcache.probes import head_kinds
@@ -55,7 +56,8 @@ class ProbeTask:
     paired_generators : dict of str to list of str
         By sample id the training generators that a training sample is paired with.
     val : list of Sample
-        Validation samples, each content once, sorted by sample id.
+        Validation samples, sorted by sample id. A real that is paired with several generators is a
+        sample of each of them.
     tests : dict of str to list of Sample
         Test samples by generator.
     folds : Folds or None
@@ -108,6 +110,11 @@ class ProbeTask:
     def all_features(self) -> tuple[int, ...]:
         """Positions of all features."""
         return tuple(range(len(self.options.features)))
+
+    @property
+    def main_train_view(self) -> int:
+        """Position of the view that a head is used with: clean, else the first training view."""
+        return self.train_views.index("clean") if "clean" in self.train_views else 0
 
     @property
     def scaling(self) -> str:
@@ -203,7 +210,7 @@ class ProbeTask:
         return Scores(
             **{name: np.array(values, dtype=object) for name, values in texts.items()},
             label=data.labels(samples),
-            score=np.asarray(0.5 * (1.0 + np.tanh(0.5 * logit))),
+            score=expit(logit),
             logit=logit,
         )
 
@@ -314,17 +321,19 @@ def prepare_task(
             "the optimum."
         )
     paired = data.paired_generators(rows)
-    val = _validation_samples(samples, train)
+    val = _validation_samples(samples, {name for names in paired.values() for name in names})
     val = complete(val, test_keys[:1]) if options.validate else []
     tests = data.test_sets(complete([s for s in samples if s.split == "test"], test_keys), notes)
-    notes += data.leak_notes(train, [sample for members in tests.values() for sample in members])
+    tested = [sample for members in tests.values() for sample in members]
+    notes += data.leak_notes(train, tested)
     if all(members[0].family == CONTROL for members in tests.values()):
         raise DataError("The test set holds controls only, and no generator's fakes.")
     folds = None
     if options.validate:
         folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
-        if folds is None and len(options.grid) > 1:
-            raise no_folds_error()
+        leaks = data.validation_leaks(train, val, tested) if folds and folds.on_val_split else []
+        notes += leaks
+        _check_selection(options, folds, leaks)
     return ProbeTask(
         store=store,
         options=options,
@@ -341,15 +350,31 @@ def prepare_task(
     )
 
 
-def _validation_samples(samples: list[Sample], train: list[Sample]) -> list[Sample]:
-    """Return the validation samples of the training generators, each content once, sorted by id."""
-    generators = {sample.paired_with for sample in train}
+def _validation_samples(samples: list[Sample], generators: set[str]) -> list[Sample]:
+    """Return the validation samples of the training generators, sorted by id and generator."""
     val = {
-        sample.sample_id: sample
+        (sample.sample_id, sample.paired_with): sample
         for sample in samples
         if sample.split == "val" and sample.paired_with in generators and sample.family != CONTROL
     }
-    return [val[sample_id] for sample_id in sorted(val)]
+    return [val[key] for key in sorted(val)]
+
+
+def _check_selection(options: ProbeOptions, folds: Folds | None, leaks: list[str]) -> None:
+    """Refuse a grid of C where nothing independent is there to choose on."""
+    if len(options.grid) < 2:
+        return
+    if folds is None:
+        raise DataError(
+            "C cannot be chosen: there is no val split, and no part of the training set can be held"
+            " out with both classes on both sides (photographs stay together). Name one value, e.g."
+            " --C 1."
+        )
+    if leaks:
+        raise DataError(
+            f"C cannot be chosen on this val split. {' '.join(leaks)} Name one value (--C 1), "
+            "or make a val split of other photographs."
+        )
 
 
 def _check_options(options: ProbeOptions) -> None:

@@ -181,7 +181,7 @@ def estimate_heads(
         scores = task.scores(row)
         if test is None:  # rows and resamples are the same for all heads
             test = EvaluationRows.from_scores(scores, generators, options.n_resamples, options.seed)
-        yield test.estimate(test.sort_scores(scores.score, options.threshold), metrics)
+        yield test.estimate(test.sort_scores(scores, options.threshold), metrics)
 
 
 def require_single_head(options: ProbeOptions) -> None:

@@ -72,6 +72,7 @@ class SortedScores:
         score: Float,
         threshold: float = 0.5,
         val_threshold: float = math.nan,
+        logit: Float | None = None,
     ) -> SortedScores:
         """Sort scores.
 
@@ -85,6 +86,9 @@ class SortedScores:
             Decision threshold: a sample with a higher score is predicted fake. NaN for none.
         val_threshold : float
             Threshold chosen on validation data. NaN for none.
+        logit : ndarray of shape (n_samples,), float64, optional
+            Logits whose sigmoid the scores are. They determine the order, because the sigmoid of
+            different logits above about 37 is 1 in float64.
 
         Returns
         -------
@@ -94,42 +98,46 @@ class SortedScores:
         Raises
         ------
         DataError
-            If a score is not finite, a label is not 0 or 1, or a class is missing.
+            If a score or logit is not finite, a label is not 0 or 1, or a class is missing.
         """
         y, score = np.asarray(y), np.asarray(score, dtype=np.float64)
         if y.shape != score.shape or y.ndim != 1:
             raise DataError(f"There are {y.shape} labels for {score.shape} scores.")
         if not np.isfinite(score).all():
             raise DataError("Scores with NaN or Inf cannot be ranked.")
+        order = score if logit is None else np.asarray(logit, dtype=np.float64)
+        if order.shape != score.shape or not np.isfinite(order).all():
+            raise DataError("Logits with NaN or Inf cannot be ranked.")
         classes = set(np.unique(y).tolist())
         if not classes <= {0, 1}:
             raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(classes - {0, 1})}.")
         if len(classes) < 2:
             raise DataError("Metrics need at least one real and one fake.")
         fakes, reals = (
-            rows[np.argsort(-score[rows], kind="stable")]
+            rows[np.argsort(-order[rows], kind="stable")]
             for rows in (np.flatnonzero(y == 1), np.flatnonzero(y == 0))
         )
-        # np.searchsorted needs rising values, so scores and thresholds are negated here.
-        fake_scores, real_scores = -score[fakes], -score[reals]
-        ends = np.flatnonzero(np.append(fake_scores[1:] != fake_scores[:-1], True))
-        steps = fake_scores[ends]
-        all_scores = np.append(np.sort(-score), np.inf)
+        # np.searchsorted needs rising values, so scores, logits and thresholds are negated here.
+        fake_order, real_order = -order[fakes], -order[reals]
+        ends = np.flatnonzero(np.append(fake_order[1:] != fake_order[:-1], True))
+        steps = fake_order[ends]
+        falling = np.argsort(-order, kind="stable")
+        next_scores = np.append(score[falling], -np.inf)
 
         def count_above(value: float) -> tuple[int, int] | None:
             if math.isnan(value):
                 return None
-            n_fake = int(np.searchsorted(fake_scores, -value))
-            return n_fake, int(np.searchsorted(real_scores, -value))
+            n_fake, n_real = (np.searchsorted(-score[rows], -value) for rows in (fakes, reals))
+            return int(n_fake), int(n_real)
 
         is_probability = score.min() >= 0 and score.max() <= 1
         return cls(
             fakes=fakes,
             reals=reals,
-            thresholds=-steps,
+            thresholds=score[fakes][ends],
             tp=ends + 1,
-            fp=np.searchsorted(real_scores, steps, side="right"),
-            fp_before=np.searchsorted(real_scores, steps, side="left"),
+            fp=np.searchsorted(real_order, steps, side="right"),
+            fp_before=np.searchsorted(real_order, steps, side="left"),
             n_above=count_above(threshold),
             n_above_val=count_above(val_threshold),
             errors=(
@@ -137,7 +145,7 @@ class SortedScores:
                 if is_probability
                 else None
             ),
-            next_lower=-all_scores[np.searchsorted(all_scores, steps, side="right")],
+            next_lower=next_scores[np.searchsorted(-order[falling], steps, side="right")],
             highest=float(score.max()),
         )
 

@@ -213,10 +213,15 @@ def _gaussian(rows: NDArray[np.float64]) -> NoveltyModel:
     n, width = rows.shape
     most = max(min(MOST_AXES, n // 4, width - 1), 1)
     model = PCA(most, random_state=0).fit((rows - mean) / scale)
+    # The variance that the axes leave is spread over all other directions, width - most of them.
+    # scikit-learn's noise_variance_ divides by the eigenvalues that n rows can have, which is too
+    # large by about width / n where there are fewer rows than columns.
+    total = float(((rows - mean) / scale).var(axis=0, ddof=1).sum())
+    noise = max(total - float(model.explained_variance_.sum()), 0.0) / (width - most or 1)
     # Axes that chance alone would give (Marchenko and Pastur's edge) are noise, not structure.
-    edge = model.noise_variance_ * (1 + np.sqrt(width / n)) ** 2
+    edge = noise * (1 + np.sqrt(width / n)) ** 2
     n_axes = max(int((model.explained_variance_ > edge).sum()), 1)
-    rest = model.explained_variance_[n_axes:].sum() + model.noise_variance_ * (width - most)
+    rest = model.explained_variance_[n_axes:].sum() + noise * (width - most)
     return NoveltyModel(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),

@@ -15,7 +15,6 @@ from PIL import Image
 
 from featcache import Detector
 from featcache.errors import DataError, WeightsError
-from featcache.evaluate.deployment import held_out_logits
 from featcache.probes.calibration import fit_platt
 from featcache.probes.novelty import NoveltyModel
 from featcache.probes.saved_head import load_head
@@ -249,24 +248,6 @@ def test_spread_knows_its_own_and_not_others() -> None:
     assert (held_out < 0.01).mean() < 0.03
     away = spread.tail_probability(spread.distance(fresh + 3 * rng.normal(size=(300, 200))))
     assert (away < 0.01).mean() > 0.95
-
-
-def test_held_out_logits_never_see_the_unit() -> None:
-    labels = np.tile([0, 1], 30)
-    sources = np.repeat(np.arange(15), 4).astype(object)
-    features = np.arange(60, dtype=np.float32).reshape(-1, 1)
-    seen: list[set[float]] = []
-
-    def fit(rows: Any, classes: Any) -> Callable[[Any], Any]:
-        seen.append(set(rows[:, 0].tolist()))
-        return lambda question: np.array([float(x in seen[-1]) for x in question[:, 0].tolist()])
-
-    logits = held_out_logits(features, labels, sources, fit)
-    assert logits.tolist() == [0.0] * 60
-    for rows in seen:
-        assert {int(x) // 4 for x in rows}.isdisjoint(
-            {int(x) // 4 for x in set(range(60)) - {int(x) for x in rows}}
-        )
 
 
 def test_messages_name_what_mends_them(featcache: Callable[..., Any], tmp_path: Path) -> None:

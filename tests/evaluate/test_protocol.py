@@ -63,13 +63,18 @@ def roles(manifest: Manifest) -> dict[str, set[str]]:
     return result
 
 
-def test_univfd_stops_on_progans_test_images_and_tests_nineteen_sets() -> None:
-    manifest = get_protocol("univfd").apply(UNIVFD)
+def test_univfd_as_released_stops_on_progans_test_images_and_tests_nineteen_sets() -> None:
+    manifest = get_protocol("univfd-as-released").apply(UNIVFD)
     assert roles(manifest) == {"train": {"progan"}, "val": {"progan"}, "test": set(UNIVFD_TESTS)}
     assert len(UNIVFD_TESTS) == 19
     val = {s.sample_id for s in manifest if s.split == "val"}
     assert val == {"progan-test-0-", "progan-test-1-"}
     assert len([s for s in manifest if s.split == "train"]) == 40
+
+
+def test_univfd_validates_on_the_trees_own_val_split() -> None:
+    manifest = get_protocol("univfd").apply(UNIVFD)
+    assert {s.sample_id.split("-")[1] for s in manifest if s.split == "val"} == {"val"}
 
 
 def test_dfwf_has_the_papers_groups() -> None:
@@ -162,7 +167,6 @@ def test_filters_and_protocol_by_the_command_line(featcache: Call, tmp_path: Pat
         ("biggan", "GAN", "test", 4),
         ("progan", "GAN", "test", 4),
         ("progan", "GAN", "train", 4),
-        ("progan", "GAN", "val", 4),
     ]
     assert featcache("datasets", "ls", "--generators", "prog").code == 2
     for what in ("layouts", "protocols", "views"):
