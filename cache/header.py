@@ -146,6 +146,54 @@ def damaged(path: Path, why: str) -> ShardError:
     )
 
 
+def names_digest(path: Path, header: Header) -> bool:
+    """Return whether a shard's own header carries the digest that an index names.
+
+    Parameters
+    ----------
+    path : Path
+        The shard.
+    header : Header
+        Header as the index has it.
+
+    Returns
+    -------
+    bool
+        Whether the digest stands in the bytes before or after the data sets.
+    """
+    extents = [extent for extent in header.extents if extent.n_bytes]
+    first = min((extent.offset for extent in extents), default=header.size)
+    last = max((extent.offset + extent.n_bytes for extent in extents), default=header.size)
+    digest = header.digest.encode("ascii")
+    with open(path, "rb") as file:
+        if digest in file.read(first):
+            return True
+        file.seek(last)
+        return digest in file.read()
+
+
+def wrong_index(folder: Path, path: Path) -> StoreError:
+    """Return the error for an index that does not agree with a shard.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the key.
+    path : Path
+        The shard.
+
+    Returns
+    -------
+    StoreError
+    """
+    index = folder / layout.INDEX_FILE
+    return StoreError(
+        f"The index {index} does not agree with the shard {path.name}: it names other samples than "
+        "the shard holds. The index is derived from the shards: remove it and run the command "
+        "again. If the store came from elsewhere, run 'featcache cache verify' first."
+    )
+
+
 def vanished(path: Path) -> ShardError:
     """Return the error for a shard that was there a moment ago.
 

@@ -135,7 +135,7 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
     """
     files = list_shards(folder)
     if known is None:
-        known = _read(folder / layout.INDEX_FILE, key)
+        known = read_index_file(folder / layout.INDEX_FILE, key)
     have = {(e.name, e.header.size, e.header.mtime_ns): e for e in known.entries}
     entries = tuple(
         have.get(stamp) or read_entry(folder / stamp[0], key) for stamp in sorted(files)
@@ -206,7 +206,7 @@ def _encode_ids(names: Sequence[str]) -> NDArray[Any]:
     return np.array(names, dtype=layout.ID_DTYPE).reshape(-1)
 
 
-def _read(path: Path, key: FeatureKey) -> Index:
+def read_index_file(path: Path, key: FeatureKey) -> Index:
     """Return what the file says, or nothing where it is missing, damaged or of another key."""
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:

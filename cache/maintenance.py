@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import layout, locks
-from featcache.cache.header import damaged, read_header
+from featcache.cache.header import damaged, read_header, wrong_index
+from featcache.cache.index import read_index_file
 from featcache.cache.keys import FeatureKey, read_key
-from featcache.cache.shard import decode_ids, read_payload
+from featcache.cache.shard import Discard, decode_ids, read_payload
 from featcache.cache.store import FeatureStore
 from featcache.errors import ShardError, StoreError
 from featcache.files import TEMPORARY_PREFIX, store_error, temporary_is_dead
@@ -83,7 +85,8 @@ def verify(
     seed : int
         Of the draw.
     repair : bool
-        Remove damaged shards, so that extract makes exactly these again.
+        Move damaged files into the folder ``quarantine``, so that extract makes exactly these
+        again. Files that could not be read are reported and stay.
 
     Returns
     -------
@@ -99,10 +102,58 @@ def verify(
             report.n_bytes += check_shard(path, key)
             report.n_shards += 1
         except StoreError as error:
-            report.damaged.append(DamagedFile(path, str(error), isinstance(error, ShardError)))
+            report.damaged.append(_diagnose(path, key, error))
+    _check_indexes(store, report)
     if repair:
-        _drop(report)
+        _quarantine(store, report)
     return report
+
+
+def _diagnose(path: Path, key: FeatureKey, error: StoreError) -> DamagedFile:
+    """Return what is wrong with a shard; only one that was read whole and is wrong twice is bad.
+
+    A disk in trouble, or a process without file handles, makes good shards look damaged for a
+    moment. Removing them would lose features.
+    """
+    if not isinstance(error, ShardError):
+        return DamagedFile(path, str(error), repairable=False)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+        check_shard(path, key)
+    except ShardError as second:
+        return DamagedFile(path, str(second), repairable=path.exists())
+    except (OSError, StoreError) as second:
+        why = f"{path} cannot be read: {getattr(second, 'strerror', None) or second}"
+        return DamagedFile(path, f"{why}. It is kept; check the disk.", repairable=False)
+    return DamagedFile(
+        path,
+        f"{path} could not be read at first, and is good when read again. It is kept; check the "
+        "disk.",
+        repairable=False,
+    )
+
+
+def _check_indexes(store: FeatureStore, report: VerifyReport) -> None:
+    """Add the indexes that do not agree with their shards."""
+    bad = {item.path for item in report.damaged}
+    for folder in key_folders(store):
+        path = folder / layout.INDEX_FILE
+        if not path.exists() or folder / layout.KEY_FILE in bad:
+            continue
+        try:
+            key = read_key(folder / layout.KEY_FILE)
+            for entry in read_index_file(path, key).entries:
+                shard = folder / entry.name
+                if shard in bad or not shard.exists():
+                    continue
+                header = read_header(shard, key)
+                ids = read_payload(shard, key, header, Discard()).ids
+                if not np.array_equal(ids, entry.ids) or header.digest != entry.header.digest:
+                    raise wrong_index(folder, shard)
+        except StoreError as error:
+            report.damaged.append(DamagedFile(path, str(error), repairable=True))
 
 
 def check_shard(path: Path, key: FeatureKey) -> int:
@@ -183,14 +234,23 @@ def key_folders(store: FeatureStore) -> list[Path]:
         raise store_error(error, store.root, verb="read") from error
 
 
-def _drop(report: VerifyReport) -> None:
-    for damaged_file in report.damaged:
-        if damaged_file.repairable:
+QUARANTINE = "quarantine"
+"""Folder of a store into which repair moves damaged files."""
+
+
+def _quarantine(store: FeatureStore, report: VerifyReport) -> None:
+    """Move damaged files out of the way; nothing is deleted."""
+    for item in report.damaged:
+        if item.repairable:
+            target = store.root / QUARANTINE / item.path.parent.name / item.path.name
             try:
-                damaged_file.path.unlink(missing_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(item.path, target)
+            except FileNotFoundError:
+                continue
             except OSError as error:
-                raise store_error(error, damaged_file.path) from error
-            report.dropped.append(damaged_file.path)
+                raise store_error(error, item.path) from error
+            report.dropped.append(item.path)
 
 
 def find_unused(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.cache.header import damaged, vanished
+from featcache.cache.header import damaged, names_digest, vanished, wrong_index
 from featcache.cache.index import Entry, Index
 from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import read_payload
@@ -133,7 +133,12 @@ class _Column:
             except (ValueError, IndexError) as error:
                 raise damaged(path, "it is shorter than it was") from error
         else:
-            read_payload(self._folder / entry.name, self._key, entry.header, target)
+            path = self._folder / entry.name
+            contents = read_payload(path, self._key, entry.header, target)
+            # The index only says where things are. Which samples the rows belong to is proven by
+            # the shard: its ids are part of the digest, and the digest stands in its own header.
+            if not np.array_equal(contents.ids, entry.ids) or not names_digest(path, entry.header):
+                raise wrong_index(self._folder, path)
             self.checked.add(number)
 
 

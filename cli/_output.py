@@ -49,12 +49,12 @@ def print_json(document: Any) -> None:
 
 
 def print_rich(*renderables: RenderableType) -> None:
-    """Print tables and text, as wide as the terminal."""
+    """Print tables and text, as wide as the terminal; text is never read as markup."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=False, markup=False)
     for renderable in renderables:
-        console.print(renderable)
+        console.print(printable(renderable) if isinstance(renderable, str) else renderable)
 
 
 def print_lines(*lines: str) -> None:

@@ -12,6 +12,7 @@ from featcache.cli import (
     attend,
     backbones,
     cache,
+    config,
     datasets,
     demo,
     doctor,
@@ -57,6 +58,8 @@ def root(
 app.command("demo")(demo.demo)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
+app.command("config")(config.config)
+app.command("trust")(config.trust)
 app.command("extract")(extract.extract)
 app.command("probe")(probe.probe)
 app.command("ablate")(ablate.ablate)

@@ -67,7 +67,10 @@ def ls(
 def verify(
     cache: opt.Cache = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged shards; extract makes them again.")
+        bool,
+        typer.Option(
+            "--repair", help="Move damaged shards to quarantine/; extract makes them again."
+        ),
     ] = False,
     sample: Annotated[
         float, typer.Option("--sample", min=0.0001, max=1.0, help="Share of shards to check.")
@@ -77,7 +80,7 @@ def verify(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Check every byte of the features; exit code 4 where something is wrong and was not mended."""
+    """Check every byte of the features; exit code 4 where something stays wrong."""
     from featcache.cache import FeatureStore, maintenance
     from featcache.settings import load_settings
 
@@ -88,7 +91,8 @@ def verify(
     if json:
         damaged = [{"path": str(f.path), "why": f.why} for f in report.damaged]
         dropped = [str(path) for path in report.dropped]
-        out.print_json({**vars(report), "faults": damaged, "dropped": dropped})
+        counts = {"n_shards": report.n_shards, "n_bytes": report.n_bytes}
+        out.print_json({**counts, "faults": damaged, "dropped": dropped})
     else:
         for file in report.damaged:
             out.print_rich(f"BAD {file.why}")

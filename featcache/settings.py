@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from featcache.errors import SettingsError, near_words
+from featcache.trust import require_trust
 
 FILE_NAME = "featcache.toml"
 PATH_KEYS = ("cache", "data", "weights")
@@ -275,6 +276,7 @@ def read_file(path: Path | None) -> dict[str, Any]:
     for key in PATH_KEYS:
         if key in values:
             values[key] = _anchored(values[key], path.parent)
+    require_trust(path, values)
     return values
 
 

@@ -29,6 +29,7 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     for name in [name for name in os.environ if name.startswith("FEATCACHE_")]:
         if name != "FEATCACHE_ASSETS":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     empty = tmp_path / "cwd"
     empty.mkdir()
     monkeypatch.chdir(empty)

@@ -247,8 +247,8 @@ def _table(stored: dict[str, Any]) -> Table:
         made = TableRow(cells=cells, role=row["role"], bold=frozenset(row["bold"]))
         sections.setdefault(row["section"], []).append(made)
     return Table(
-        name=stored["name"],
-        caption=stored["caption"],
+        name=_file_name(str(stored["name"])),
+        caption=str(stored["caption"]),
         note=stored["note"],
         columns=columns,
         sections=tuple(Section(heading=h, rows=tuple(rows)) for h, rows in sections.items()),
@@ -260,6 +260,11 @@ def _cell(value: Any) -> Any:
         nan = float("nan")
         return Estimate(*(nan if value[k] is None else value[k] for k in ("value", "low", "high")))
     return value
+
+
+def _file_name(name: str) -> str:
+    """Return a table's name as a part of a file name: names from files never become paths."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:80] or "table"
 
 
 def _slug(text: str) -> str:

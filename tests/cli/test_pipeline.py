@@ -160,6 +160,8 @@ def test_settings_file_makes_the_bare_commands_work(
         f'cache = "store"\ndata = ["toy"]\nbackbone = ["{NAME}"]\ntrain = ["progan"]\n'
     )
     monkeypatch.chdir(folder / "below")
+    assert featcache("extract").code == 2  # the store is a link out of the folder
+    assert featcache("trust").code == 0
     assert featcache("extract", "--json").json["backbones"][0]["n_forwarded"] == 0
     assert featcache("probe", "--json").json["train"]["generators"] == ["progan"]
 

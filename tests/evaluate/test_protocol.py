@@ -152,6 +152,7 @@ def test_filters_and_protocol_by_the_command_line(featcache: Call, tmp_path: Pat
     (tmp_path / "cwd" / "featcache.toml").write_text(
         f'cache = "{store}"\ndata = ["{root}"]\n[groups]\nhome = ["mi*"]\n'
     )
+    assert featcache("trust").code == 0
     assert featcache("datasets", "scan").code == 0
 
     def ls(*flags: str) -> list[tuple[str, str, str, int]]:
