@@ -94,8 +94,8 @@ def similarity(task: ProbeTask) -> dict[str, dict[str, float]]:
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
     features = [task.store.read(key, subset) for key in task.train_keys[0]]
     return {
-        name: {other: debiased_cka(x, y) for other, y in zip(names, features, strict=True)}
-        for name, x in zip(names, features, strict=True)
+        name_x: {name_y: debiased_cka(x, y) for name_y, y in zip(names, features, strict=True)}
+        for name_x, x in zip(names, features, strict=True)
     }
 
 

@@ -258,7 +258,9 @@ def fit_feature_sets(task: ProbeTask, feature_sets: Sequence[FeatureSet]) -> lis
     grid = options.grid or [options.C]
     # With late fusion each feature has a head of its own, which the sets share.
     fused = options.fusion != "concat"
-    parts = sorted({(b,) for s in feature_sets for b in s}) if fused else list(feature_sets)
+    parts: list[FeatureSet] = list(feature_sets)
+    if fused:
+        parts = sorted({(b,) for features in feature_sets for b in features})
     specs = [HeadSpec(part, C, t) for part in parts for C in grid for t in range(len(weights))]
     source = task.train_rows()
     fits = fit_specs(task, source, weights, specs)

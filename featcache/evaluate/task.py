@@ -292,10 +292,11 @@ def prepare_task(
         [view.name for text in texts for view in parse_views(text)]
         for texts in (options.train_views, options.test_views)
     )
+    train_keys: list[list[FeatureKey]] = []
     if given:
         names = [key.name for key in given]
         options = replace(options, validate=False, features=names)
-        train_keys, test_keys, test_views = [], [given], test_views[:1]
+        test_keys, test_views = [given], test_views[:1]
     else:
         train_keys = [data.find_keys(store, options, view) for view in train_views]
         test_keys = [data.find_keys(store, options, view) for view in test_views]

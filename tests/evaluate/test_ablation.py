@@ -45,7 +45,7 @@ def options(**changes: Any) -> ProbeOptions:
 
 
 @pytest.mark.parametrize("grid", [[], [1e-3, 1e-1, 10.0]])
-def test_rows_are_the_single_probes(toy: tuple[Manifest, Path], grid: list[float]) -> None:
+def test_every_row_equals_the_single_probe(toy: tuple[Manifest, Path], grid: list[float]) -> None:
     manifest, folder = toy
     result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options(grid=grid)))
     assert len(result.rows) == 7
@@ -84,7 +84,7 @@ def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
     )
 
 
-def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
+def test_selection_does_not_depend_on_test_labels(toy: tuple[Manifest, Path]) -> None:
     """Turning the test labels round changes no C, threshold or head."""
     manifest, folder = toy
     turned = Manifest(
@@ -123,16 +123,16 @@ def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
     assert joint.result.mAP > 0.7
 
 
-def test_views(toy: tuple[Manifest, Path]) -> None:
+def test_training_and_test_views(toy: tuple[Manifest, Path]) -> None:
     manifest, folder = toy
     views = run_probe(
-        manifest, FeatureStore(folder), options(test_views=["clean", "jpeg:50"])
+        manifest, FeatureStore(folder), options(test_training_and_test_views=["clean", "jpeg:50"])
     ).result
     assert set(views.views) == {"jpeg:50"}
     assert views.views["jpeg:50"].mAP < views.mAP
     trained = run_probe(
         manifest, FeatureStore(folder),
-        options(train_views=["clean", "jpeg:50"], test_views=["clean", "jpeg:50"]),
+        options(train_views=["clean", "jpeg:50"], test_training_and_test_views=["clean", "jpeg:50"]),
     ).result  # fmt: skip
     assert trained.train.views == ["clean", "jpeg:50"]
     assert trained.train.n_fake == 80
@@ -147,7 +147,7 @@ def test_other_heads(toy: tuple[Manifest, Path], head: str) -> None:
     assert (outcome.head is None) == (head == "knn")
 
 
-def test_a_given_head_is_judged(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_given_head_is_evaluated(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, folder = toy
     fitted = run_probe(manifest, FeatureStore(folder), options())
     head = load_head(fitted.saveable_head().save(tmp_path / "h.safetensors"))
@@ -226,7 +226,7 @@ def shared(manifest: Manifest, source: str = "") -> Manifest:
     return Manifest(tuple(named))
 
 
-def test_reals_that_serve_several_generators_are_in_each_ones_training_set(
+def test_reals_paired_with_several_generators_are_in_the_training_set_of_each(
     toy: tuple[Manifest, Path],
 ) -> None:
     manifest, store = shared(toy[0]), FeatureStore(toy[1])
@@ -258,7 +258,7 @@ def test_c_is_chosen_with_shared_reals_and_never_without_validation(
     assert run_probe(shared(toy[0], "one"), store, options()).result.selection is None
 
 
-def test_the_recipe_of_univfd_is_told_when_it_has_too_few_rows(toy: tuple[Manifest, Path]) -> None:
+def test_univfd_sgd_warns_of_too_few_training_rows(toy: tuple[Manifest, Path]) -> None:
     manifest, store = toy[0], FeatureStore(toy[1])
     for head, listed in (("univfd-sgd", True), ("ridge", False)):
         notes = run_probe(manifest, store, options(head=head)).result.notes
@@ -274,7 +274,7 @@ def test_no_torch(toy: tuple[Manifest, Path]) -> None:
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
 
 
-def test_univfd_weights_there_and_back(featcache: Call, tmp_path: Path) -> None:
+def test_univfd_weights_survive_import_and_export(featcache: Call, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     weight, bias = torch.randn(1, 768), torch.randn(1)
     torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
@@ -300,7 +300,9 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     manifest, folder = toy
     store = FeatureStore(folder)
     request = AblateOptions(
-        probe=options(features=["a", "c"], test_views=["clean", "jpeg:50"], n_resamples=50),
+        probe=options(
+            features=["a", "c"], test_training_and_test_views=["clean", "jpeg:50"], n_resamples=50
+        ),
         heads=["logistic", "prototype"],
         train_sets=[["progan"], ["biggan", "adm"]],
         train_views=[["clean"], ["clean", "jpeg:50"]],
@@ -312,7 +314,7 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     for row in result.rows[::11]:
         single = options(
             features=row.features, train=row.train, head=row.head, n_resamples=50,
-            train_views=row.train_views, test_views=["clean", "jpeg:50"],
+            train_views=row.train_views, test_training_and_test_views=["clean", "jpeg:50"],
         )  # fmt: skip
         outcome = run_probe(manifest, store, single).result
         same = outcome if row.view == "clean" else outcome.views[row.view]
