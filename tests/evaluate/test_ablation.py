@@ -126,13 +126,13 @@ def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
 def test_training_and_test_views(toy: tuple[Manifest, Path]) -> None:
     manifest, folder = toy
     views = run_probe(
-        manifest, FeatureStore(folder), options(test_training_and_test_views=["clean", "jpeg:50"])
+        manifest, FeatureStore(folder), options(test_views=["clean", "jpeg:50"])
     ).result
     assert set(views.views) == {"jpeg:50"}
     assert views.views["jpeg:50"].mAP < views.mAP
     trained = run_probe(
         manifest, FeatureStore(folder),
-        options(train_views=["clean", "jpeg:50"], test_training_and_test_views=["clean", "jpeg:50"]),
+        options(train_views=["clean", "jpeg:50"], test_views=["clean", "jpeg:50"]),
     ).result  # fmt: skip
     assert trained.train.views == ["clean", "jpeg:50"]
     assert trained.train.n_fake == 80
@@ -300,9 +300,7 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     manifest, folder = toy
     store = FeatureStore(folder)
     request = AblateOptions(
-        probe=options(
-            features=["a", "c"], test_training_and_test_views=["clean", "jpeg:50"], n_resamples=50
-        ),
+        probe=options(features=["a", "c"], test_views=["clean", "jpeg:50"], n_resamples=50),
         heads=["logistic", "prototype"],
         train_sets=[["progan"], ["biggan", "adm"]],
         train_views=[["clean"], ["clean", "jpeg:50"]],
@@ -314,7 +312,7 @@ def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> No
     for row in result.rows[::11]:
         single = options(
             features=row.features, train=row.train, head=row.head, n_resamples=50,
-            train_views=row.train_views, test_training_and_test_views=["clean", "jpeg:50"],
+            train_views=row.train_views, test_views=["clean", "jpeg:50"],
         )  # fmt: skip
         outcome = run_probe(manifest, store, single).result
         same = outcome if row.view == "clean" else outcome.views[row.view]
