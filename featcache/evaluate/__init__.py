@@ -1,7 +1,7 @@
-"""The protocol: fit on the training samples, score every generator's test samples, report with
-intervals.
+"""Probes and their evaluation: fit on training samples, score every generator, report intervals.
 
-It ends in one :class:`~featcache.results.EvalResult`; reports only summarise it.
+:func:`run_probe` answers for one head, :func:`ablate` for feature sets, :func:`transfer` and
+:func:`efficiency` for other training sets, :func:`compare` for two runs.
 """
 
 from featcache.evaluate.ablation import ablate

@@ -1,54 +1,24 @@
-"""Two runs on the same test samples: how they differ, and whether that is more than chance."""
+"""Paired comparison of two runs on the same test samples, by generator and in the mean."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, unknown_name
-from featcache.evaluate.scoring import resamples_of, units_of
-from featcache.metrics import (
-    METRICS,
-    SortedScores,
-    bootstrap,
-    delong,
-    holm,
-    percentile_ci,
-    point_metrics,
-    two_sided_p,
-)
+from featcache.evaluate.estimates import Estimates, EvaluationRows, source_numbers
+from featcache.metrics import METRICS, delong, holm, percentile_ci, two_sided_p
 from featcache.results import Comparison, RunComparison, Scores
 
 NO_THRESHOLDS = (float("nan"), float("nan"))
 
-
-@dataclass(frozen=True)
-class _Differences:
-    """Differences per generator, on the samples and on each resample, and what is common to all."""
-
-    points: dict[str, float]
-    replicates: dict[str, NDArray[np.float64]]
-    metric: str
-    other: list[str]
-
-    def mean(self, names: Sequence[str]) -> Comparison:
-        """Compare the means over some generators; not corrected."""
-        point = float(np.mean([self.points[name] for name in names]))
-        replicates = np.mean([self.replicates[name] for name in names], axis=0)
-        p = two_sided_p(point, replicates)
-        return Comparison(
-            other=self.other,
-            metric=self.metric,
-            difference=point,
-            ci=percentile_ci(replicates),
-            p=p,
-            p_holm=p,
-        )
+Key = TypeVar("Key", bound=Hashable)
 
 
 def compare(
@@ -58,7 +28,7 @@ def compare(
     metric: str = "ap",
     *,
     trained: Sequence[str] = (),
-    other_groups: Sequence[str] = (),
+    baseline: Sequence[str] = (),
     n_resamples: int = 1000,
     seed: int = 0,
     thresholds: tuple[float, float] = (0.5, 0.5),
@@ -70,196 +40,215 @@ def compare(
     Parameters
     ----------
     scores_a : Scores
-        Rows are matched by generator, sample and label; rows of one run only are left out, with a
-        note.
+        Rows of the first run. Runs are matched by generator, sample and label; rows that only one
+        of them has are left out, with a note.
     scores_b : Scores
-        Rows are matched by generator, sample and label; rows of one run only are left out, with a
-        note.
+        Rows of the second run, the baseline.
     groups : mapping of str to str
         Family of each generator to compare on.
     metric : str
         One of :data:`featcache.metrics.METRICS`.
     trained : sequence of str
         Generators that either run was trained on.
-    other_groups : sequence of str
-        What the second run is called.
+    baseline : sequence of str
+        What the second run is called, e.g. its features.
     n_resamples : int
-        Of the bootstrap.
+        Number of bootstrap resamples.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     thresholds : (float, float)
-        Of the two runs, for accuracies.
+        Decision thresholds of the two runs, for accuracies.
     val_thresholds : (float, float)
-        Of the two runs, for accuracies.
+        Validation thresholds of the two runs, for ``acc_val``; NaN for none.
     prior : float in (0, 1)
-        For ``ap_prior``.
+        Share of fakes for ``ap_prior``.
 
     Returns
     -------
     RunComparison
+        Differences by generator, by family and over all, with intervals and p-values. For AUROC on
+        a generator whose samples are independent, p is DeLong's.
 
     Raises
     ------
     UnknownNameError
         If there is no such metric.
     DataError
-        If the runs have no generator with both classes in common, or count other samples as
-        independent.
+        If the runs have no generator with both classes in common, or group the samples into
+        different sources.
     """
     if metric not in METRICS:
         raise unknown_name("metric", metric, list(METRICS))
-    a, b, notes = _matched(scores_a, scores_b, groups)
-    rows, left = _rows(a, groups)
-    runs = (a, b)
-    ranked = {
-        (run, name): SortedScores.of(
-            one.label[generator_rows],
-            one.score[generator_rows],
-            thresholds[run],
-            val_thresholds[run],
-            one.logit[generator_rows],
-        )
-        for run, one in enumerate(runs)
-        for name, generator_rows in rows.items()
-    }
-    unit_of = units_of(a)
-    sources = {(run, name): unit_of[rows[name]] for run, name in ranked}
-    resamples = resamples_of(a, unit_of, n_resamples, seed)
-    replicates = bootstrap(ranked, sources, resamples, (metric,), prior)
-    not_compared = list(other_groups)
-    points = {key: point_metrics(curve, (metric,), prior)[metric] for key, curve in ranked.items()}
-    names = [name for run, name in ranked if run == 0]
-    differences = _Differences(
-        points={name: points[0, name] - points[1, name] for name in names},
-        replicates={
-            name: replicates[0, name][metric] - replicates[1, name][metric] for name in names
-        },
-        metric=metric,
-        other=not_compared,
+    a, b, notes = _match_rows(scores_a, scores_b, groups)
+    names = []
+    for name in groups:
+        if len(np.unique(a.label[a.generator == name])) == 2:
+            names.append(str(name))
+        else:
+            notes.append(f"{str(name)!r} has not both classes in both runs and is left out.")
+    if all(groups[name] == CONTROL for name in names):
+        raise DataError("The runs have no generator in common that both classes are there for.")
+    test = EvaluationRows.from_scores(a, names, n_resamples, seed)
+    estimates_a, estimates_b = (
+        test.estimate(test.sort_scores(run, *cuts), (metric,), prior)
+        for run, *cuts in zip((a, b), thresholds, val_thresholds, strict=True)
     )
-    comparisons = {name: differences.mean([name]) for name in rows}
+    differences = estimates_a - estimates_b
+    comparisons = {name: _compare_mean(differences, metric, [name], baseline) for name in names}
     if metric == "auroc":
         comparisons = {
-            name: _delong(comparisons[name], a, b, rows_of_name, unit_of)
-            for name, rows_of_name in rows.items()
+            name: _with_delong(comparisons[name], a, b, rows) for name, rows in test.rows.items()
         }
-    gathered = _gather(differences, comparisons, groups, trained)
-    return replace(gathered, n_resamples=n_resamples, n_samples=len(a.label), notes=notes + left)
+    result = _combine(differences, metric, comparisons, groups, trained, baseline)
+    return replace(result, n_resamples=n_resamples, n_samples=len(a.label), notes=notes)
 
 
-def _gather(
-    differences: _Differences,
-    comparisons: dict[str, Comparison],
-    groups: Mapping[str, str],
-    trained: Sequence[str],
-) -> RunComparison:
-    """Take the means over groups and over all, and correct each family of comparisons."""
-    names = [name for name in comparisons if groups[name] != CONTROL]
-    if not names:
-        raise DataError("The runs have no generator in common that both classes are there for.")
-    members: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        members[groups[name]].append(name)
-    fresh = {
-        group: [n for n in members_of_group if n not in trained]
-        for group, members_of_group in members.items()
-    }
-    mixed = {
-        group: members_of_group
-        for group, members_of_group in fresh.items()
-        if 0 < len(members_of_group) < len(members[group])
-    }
-    unseen = [name for name in names if name not in trained]
-    return RunComparison(
-        metric=differences.metric,
-        other=differences.other,
-        generators=_corrected({name: comparisons[name] for name in names}),
-        groups=_corrected(
-            {
-                group: differences.mean(members_of_group)
-                for group, members_of_group in sorted(members.items())
-            }
-        ),
-        groups_unseen=_corrected(
-            {
-                group: differences.mean(members_of_group)
-                for group, members_of_group in sorted(mixed.items())
-            }
-        ),
-        overall=differences.mean(names),
-        unseen=differences.mean(unseen) if unseen else None,
-        controls=_corrected({n: comparisons[n] for n in comparisons if groups[n] == CONTROL}),
+def paired_comparison(
+    difference: float, replicates: NDArray[np.float64], metric: str, baseline: Sequence[str]
+) -> Comparison:
+    """Describe a paired difference with its interval and bootstrap p-value.
+
+    Parameters
+    ----------
+    difference : float
+        Difference on the test samples.
+    replicates : ndarray of shape (n_resamples,), float64
+        Difference on every resample.
+    metric : str
+        Name of the metric.
+    baseline : sequence of str
+        What the subtrahend is called.
+
+    Returns
+    -------
+    Comparison
+        Not corrected: ``p_holm`` is ``p``.
+    """
+    p = two_sided_p(difference, replicates)
+    return Comparison(
+        other=list(baseline),
+        metric=metric,
+        difference=difference,
+        ci=percentile_ci(replicates),
+        p=p,
+        p_holm=p,
     )
 
 
-def _corrected(comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+def correct_comparisons(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
+    """Correct the p-values of a family of comparisons by Holm's procedure.
+
+    Parameters
+    ----------
+    comparisons : mapping of key to Comparison
+        All comparisons of one table.
+
+    Returns
+    -------
+    dict of key to Comparison
+        The same with ``p_holm``.
+    """
     corrected = holm([comparison.p for comparison in comparisons.values()])
-    return {
-        name: replace(comparison, p_holm=p)
-        for (name, comparison), p in zip(comparisons.items(), corrected, strict=True)
+    pairs = zip(comparisons.items(), corrected, strict=True)
+    return {key: replace(comparison, p_holm=p) for (key, comparison), p in pairs}
+
+
+def _compare_mean(
+    differences: Estimates, metric: str, generators: Sequence[str], baseline: Sequence[str]
+) -> Comparison:
+    """Compare the means over some generators; not corrected."""
+    value = float(np.mean([differences.values[name][metric] for name in generators]))
+    replicates = differences.mean_replicates(metric, generators)
+    return paired_comparison(value, replicates, metric, baseline)
+
+
+def _combine(
+    differences: Estimates,
+    metric: str,
+    comparisons: Mapping[str, Comparison],
+    groups: Mapping[str, str],
+    trained: Sequence[str],
+    baseline: Sequence[str],
+) -> RunComparison:
+    """Compare the means over families and over all, and correct each table of comparisons."""
+    names = [name for name in comparisons if groups[name] != CONTROL]
+    families: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        families[groups[name]].append(name)
+    unseen = {
+        family: [name for name in members if name not in trained]
+        for family, members in families.items()
     }
 
+    def compare_means(tables: Mapping[str, list[str]]) -> dict[str, Comparison]:
+        return correct_comparisons(
+            {
+                family: _compare_mean(differences, metric, members, baseline)
+                for family, members in sorted(tables.items())
+            }
+        )
 
-def _delong(
-    comparison: Comparison, a: Scores, b: Scores, rows: NDArray[np.intp], unit_of: NDArray[np.intp]
+    all_unseen = [name for name in names if name not in trained]
+    return RunComparison(
+        metric=metric,
+        other=list(baseline),
+        generators=correct_comparisons({name: comparisons[name] for name in names}),
+        groups=compare_means(families),
+        groups_unseen=compare_means(
+            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
+        ),
+        overall=_compare_mean(differences, metric, names, baseline),
+        unseen=_compare_mean(differences, metric, all_unseen, baseline) if all_unseen else None,
+        controls=correct_comparisons(
+            {name: c for name, c in comparisons.items() if groups[name] == CONTROL}
+        ),
+    )
+
+
+def _with_delong(
+    comparison: Comparison, a: Scores, b: Scores, rows: NDArray[np.intp]
 ) -> Comparison:
-    """Take DeLong's p-value where each sample is a unit of its own; it knows no clusters."""
-    if len(np.unique(unit_of[rows])) < len(rows):
+    """Use DeLong's p-value where every sample is a source of its own: it assumes independence."""
+    if len(set(a.source[rows].tolist())) < len(rows):
         return comparison
-    _, p = delong(a.label[rows], a.score[rows], b.score[rows])
+    _, p = delong(a.label[rows], a.logit[rows], b.logit[rows])
     return replace(comparison, p=p, p_holm=p, test="delong") if np.isfinite(p) else comparison
 
 
-def _rows(
-    scores: Scores, groups: Mapping[str, str]
-) -> tuple[dict[str, NDArray[np.intp]], list[str]]:
-    """Return the rows of each generator that has both classes, and notes about the others."""
-    rows, notes = {}, []
-    for name in groups:
-        rows_of_name = np.flatnonzero(scores.generator == name)
-        if len(np.unique(scores.label[rows_of_name])) == 2:
-            rows[str(name)] = rows_of_name
-        else:
-            notes.append(f"{str(name)!r} has not both classes in both runs and is left out.")
-    return rows, notes
-
-
-def _matched(a: Scores, b: Scores, groups: Mapping[str, str]) -> tuple[Scores, Scores, list[str]]:
-    """Return the rows that both runs have, in one order, and a note about the others."""
-    place_a, place_b = _places(a, groups), _places(b, groups)
-    common = sorted(place_a.keys() & place_b.keys())
+def _match_rows(
+    a: Scores, b: Scores, groups: Mapping[str, str]
+) -> tuple[Scores, Scores, list[str]]:
+    """Return the rows that both runs have, in one order, and a note about those left out."""
+    rows_a, rows_b = _rows_by_sample(a, groups), _rows_by_sample(b, groups)
+    common = sorted(rows_a.keys() & rows_b.keys())
     if not common:
         raise DataError("The two runs have no test sample in common, so nothing can be compared.")
-    one = _rows_of(a, [place_a[key] for key in common])
-    two = _rows_of(b, [place_b[key] for key in common])
-    if (units_of(one) != units_of(two)).any() and not _same_partition(one, two):
+    matched_a, matched_b = (
+        Scores(**{f.name: getattr(run, f.name)[[rows[key] for key in common]] for f in fields(run)})
+        for run, rows in ((a, rows_a), (b, rows_b))
+    )
+    # Sources may have other names in the two runs, but they must group the same samples.
+    sources_a, sources_b = source_numbers(matched_a).tolist(), source_numbers(matched_b).tolist()
+    pairs = set(zip(sources_a, sources_b, strict=True))
+    if not len(pairs) == len(set(sources_a)) == len(set(sources_b)):
         raise DataError(
             "The two runs count different samples as independent (their sources differ). "
             "Scan the data with one --source-pattern and probe both again."
         )
-    alone = len(place_a) + len(place_b) - 2 * len(common)
-    note = f"{alone:,} rows of scores that only one of the runs has are left out."
-    return one, two, [note] if alone else []
+    n_single = len(rows_a) + len(rows_b) - 2 * len(common)
+    note = f"{n_single:,} rows of scores that only one of the runs has are left out."
+    return matched_a, matched_b, [note] if n_single else []
 
 
-def _same_partition(a: Scores, b: Scores) -> bool:
-    """Say whether two namings of the sources put the same samples together."""
-    pairs = set(zip(units_of(a).tolist(), units_of(b).tolist(), strict=True))
-    return len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
-
-
-def _places(scores: Scores, groups: Mapping[str, str]) -> dict[tuple[str, str, int, int], int]:
-    """Return the row of each sample; copies of one content are told apart by counting."""
-    seen: Counter[tuple[str, str, int]] = Counter()
-    places = {}
-    for row, key in enumerate(
-        zip(scores.generator, scores.sample_id, scores.label.tolist(), strict=True)
-    ):
+def _rows_by_sample(
+    scores: Scores, groups: Mapping[str, str]
+) -> dict[tuple[str, str, int, int], int]:
+    """Return the row of each sample by generator, sample id, label and number of the copy."""
+    copies: Counter[tuple[str, str, int]] = Counter()
+    rows = {}
+    keys = zip(scores.generator, scores.sample_id, scores.label.tolist(), strict=True)
+    for row, key in enumerate(keys):
         if key[0] in groups:
-            places[(*key, seen[key])] = row
-            seen[key] += 1
-    return places
-
-
-def _rows_of(scores: Scores, rows: list[int]) -> Scores:
-    return Scores(**{item.name: getattr(scores, item.name)[rows] for item in fields(Scores)})
+            rows[(*key, copies[key])] = row
+            copies[key] += 1
+    return rows

@@ -1,7 +1,4 @@
-"""What each feature adds to mAP, averaged over all orders of adding: its Shapley value.
-
-How alike features are: linear centred kernel alignment on training samples.
-"""
+"""What each feature contributes to mAP (Shapley values), and how similar features are (CKA)."""
 
 from __future__ import annotations
 
@@ -12,103 +9,93 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.evaluate.fitting import FeatureSet
 from featcache.evaluate.scoring import Evaluation
 from featcache.evaluate.task import ProbeTask
 from featcache.metrics import percentile_ci
 from featcache.results import Contribution
 
-Set = tuple[int, ...]
+MAX_SAMPLES = 1000
+"""CKA compares kernels of samples; this many, evenly spaced, suffice for two digits."""
 
 
 def contributions(
-    features: Sequence[str], evaluations: Mapping[Set, Evaluation]
+    features: Sequence[str], evaluations: Mapping[FeatureSet, Evaluation]
 ) -> list[Contribution]:
-    """Return the contribution of each feature; none where a subset is missing.
+    """Return the Shapley value of each feature: its mean contribution over all orders of adding.
 
     Parameters
     ----------
     features : sequence of str
-    evaluations : mapping of positions of features to Evaluation
-        Of every non-empty subset, on the same resamples.
+        Names of all n features.
+    evaluations : mapping of tuple of int to Evaluation
+        Evaluation of each feature set (positions of features), on the same resamples.
 
     Returns
     -------
-    list[Contribution]
-        The contribution of each feature.
+    list of Contribution
+        One for each feature, with interval; empty where a non-empty subset is missing.
 
     Notes
     -----
-    No feature at all has the AP of chance, the share of fakes. The values then add up to the mAP of
-    all features minus chance.
+    φ_i = Σ_{S not containing i} |S|! (n - |S| - 1)! / n! (mAP(S + i) - mAP(S)) (Shapley 1953). The
+    empty set has the AP of chance, the share of fakes, so the values add up to the mAP of all
+    features minus chance.
     """
     n = len(features)
     if len(evaluations) < 2**n - 1:
         return []
-    values = {frozenset(s): _values(evaluation) for s, evaluation in evaluations.items()}
-    generators = next(iter(evaluations.values())).generators.values()
-    values[frozenset()] = np.full_like(
-        values[frozenset(range(n))],
-        float(
-            np.mean(
-                [
-                    generator.n_fake / (generator.n_real + generator.n_fake)
-                    for generator in generators
-                ]
-            )
-        ),
-    )
-    out = []
+    # Position 0 of each array is the mAP on the test samples, the rest are its replicates.
+    values = {
+        frozenset(positions): np.append(
+            evaluation.mean("ap").value, evaluation.estimates.mean_replicates("ap")
+        )
+        for positions, evaluation in evaluations.items()
+    }
+    complete = frozenset(range(n))
+    results = next(iter(evaluations.values())).generators.values()
+    chance = float(np.mean([r.n_fake / (r.n_real + r.n_fake) for r in results]))
+    values[frozenset()] = np.full_like(values[complete], chance)
+    shapley_values = []
     for i, name in enumerate(features):
-        total = np.zeros_like(values[frozenset()])
-        for without, value in values.items():
-            if i not in without:
-                k = len(without)
+        shapley = np.zeros_like(values[complete])
+        for subset, value in values.items():
+            if i not in subset:
+                k = len(subset)
                 weight = factorial(k) * factorial(n - k - 1) / factorial(n)
-                total += weight * (values[without | {i}] - value)
-        replicates = total
-        everything = frozenset(range(n))
-        out.append(
+                shapley += weight * (values[subset | {i}] - value)
+        shapley_values.append(
             Contribution(
                 feature=name,
-                shapley=float(replicates[0]),
-                ci=percentile_ci(replicates[1:]),
+                shapley=float(shapley[0]),
+                ci=percentile_ci(shapley[1:]),
                 alone=float(values[frozenset({i})][0]),
-                last=float(values[everything][0] - values[everything - {i}][0]),
+                last=float(values[complete][0] - values[complete - {i}][0]),
             )
         )
-    return out
+    return shapley_values
 
 
-def _values(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Return the mAP, and behind it the mAP of every resample."""
-    replicates = np.mean([evaluation.values[name]["ap"] for name in evaluation.generators], axis=0)
-    return np.append(evaluation.mean("ap").value, replicates)
-
-
-MAX_SAMPLES = 1000
-"""CKA compares kernels of samples; so many, evenly spread, are enough for two digits."""
-
-
-def similarity(study: ProbeTask) -> dict[str, dict[str, float]]:
-    """Return the debiased linear CKA between every two features, at most 1.
+def similarity(task: ProbeTask) -> dict[str, dict[str, float]]:
+    """Return the debiased linear CKA between every two features.
 
     Parameters
     ----------
-    study : ProbeTask
-        Prepared task: samples, features and folds.
+    task : ProbeTask
+        Samples and keys; training samples in the first training view are compared.
 
     Returns
     -------
-    dict[str, dict[str, float]]
-        About 0 for unrelated features, whatever their numbers of columns and rows.
+    dict of str to dict of str to float
+        At most 1; about 0 for unrelated features, whatever their numbers of columns and rows.
     """
-    names = study.options.features
-    ids = [sample.sample_id for sample in study.train]
+    names = task.options.features
+    ids = [sample.sample_id for sample in task.train]
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
-    blocks = [study.store.read(key, subset) for key in study.train_keys[0]]
+    features = [task.store.read(key, subset) for key in task.train_keys[0]]
     return {
-        a: {b: debiased_cka(x, y) for b, y in zip(names, blocks, strict=True)}
-        for a, x in zip(names, blocks, strict=True)
+        name_x: {name_y: debiased_cka(x, y) for name_y, y in zip(names, features, strict=True)}
+        for name_x, x in zip(names, features, strict=True)
     }
 
 
@@ -117,10 +104,10 @@ def debiased_cka(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
 
     Parameters
     ----------
-    x : ndarray of shape (n_samples, n_columns_x)
+    x : ndarray of shape (n_samples, n_columns_x), float
         First feature.
-    y : ndarray of shape (n_samples, n_columns_y)
-        Second feature, same samples.
+    y : ndarray of shape (n_samples, n_columns_y), float
+        Second feature of the same samples.
 
     Returns
     -------
@@ -129,7 +116,7 @@ def debiased_cka(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
 
     Notes
     -----
-    With kernels K = x xᵀ and L = y yᵀ whose diagonals are set to 0,
+    With kernels K = x xᵀ and L = y yᵀ of centred rows whose diagonals are set to 0,
 
     HSIC(K, L) = [tr(K L) + 1ᵀK1 1ᵀL1 / ((n-1)(n-2)) - 2 1ᵀK L 1 / (n-2)] / (n (n-3))
 
@@ -146,22 +133,20 @@ def debiased_cka(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     n = len(x)
     if n < 4:
         return math.nan
-    K, L = _hollow_kernel(x), _hollow_kernel(y)
-    denominator = _hsic(K, K) * _hsic(L, L)
-    return float(_hsic(K, L) / math.sqrt(denominator)) if denominator > 0 else math.nan
 
+    def kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
+        rows = features.astype(np.float64)
+        rows -= rows.mean(axis=0)
+        gram = rows @ rows.T
+        np.fill_diagonal(gram, 0.0)
+        # CKA does not depend on the scale; this one keeps products in range.
+        return np.asarray(gram / max(float(np.abs(gram).max()), 1e-300))
 
-def _hollow_kernel(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the linear kernel of centred rows with a diagonal of zeros."""
-    rows = features.astype(np.float64)
-    rows -= rows.mean(axis=0)
-    kernel = rows @ rows.T
-    np.fill_diagonal(kernel, 0.0)
-    return np.asarray(kernel / max(float(np.abs(kernel).max()), 1e-300))
+    def hsic(K: NDArray[np.float64], L: NDArray[np.float64]) -> float:
+        total = float(K.sum() * L.sum()) / ((n - 1) * (n - 2))
+        cross = 2.0 * float(K.sum(axis=0) @ L.sum(axis=0)) / (n - 2)
+        return (float(np.sum(K * L)) + total - cross) / (n * (n - 3))
 
-
-def _hsic(K: NDArray[np.float64], L: NDArray[np.float64]) -> float:
-    n = len(K)
-    total = float(K.sum() * L.sum()) / ((n - 1) * (n - 2))
-    cross = 2.0 * float(K.sum(axis=0) @ L.sum(axis=0)) / (n - 2)
-    return (float(np.sum(K * L)) + total - cross) / (n * (n - 3))
+    K, L = kernel(x), kernel(y)
+    denominator = hsic(K, K) * hsic(L, L)
+    return hsic(K, L) / math.sqrt(denominator) if denominator > 0 else math.nan

@@ -1,14 +1,11 @@
-"""A feature and its samples as row-aligned arrays, for other programs.
-
-Feature packs with their manifests: what goes into one besides shards, and where it ends up.
-"""
+"""Results as CSV, features as arrays for other programs, and feature packs with their manifests."""
 
 from __future__ import annotations
 
 import csv
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -23,7 +20,7 @@ from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
 from featcache.files import digest_bytes, printable, write_atomic
 from featcache.metrics import METRICS
-from featcache.results import AblationResult, AblationRow, EfficiencyResult, TransferResult
+from featcache.results import AblationResult, EfficiencyResult, TransferResult
 
 
 def export_npz(
@@ -34,25 +31,30 @@ def export_npz(
     Parameters
     ----------
     manifest : Manifest
+        Samples to export.
     store : FeatureStore
+        Store of the feature.
     key : FeatureKey
+        Key of the feature.
     path : Path
-        Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain strings
-        ``sample_id``, ``path``, ``generator``, ``split``, ``source``, ``serves`` (the generator
-        whose set a real belongs to). One row per file that has a feature.
+        File to write. Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain
+        strings ``sample_id``, ``path``, ``generator``, ``split``, ``source``, ``serves`` (the
+        generator that a real is paired with). One row per file that has the feature.
 
     Returns
     -------
-    (int, int)
-        Rows and features.
+    n_rows : int
+        Number of rows N.
+    n_features : int
+        Number of columns D.
 
     Raises
     ------
     MissingFeaturesError
-        If the store lacks the features.
+        If no sample has the feature.
     """
-    have = store.samples(key)
-    samples = [sample for sample in manifest if sample.sample_id in have]
+    ids = store.samples(key)
+    samples = [sample for sample in manifest if sample.sample_id in ids]
     if not samples:
         raise MissingFeaturesError(f"No image of the manifests has the feature {key.name!r}.")
     features = store.read(key, [sample.sample_id for sample in samples])
@@ -69,113 +71,93 @@ def export_npz(
 def write_transfer_csv(result: TransferResult, path: Path) -> Path:
     """Write one row per training set and test generator: AP, AUROC and accuracy with intervals.
 
-    ``set`` is ``each`` (trained on ``generator`` alone) or ``without`` (on all but it).
-
     Parameters
     ----------
     result : TransferResult
-        Result of a train x test matrix.
+        Matrix of training sets by test generators. In the column ``set``, ``each`` is a head
+        trained on ``generator`` alone, ``without`` one trained on all but it.
     path : Path
-        File or folder.
+        File to write.
 
     Returns
     -------
     Path
         The file, absolute.
     """
-    metrics = [n for metric in ("ap", "auroc", "acc") for n in (metric, f"{metric}_ci")]
-    rows = [
-        [kind, own, name, *_flat(getattr(cell, metric) for metric in metrics)]
-        for kind, matrix in (("each", result.each), ("without", result.without))
-        for own, cells in matrix.items()
-        for name, cell in cells.items()
-    ]
-    header = ["set", "generator", "tested_on", *_with_ends("ap", "auroc", "acc")]
-    return _write(path, [header, *rows])
+    metrics = ("ap", "auroc", "acc")
+    rows: list[list[Any]] = [["set", "generator", "tested_on", *_ci_columns(*metrics)]]
+    for kind, matrix in (("each", result.each), ("without", result.without)):
+        for trained, cells in matrix.items():
+            for tested, cell in cells.items():
+                row = [kind, trained, tested]
+                for metric in metrics:
+                    row += [getattr(cell, metric), *getattr(cell, f"{metric}_ci")]
+                rows.append(row)
+    return _write_csv(path, rows)
 
 
 def write_efficiency_csv(result: EfficiencyResult, path: Path) -> Path:
-    """Write one row per draw: samples per class, seed, mAP of the draw, and mean and interval of
-    its size.
+    """Write one row per random subset: its size, seed and mAP, and mean and interval of the size.
 
     Parameters
     ----------
     result : EfficiencyResult
-        Result of a learning curve.
+        Learning curve.
     path : Path
-        File or folder.
+        File to write.
 
     Returns
     -------
     Path
         The file, absolute.
     """
-    rows = [
-        [point.n, seed, value, *_flat((point.mean, point.ci)), point.deviation]
-        for point in result.points
-        for seed, value in enumerate(point.mAP)
-    ]
-    return _write(path, [["n", "seed", "mAP", *_with_ends("mean"), "deviation"], *rows])
-
-
-def _with_ends(*names: str) -> list[str]:
-    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
-
-
-def _flat(values: Iterable[Any]) -> list[Any]:
-    return [x for value in values for x in (value if isinstance(value, tuple) else (value,))]
-
-
-def _write(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
-    return path.resolve()
+    rows: list[list[Any]] = [["n", "seed", "mAP", *_ci_columns("mean"), "deviation"]]
+    for point in result.points:
+        for seed, value in enumerate(point.mAP):
+            rows.append([point.n, seed, value, point.mean, *point.ci, point.deviation])
+    return _write_csv(path, rows)
 
 
 def write_ablation_csv(result: AblationResult, path: Path) -> Path:
-    """Write one row per feature set: features, C, the mean of every metric with its interval,
-    p-values.
+    """Write one row per feature set: features, C, mean of every metric with interval, p-values.
 
     Parameters
     ----------
     result : AblationResult
-        Result of an ablation.
+        Rows of the ablation.
     path : Path
-        File or folder.
+        File to write.
 
     Returns
     -------
     Path
         The file, absolute.
     """
-    rows = [
-        [
-            *_about(row),
-            *_flat(_values(row)),
-            *[
-                comparison.p_holm if comparison else ""
-                for comparison in (row.vs_best_single, row.vs_baseline)
-            ],
-        ]
-        for row in result.rows
+    columns = ("features", "n_features", "C", "head", "train", "train_views", "view")
+    rows: list[list[Any]] = [
+        [*columns, *_ci_columns(*METRICS), "p_best_single", "p_baseline"],
     ]
-    header = [*_ABOUT, *_with_ends(*METRICS), "p_best_single", "p_baseline"]
-    return _write(path, [header, *rows])
+    for row in result.rows:
+        features, train, views = ("+".join(v) for v in (row.features, row.train, row.train_views))
+        cells = [features, row.n_features, row.C, row.head, train, views, row.view]
+        for metric in METRICS:
+            cells += [row.means[metric].value, *row.means[metric].ci]
+        comparisons = (row.vs_best_single, row.vs_baseline)
+        rows.append([*cells, *(c.p_holm if c else "" for c in comparisons)])
+    return _write_csv(path, rows)
 
 
-_ABOUT = ("features", "n_features", "C", "head", "train", "train_views", "view")
+def _ci_columns(*names: str) -> list[str]:
+    """Return the columns of values with intervals."""
+    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
 
 
-def _about(row: AblationRow) -> list[Any]:
-    joined = ["+".join(names) for names in (row.features, row.train, row.train_views)]
-    return [joined[0], row.n_features, row.C, row.head, joined[1], joined[2], row.view]
-
-
-def _values(row: AblationRow) -> Iterator[Any]:
-    for metric in METRICS:
-        yield row.means[metric].value
-        yield row.means[metric].ci
+def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
+    """Write rows as CSV; paths that are not UTF-8 keep their bytes."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path.resolve()
 
 
 def export_features(
@@ -186,74 +168,71 @@ def export_features(
     *,
     licence: str = "",
 ) -> int:
-    """Write a pack of features and their samples; no path of this machine goes with it.
+    """Write a pack of features and their manifests, without absolute paths of this machine.
 
     Parameters
     ----------
     store : FeatureStore
-        Feature store.
-    keys : Sequence[FeatureKey]
-        Feature keys, one for each feature.
+        Store of the features.
+    keys : sequence of FeatureKey
+        Keys of the features.
     manifest : Manifest
-        Samples with labels, generators, splits and sources.
+        Samples; those that have one of the features go into the pack.
     path : Path
-        File or folder.
+        File to write.
     licence : str
-        Note on the licence of the features.
+        Licence of the features.
 
     Returns
     -------
     int
-        Bytes of the pack.
+        Size of the pack in bytes.
     """
-    have = {name for key in keys for name in (*store.samples(key), *store.rejects(key))}
+    ids = {name for key in keys for name in (*store.samples(key), *store.rejects(key))}
     datasets: dict[str, list[Sample]] = {}
     for sample in manifest:
-        if sample.sample_id in have:
-            datasets.setdefault(sample.dataset, []).append(_without_machine(sample))
-    manifests = {name: _to_csv(samples) for name, samples in datasets.items()}
+        if sample.sample_id not in ids:
+            continue
+        try:
+            relative = PurePath(sample.path).relative_to(sample.root).as_posix()
+        except ValueError:
+            relative = PurePath(sample.path).name
+        portable = replace(sample, root=sample.dataset, path=relative)
+        datasets.setdefault(sample.dataset, []).append(portable)
+    manifests = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "manifest.csv"
+        for name, samples in datasets.items():
+            Manifest(tuple(samples)).write(file)
+            manifests[name] = file.read_bytes()
     return export_pack(store, keys, path, manifests=manifests, licence=licence)
 
 
 def import_features(store: FeatureStore, path: Path) -> Imported:
-    """Check a pack and add it to a store, with its manifests.
+    """Check a pack and add its features and manifests to a store.
 
     Parameters
     ----------
     store : FeatureStore
-        Feature store.
+        Store to add to.
     path : Path
-        File or folder.
+        Pack to read.
 
     Returns
     -------
     Imported
+        What was added.
 
     Raises
     ------
     DataError
-        If anything in it is not as it should be: the store is then as it was.
+        If anything in the pack is invalid; the store is unchanged then.
     """
     imported = import_pack(store, path, lambda name, file: Manifest.read(file))
-    for name, data in imported.manifests.items():
+    for name, content in imported.manifests.items():
         target = manifest_path(store.root, name)
-        if target.exists() and target.read_bytes() != data:
-            target = manifest_path(store.root, f"{name}-{digest_bytes(data)[:8]}")
-        write_atomic(target, data)
+        if target.exists() and target.read_bytes() != content:
+            # A different manifest of that name stays; the imported one gets a name of its own.
+            target = manifest_path(store.root, f"{name}-{digest_bytes(content)[:8]}")
+        write_atomic(target, content)
     return imported
-
-
-def _without_machine(sample: Sample) -> Sample:
-    """Return a sample whose path begins below its data set."""
-    try:
-        path = PurePath(sample.path).relative_to(sample.root).as_posix()
-    except ValueError:
-        path = PurePath(sample.path).name
-    return replace(sample, root=sample.dataset, path=path)
-
-
-def _to_csv(samples: list[Sample]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "manifest.csv"
-        Manifest(tuple(samples)).write(path)
-        return path.read_bytes()

@@ -1,7 +1,7 @@
-"""Heads for feature sets: fitted jointly on every training set, C and threshold chosen, fused late
-if asked.
+"""Fitting the heads of a task: feature sets x values of C x training sets, in one joint solve.
 
-The engine of probe and ablation: feature sets x values of C x training sets, in one joint solve.
+Every combination is a :class:`HeadSpec`. For late fusion each feature has a head of its own, and
+their logits are added up. C and the threshold of each feature set are chosen on held-out logits.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.engines import Engine
 from featcache.errors import DataError
-from featcache.evaluate.data import chunked
-from featcache.evaluate.model_selection import choose
+from featcache.evaluate.feature_rows import iter_joined, read_rows
+from featcache.evaluate.model_selection import select_C
 from featcache.evaluate.scoring import Evaluation, evaluate_scores
 from featcache.evaluate.task import ProbeTask
 from featcache.probes import (
@@ -31,210 +30,204 @@ from featcache.probes import (
 from featcache.probes.solver import HeadBatch, Source
 from featcache.results import Certificate, Scores, Selection
 
+FeatureSet = tuple[int, ...]
+"""Positions of features in ``ProbeOptions.features``, in rising order."""
+
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One head to fit: which features (positions), which C, which training set (a row of
-    weights).
+    """One head to fit.
+
+    Parameters
+    ----------
+    features : tuple of int
+        Positions of its features.
+    C : float
+        Inverse strength of the penalty.
+    training_set : int
+        Row of the training weights.
     """
 
-    blocks: tuple[int, ...]
+    features: FeatureSet
     C: float
-    task: int
+    training_set: int = 0
 
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A fitted cell; ``certificate`` is None for heads that are no optimisation."""
+    """A fitted head.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        From raw features to logits.
+    certificate : Certificate or None
+        How near the optimum it is; None for heads that do not optimise.
+    """
 
     scorer: Scorer
     certificate: Certificate | None
 
 
-def fit_head_specs(
-    source: Source,
-    labels: NDArray[np.int64],
-    tasks: NDArray[np.float64],
-    cells: Sequence[HeadSpec],
-    *,
-    head: str,
-    scaling: str,
-    memory: int | None,
-    engine: Engine | None = None,
-    sources: NDArray[np.str_] | None = None,
-    validation: tuple[Source, NDArray[np.int64]] | None = None,
-    k: int = 1,
-    seed: int = 0,
+def fit_specs(
+    task: ProbeTask, source: Source, weights: NDArray[np.float64], specs: Sequence[HeadSpec]
 ) -> list[HeadFit]:
-    """Fit every cell.
+    """Fit heads on training sets of a task.
 
     Parameters
     ----------
+    task : ProbeTask
+        Its options name the kind of head and its parameters.
     source : Source
-        Raw features of the training rows, a block per feature.
-    labels : ndarray of shape (n_rows,), int
-    tasks : ndarray of shape (n_tasks, n_rows), float64
+        Features of the training rows, a block for each feature.
+    weights : ndarray of shape (n_training_sets, n_rows), float64
         Weight of each row in each training set; 0 leaves it out.
-    cells : sequence of Cell
-    head : str
-    scaling : str
-    memory : int, bytes, optional
-    engine : Engine, optional
-        For logistic heads: holds the features in parts.
-    sources : ndarray of shape (n_rows,), optional
-        The photograph of each row, for heads that hold some out.
-    validation : (Source, ndarray of int), optional
-        Rows and labels of the val split, for heads that stop early on them.
-    k : int
-        Of the heads other than logistic.
-    seed : int
-        Of the heads other than logistic.
+    specs : sequence of HeadSpec
+        Heads to fit.
 
     Returns
     -------
-    list[HeadFit]
+    list of HeadFit
+        In the same order.
     """
-    if head == "logistic":
-        return _fit_logistic(source, labels, tasks, cells, scaling, memory, engine)
-    x = _whole_matrix(source)
-    x_val = None if validation is None else _whole_matrix(validation[0])
-    known: dict[tuple[tuple[int, ...], int, float], HeadFit] = {}
-    kind = head_kind(head)
-    takes_C = kind is not None and "C" in kind.takes
-    for cell in cells:
-        name = (cell.blocks, cell.task, cell.C if takes_C else 0.0)
-        if name in known:
+    options = task.options
+    if options.head == "logistic":
+        return _fit_logistic(task, source, weights, specs)
+    features, labels, sources = read_rows(source), task.labels, task.sources
+    val_features = val_labels = None  # for heads that stop early
+    if task.folds is not None and task.folds.on_val_split:
+        val_features, val_labels = read_rows(task.val_rows()), task.folds.labels
+    kind = head_kind(options.head)
+    has_C = kind is not None and "C" in kind.takes
+    fits: dict[tuple[FeatureSet, int, float], HeadFit] = {}
+    keys = [(spec.features, spec.training_set, spec.C if has_C else 0.0) for spec in specs]
+    for key, spec in zip(keys, specs, strict=True):
+        if key in fits:  # the same head at another C
             continue
-        keep, seen = tasks[cell.task] > 0, seen_columns(source.widths, cell.blocks)
+        selected = weights[spec.training_set] > 0
+        columns = feature_columns(source.widths, spec.features)
         training = Training(
-            features=x[np.ix_(keep, seen)],
-            labels=labels[keep],
-            sources=None if sources is None else sources[keep],
-            widths=[source.widths[b] for b in sorted(cell.blocks)],
-            val_features=None if x_val is None else x_val[:, seen],
-            val_labels=None if validation is None else validation[1],
+            features=features[np.ix_(selected, columns)],
+            labels=labels[selected],
+            sources=sources[selected],
+            widths=[source.widths[b] for b in sorted(spec.features)],
+            val_features=None if val_features is None else val_features[:, columns],
+            val_labels=val_labels,
         )
-        known[name] = HeadFit(fit_head(head, training, C=cell.C, k=k, seed=seed), None)
-    return [known[cell.blocks, cell.task, cell.C if takes_C else 0.0] for cell in cells]
-
-
-def _whole_matrix(source: Source) -> NDArray[np.float32]:
-    """Return all rows of a source side by side."""
-    x = np.empty((source.n_rows, sum(source.widths)), dtype=np.float32)
-    for rows, part in chunked(source):
-        x[rows] = part
-    return x
+        scorer = fit_head(options.head, training, C=spec.C, k=options.k, seed=options.seed)
+        fits[key] = HeadFit(scorer, None)
+    return [fits[key] for key in keys]
 
 
 def _fit_logistic(
-    source: Source,
-    labels: NDArray[np.int64],
-    tasks: NDArray[np.float64],
-    cells: Sequence[HeadSpec],
-    scaling: str,
-    memory: int | None,
-    engine: Engine | None,
+    task: ProbeTask, source: Source, weights: NDArray[np.float64], specs: Sequence[HeadSpec]
 ) -> list[HeadFit]:
-    n = len(source.widths)
-    heads = HeadBatch(
-        uses=np.array([[b in cell.blocks for b in range(n)] for cell in cells]),
-        C=np.array([cell.C for cell in cells]),
-        task=np.array([cell.task for cell in cells], dtype=np.intp),
+    """Fit logistic heads in one joint solve."""
+    n_features = len(source.widths)
+    batch = HeadBatch(
+        uses=np.array([[b in spec.features for b in range(n_features)] for spec in specs]),
+        C=np.array([spec.C for spec in specs]),
+        task=np.array([spec.training_set for spec in specs], dtype=np.intp),
     )
-    targets = np.repeat(labels[None], len(tasks), axis=0)
     fitted = fit_heads(
-        source, targets, heads, weights=tasks, scaling=scaling, memory=memory, engine=engine
+        source,
+        np.repeat(task.labels[None], len(weights), axis=0),
+        batch,
+        weights=weights,
+        scaling=task.options.scaling,
+        memory=task.options.memory,
+        engine=task.engine(),
     )
     fits = []
-    for i, cell in enumerate(cells):
-        seen = seen_columns(source.widths, cell.blocks)
-        widths = [source.widths[b] for b in sorted(cell.blocks)]
+    for i, spec in enumerate(specs):
         linear = Linear(
-            weight=fitted.weight[i][seen], bias=float(fitted.bias[i]), widths=widths, l2=fitted.l2
+            weight=fitted.weight[i][feature_columns(source.widths, spec.features)],
+            bias=float(fitted.bias[i]),
+            widths=[source.widths[b] for b in sorted(spec.features)],
+            l2=fitted.l2,
         )
         fits.append(HeadFit(linear, fitted.certificates[i]))
     return fits
 
 
-def seen_columns(widths: list[int], blocks: Sequence[int]) -> NDArray[np.intp]:
-    """Return the columns of some blocks, in the order of the blocks of the source.
+def feature_columns(widths: list[int], features: Sequence[int]) -> NDArray[np.intp]:
+    """Return the columns of some features among all features joined side by side.
 
     Parameters
     ----------
-    widths : list[int]
-        Number of columns of each feature block.
-    blocks : Sequence[int]
-        Indices of the feature blocks.
+    widths : list of int
+        Number of columns of each feature.
+    features : sequence of int
+        Positions of the features.
 
     Returns
     -------
     ndarray of intp
-        The columns of some blocks, in the order of the blocks of the source.
+        Columns in rising order.
     """
     stops = np.cumsum(widths)
-    return np.concatenate([np.arange(stops[b] - widths[b], stops[b]) for b in sorted(blocks)])
+    return np.concatenate([np.arange(stops[b] - widths[b], stops[b]) for b in sorted(features)])
 
 
-def logits_of(
-    source: Source, cells: Sequence[HeadSpec], fits: Sequence[HeadFit]
+def predict_logits(
+    source: Source, feature_sets: Sequence[FeatureSet], scorers: Sequence[Scorer]
 ) -> NDArray[np.float64]:
-    """Return the logit of every row from every cell's head, shape (n_cells, n_rows), in one pass.
+    """Compute the logits of several heads in one pass over the rows.
 
     Parameters
     ----------
     source : Source
-        Feature rows, read in chunks.
-    cells : Sequence[HeadSpec]
-        Specifications of the heads.
-    fits : Sequence[HeadFit]
-        Fitted heads.
+        Feature rows.
+    feature_sets : sequence of tuple of int
+        Positions of the features of each head.
+    scorers : sequence of Scorer
+        The heads.
 
     Returns
     -------
-    ndarray of float64
-        The logit of every row from every cell's head, shape (n_cells, n_rows), in one pass.
+    ndarray of shape (n_heads, n_rows), float64
+        Logit of being fake.
     """
-    out = np.empty((len(cells), source.n_rows))
-    columns = [seen_columns(source.widths, cell.blocks) for cell in cells]
-    linear = [
-        i for i, fit in enumerate(fits) if isinstance(fit.scorer, Linear) and not fit.scorer.l2
-    ]
+    logits = np.empty((len(scorers), source.n_rows))
+    columns = [feature_columns(source.widths, features) for features in feature_sets]
+    # Linear heads on raw rows share one matrix product; those that normalise rows cannot.
+    linear = [i for i, s in enumerate(scorers) if isinstance(s, Linear) and not s.l2]
     weight = np.zeros((len(linear), sum(source.widths)))
     bias = np.zeros((len(linear), 1))
     for row, i in enumerate(linear):
-        scorer = fits[i].scorer
+        scorer = scorers[i]
         assert isinstance(scorer, Linear)
         weight[row, columns[i]], bias[row] = scorer.weight, scorer.bias
-    others = sorted(set(range(len(fits))) - set(linear))
-    for rows, part in chunked(source):
+    nonlinear = sorted(set(range(len(scorers))) - set(linear))
+    for rows, part in iter_joined(source):
         if linear:
-            out[linear, rows] = weight @ part.T.astype(np.float64) + bias
-        for i in others:
-            out[i, rows] = fits[i].scorer.logits(part[:, columns[i]])
-    return out
-
-
-Set = tuple[int, ...]
+            logits[linear, rows] = weight @ part.T.astype(np.float64) + bias
+        for i in nonlinear:
+            logits[i, rows] = scorers[i].logits(part[:, columns[i]])
+    return logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedHead:
-    """The head of one feature set.
+    """The head of one feature set at the chosen C.
 
     Parameters
     ----------
-    blocks : tuple of int
+    features : tuple of int
         Positions of its features.
     C : float
+        Given or chosen by validation.
     scorer : Scorer
+        From raw features to logits.
     certificate : Certificate or None
+        How near the optimum it is; of fused heads the worst.
     selection : Selection or None
         How C and the threshold were chosen; None without validation.
     by_C : dict of float to Scorer
-        The heads at all values of C, for the curve.
+        The heads at all values of C.
     """
 
-    blocks: Set
+    features: FeatureSet
     C: float
     scorer: Scorer
     certificate: Certificate | None
@@ -243,157 +236,125 @@ class FittedHead:
 
     @property
     def val_threshold(self) -> float:
-        """Threshold chosen on validation data; NaN where there are none."""
+        """Threshold chosen on validation data; NaN without validation."""
         return self.selection.threshold if self.selection else math.nan
 
 
-def fit_feature_sets(study: ProbeTask, sets: Sequence[Set]) -> list[FittedHead]:
-    """Fit feature sets: all x all values of C x all training sets of the validation, in one solve.
+def fit_feature_sets(task: ProbeTask, feature_sets: Sequence[FeatureSet]) -> list[FittedHead]:
+    """Fit feature sets at all values of C and on all folds in one joint solve, and choose C.
 
     Parameters
     ----------
-    study : Study
-    sets : sequence of tuple of int
+    task : ProbeTask
+        Training samples, folds and options.
+    feature_sets : sequence of tuple of int
         Positions of the features of each set, in rising order.
 
     Returns
     -------
-    list[FittedHead]
+    list of FittedHead
+        One for each set.
     """
-    options, tasks = study.options, study.tasks
+    options, weights = task.options, task.train_weights
     grid = options.grid or [options.C]
+    # With late fusion each feature has a head of its own, which the sets share.
     fused = options.fusion != "concat"
-    unit_sets: list[Set] = sorted({(b,) for s in sets for b in s}) if fused else list(sets)
-    cells = [HeadSpec(u, C, t) for u in unit_sets for C in grid for t in range(len(tasks))]
-    source = study.train_rows()
-    fits = fit_tasks(study, source, tasks, cells)
-    shape = (len(unit_sets), len(grid), len(tasks))
-    selections = _validation(study, source, cells, fits, shape)
-    out = []
-    for s in sets:
-        members = [unit_sets.index((b,)) for b in s] if fused else [unit_sets.index(s)]
-        heads = [
-            [fits[((u * shape[1] + c) * shape[2] + 0)] for u in members] for c in range(len(grid))
-        ]
-        logits = None if selections is None else selections[members]
-        out.append(_finish(study, s, grid, heads, logits))
-    return out
+    parts: list[FeatureSet] = list(feature_sets)
+    if fused:
+        parts = sorted({(b,) for features in feature_sets for b in features})
+    specs = [HeadSpec(part, C, t) for part in parts for C in grid for t in range(len(weights))]
+    source = task.train_rows()
+    fits = fit_specs(task, source, weights, specs)
+    shape = (len(parts), len(grid), len(weights))
+    held_out = _held_out_logits(task, source, specs, fits, shape)
+    whole_set = np.arange(len(fits)).reshape(shape)[:, :, 0]
+    heads = []
+    for features in feature_sets:
+        members = [parts.index((b,)) for b in features] if fused else [parts.index(features)]
+        fits_by_C = [[fits[i] for i in column] for column in whole_set[members].T]
+        logits = None if held_out is None else held_out[members]
+        heads.append(_fuse_and_select(task, features, grid, fits_by_C, logits))
+    return heads
 
 
-def fit_tasks(
-    study: ProbeTask, source: Source, tasks: NDArray[np.float64], cells: Sequence[HeadSpec]
-) -> list[HeadFit]:
-    """Fit cells on training sets of a study as its options say.
-
-    Parameters
-    ----------
-    study : Study
-    source : Source
-        Its training rows.
-    tasks : ndarray of shape (n_tasks, n_rows), float64
-        Weight of each row in each training set.
-    cells : sequence of Cell
-
-    Returns
-    -------
-    list[HeadFit]
-    """
-    options = study.options
-    return fit_head_specs(
-        source,
-        study.labels,
-        tasks,
-        cells,
-        head=options.head,
-        scaling=options.scaling,
-        memory=options.memory,
-        engine=study.engine(),
-        sources=study.sources,
-        validation=_validation_rows(study),
-        k=options.k,
-        seed=options.seed,
-    )
-
-
-def _validation_rows(study: ProbeTask) -> tuple[Source, NDArray[np.int64]] | None:
-    """Return the rows of the val split, for heads that use them while they are fitted."""
-    if study.folds is None or study.folds.split_by != "val":
-        return None
-    return study.val_rows(), study.folds.labels
-
-
-def score_head(study: ProbeTask, fitted: FittedHead, scores: Scores) -> Evaluation:
-    """Judge the scores of a fitted set as the study's options say.
+def score_head(task: ProbeTask, head: FittedHead, scores: Scores) -> Evaluation:
+    """Evaluate the scores of a fitted head with the options of its task.
 
     Parameters
     ----------
-    study : ProbeTask
-        Prepared task: samples, features and folds.
-    fitted : FittedHead
-        Fitted head of one feature set.
+    task : ProbeTask
+        Its options hold thresholds, prior and bootstrap.
+    head : FittedHead
+        The head, for its validation threshold.
     scores : Scores
-        Labels, logits and probabilities of the test samples.
+        Its scores on the test samples.
 
     Returns
     -------
     Evaluation
+        Results with intervals.
     """
-    options = study.options
+    options = task.options
     return evaluate_scores(
         scores,
-        study.groups,
+        task.groups,
         threshold=options.threshold,
-        val_threshold=fitted.val_threshold,
+        val_threshold=head.val_threshold,
         prior=options.prior,
         n_resamples=options.n_resamples,
         seed=options.seed,
     )
 
 
-def _validation(
-    study: ProbeTask,
+def _held_out_logits(
+    task: ProbeTask,
     source: Source,
-    cells: list[HeadSpec],
-    fits: list[HeadFit],
+    specs: Sequence[HeadSpec],
+    fits: Sequence[HeadFit],
     shape: tuple[int, int, int],
 ) -> NDArray[np.float64] | None:
-    """Return held-out logits (n_units, n_grid, n_samples), NaN for samples in no fold."""
-    folds = study.folds
+    """Return held-out logits (n_parts, n_grid, n_samples); NaN for samples in no fold."""
+    folds = task.folds
     if folds is None:
         return None
-    rows = study.val_rows() if folds.split_by == "val" else source
-    n = len(folds.labels)
-    every = logits_of(rows, cells, fits).reshape(*shape, -1)[..., :n]
-    if folds.split_by == "val":
-        return every[:, :, 0]
-    out = np.full((shape[0], shape[1], n), np.nan)
-    for i, held in enumerate(folds.held_out):
-        out[:, :, held] = every[:, :, 1 + i, held]
-    return out
+    rows = task.val_rows() if folds.on_val_split else source
+    logits = predict_logits(rows, [spec.features for spec in specs], [fit.scorer for fit in fits])
+    # Only the first training view is validated on: its rows come first.
+    n_samples = len(folds.labels)
+    logits = logits.reshape(*shape, -1)[..., :n_samples]
+    if folds.on_val_split:
+        return logits[:, :, 0]
+    held_out_logits = np.full((shape[0], shape[1], n_samples), np.nan)
+    for i, held_out in enumerate(folds.held_out):
+        held_out_logits[:, :, held_out] = logits[:, :, 1 + i, held_out]
+    return held_out_logits
 
 
-def _finish(
-    study: ProbeTask,
-    blocks: Set,
+def _fuse_and_select(
+    task: ProbeTask,
+    features: FeatureSet,
     grid: Sequence[float],
-    heads: list[list[HeadFit]],
+    fits_by_C: list[list[HeadFit]],
     logits: NDArray[np.float64] | None,
 ) -> FittedHead:
-    """Fuse, choose, and put together one set; ``logits`` is (n_parts, n_grid, n_samples)."""
-    scorers, joint, certificates = [], [], []
-    widths = [study.widths[b] for b in blocks]
-    for c, parts in enumerate(heads):
-        shares, bias = _shares(study, len(parts), None if logits is None else logits[:, c])
-        scorers.append(_fuse([part.scorer for part in parts], widths, shares, bias))
-        certificates.append(_worst([part.certificate for part in parts]))
+    """Fuse the parts of a set at each C, and choose C; ``logits`` is (n_parts, n_grid, n)."""
+    widths = [task.widths[b] for b in features]
+    scorers, certificates, fused_logits = [], [], []
+    for c, fits in enumerate(fits_by_C):
+        coefficients, bias = _fusion_weights(
+            task, len(fits), None if logits is None else logits[:, c]
+        )
+        scorers.append(_fuse([fit.scorer for fit in fits], widths, coefficients, bias))
+        known = [fit.certificate for fit in fits if fit.certificate is not None]
+        certificates.append(max(known, key=lambda certificate: certificate.gap, default=None))
         if logits is not None:
-            joint.append(shares @ logits[:, c] + bias)
+            fused_logits.append(coefficients @ logits[:, c] + bias)
     selection = None
-    if study.folds is not None and joint:
-        selection = choose(study.folds, grid, np.array(joint), certificates)
+    if task.folds is not None and fused_logits:
+        selection = select_C(task.folds, grid, np.array(fused_logits), certificates)
     best = 0 if selection is None else list(grid).index(selection.C)
     return FittedHead(
-        blocks=blocks,
+        features=features,
         C=float(grid[best]),
         scorer=scorers[best],
         certificate=certificates[best],
@@ -402,85 +363,97 @@ def _finish(
     )
 
 
-def _shares(
-    study: ProbeTask, n: int, logits: NDArray[np.float64] | None
+def _fusion_weights(
+    task: ProbeTask, n_parts: int, logits: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], float]:
-    """Return how the logits of the parts are added up: equally, or as stacked on held-out
-    logits.
-    """
-    if study.options.fusion != "stacking" or n == 1:
-        return np.full(n, 1.0 / n), 0.0
-    if logits is None or study.folds is None:
+    """Return coefficients and bias of the parts' logits: a mean, or stacked on held-out logits."""
+    if task.options.fusion != "stacking" or n_parts == 1:
+        return np.full(n_parts, 1.0 / n_parts), 0.0
+    if logits is None or task.folds is None:
         raise DataError(
             "Stacking learns from held-out samples, and there are none: it needs a val split,"
             " several training generators, or several photographs of each class. Use --fusion"
             " mean-logit."
         )
     known = np.isfinite(logits).all(axis=0)
-    return stack_shares(logits[:, known], study.folds.labels[known])
+    return fit_stacking(logits[:, known], task.folds.labels[known])
 
 
-def stack_shares(
+def fit_stacking(
     logits: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the weights and the intercept that stack the logits of several heads.
+    """Fit the logistic regression that stacks the logits of several heads (Wolpert 1992).
 
     Parameters
     ----------
     logits : ndarray of shape (n_heads, n_samples), float64
         Held-out logits.
-    labels : ndarray of shape (n_samples,), int
+    labels : ndarray of shape (n_samples,), int64
         0 real, 1 fake.
 
     Returns
     -------
-    (ndarray of shape (n_heads,), float)
+    coefficients : ndarray of shape (n_heads,), float64
+        Weight of each head's logit.
+    bias : float
+        Intercept.
     """
     stacked = LogisticProbe(C=1.0).fit(logits.T, labels)
     return stacked.coef_[0], float(stacked.intercept_[0])
 
 
 @dataclass(frozen=True)
-class Fused:
-    """Several heads on their own features; their logits are added up."""
+class FusedHeads:
+    """Several heads on their own features; their weighted logits are added up.
+
+    Parameters
+    ----------
+    parts : list of Scorer
+        Head of each feature.
+    widths : list of int
+        Number of columns of each feature.
+    coefficients : ndarray of shape (n_parts,), float64
+        Weight of each head's logit.
+    bias : float
+        Added to the sum.
+    """
 
     parts: list[Scorer]
     widths: list[int]
-    shares: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
     bias: float
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the weighted sum of the parts' logits.
+        """Return the fused logit of each row.
 
         Parameters
         ----------
-        features : ndarray of float32
-            Features of shape (n_samples, n_features).
+        features : ndarray of shape (n_samples, n_features), float32
+            Raw features joined side by side.
 
         Returns
         -------
-        ndarray of float64
-            The weighted sum of the parts' logits.
+        ndarray of shape (n_samples,), float64
+            Logit of being fake.
         """
         blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
-        part_logits = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
-        return np.asarray(self.shares @ np.array(part_logits) + self.bias)
+        logits = [part.logits(block) for part, block in zip(self.parts, blocks, strict=True)]
+        return np.asarray(self.coefficients @ np.array(logits) + self.bias)
 
 
 def _fuse(
-    parts: list[Scorer], widths: list[int], shares: NDArray[np.float64], bias: float
+    parts: list[Scorer], widths: list[int], coefficients: NDArray[np.float64], bias: float
 ) -> Scorer:
-    """Return one scorer on the joined features; linear where the parts are."""
-    if len(parts) == 1 and shares[0] == 1.0:
+    """Return one head on the joined features; linear where the parts are."""
+    if len(parts) == 1 and coefficients[0] == 1.0:
         return parts[0]
     linear = [part for part in parts if isinstance(part, Linear)]
-    if len(linear) == len(parts):
-        weight = np.concatenate([a * part.weight for a, part in zip(shares, linear, strict=True)])
-        total = float(sum(a * part.bias for a, part in zip(shares, linear, strict=True)) + bias)
-        return Linear(weight=weight, bias=total, widths=widths, l2=linear[0].l2)
-    return Fused(parts, widths, shares, bias)
-
-
-def _worst(certificates: Sequence[Certificate | None]) -> Certificate | None:
-    known = [c for c in certificates if c is not None]
-    return max(known, key=lambda c: c.gap) if known else None
+    if len(linear) < len(parts):
+        return FusedHeads(parts, widths, coefficients, bias)
+    pairs = list(zip(coefficients, linear, strict=True))
+    return Linear(
+        weight=np.concatenate([a * part.weight for a, part in pairs]),
+        bias=float(sum(a * part.bias for a, part in pairs) + bias),
+        widths=widths,
+        l2=linear[0].l2,
+    )

@@ -1,6 +1,4 @@
-"""How much training data a head needs, and how much its numbers depend on the draw, from the
-same cache.
-"""
+"""How the mAP depends on the number of training samples, and on which of them are drawn."""
 
 from __future__ import annotations
 
@@ -10,23 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featcache._version import __version__
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.errors import SettingsError
 from featcache.evaluate import data
+from featcache.evaluate.estimates import Estimates
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
 from featcache.evaluate.task import ProbeTask, prepare_task
-from featcache.evaluate.transfer import MatrixScorer, MatrixScores, check_plain, fit_members
+from featcache.evaluate.transfer import (
+    describe_task,
+    estimate_heads,
+    fit_training_sets,
+    require_single_head,
+)
 from featcache.metrics import percentile_ci
 from featcache.probes.base import classes_needed
-from featcache.results.transfer import EfficiencyPoint, EfficiencyResult
+from featcache.results import EfficiencyPoint, EfficiencyResult
 
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
-"""Training samples per class that a data-efficiency curve tries, besides all."""
+"""Default numbers of training samples per class, besides all samples."""
 
 
 def efficiency(
@@ -38,92 +40,77 @@ def efficiency(
     n_seeds: int = 5,
     kept: Path | None = None,
 ) -> EfficiencyResult:
-    """Fit heads on few training samples per class, with several draws of each number, and on all.
+    """Compute a learning curve: the mAP at several training set sizes, and on all samples.
 
     Parameters
     ----------
     manifest : Manifest
+        All samples.
     store : FeatureStore
+        Must hold the features of all usable samples.
     options : ProbeOptions
-        ``seed`` is the first of the draws'.
+        Options of every head; one value of C, one test view, no late fusion. ``seed`` is the seed
+        of the first random subset.
     sizes : sequence of int > 0
-        Samples per class; those that the training set does not have are left out.
+        Samples per class; sizes that the training set does not reach are left out.
     n_seeds : int > 0
-        Draws of each size.
+        Random subsets of each size.
     kept : Path, optional
-        Folder below which a saved answer is looked for; the store by default.
+        Cache in which a saved result is looked for; the store by default.
 
     Returns
     -------
     EfficiencyResult
+        A point for each size, with interval and deviation over subsets.
 
     Raises
     ------
     SettingsError
-        If a size is not positive, or several values of C, several test views or late fusion are
-        asked for.
+        If a size is not positive, there are several values of C or test views, or late fusion.
     """
     start = time.perf_counter()
     if min(sizes, default=1) < 1 or n_seeds < 1:
         raise SettingsError("Sizes and the number of seeds must be positive.")
-    check_plain(options)
-    study = prepare_task(manifest, store, replace(options, validate=False))
-    question = {"question": "efficiency", "sizes": sorted(set(sizes)), "n_seeds": n_seeds}
-    digest = study.digest(**question)
+    require_single_head(options)
+    sizes = sorted(set(sizes))
+    task = prepare_task(manifest, store, replace(options, validate=False))
+    digest = task.digest(question="efficiency", sizes=sizes, n_seeds=n_seeds)
     if saved := find_saved(kept or store.root, digest, EfficiencyResult):
         return saved
-    result = _describe(study, _curve(study, sorted(set(sizes)), n_seeds))
-    return replace(result, digest=digest, seconds=time.perf_counter() - start)
+    points = _curve(task, sizes, n_seeds)
+    seconds = time.perf_counter() - start
+    return EfficiencyResult(**describe_task(task), points=points, digest=digest, seconds=seconds)
 
 
-def _curve(study: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyPoint]:
-    labels = study.labels[: len(study.train)]
-    needed = sorted(classes_needed(study.options.head))
-    most = min(int((labels == label).sum()) for label in needed)
-    draws_of_size = [(n, seed) for n in sizes if n < most for seed in range(n_seeds)]
-    members = [_draw(labels, needed, n, study.options.seed + seed) for n, seed in draws_of_size]
-    logits = fit_members(study, [*members, np.ones(len(labels), bool)])
-    scorer = MatrixScorer.of(study)
-    scores_of_size: dict[int, list[MatrixScores]] = {}
-    for (n, _), row in zip([*draws_of_size, (most, 0)], logits, strict=True):
-        scores_of_size.setdefault(n, []).append(scorer.score(row, ("ap",)))
-    return [_point(n, verdicts, all_samples=n == most) for n, verdicts in scores_of_size.items()]
-
-
-def _draw(
-    labels: NDArray[np.int64], classes: Sequence[int], n: int, seed: int
-) -> NDArray[np.bool_]:
-    """Return n samples of each class; a smaller n takes a part of a larger one of the same seed."""
-    rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
-    for label in classes:
-        chosen[rng.permutation(np.flatnonzero(labels == label))[:n]] = True
-    return chosen
-
-
-def _point(n: int, scores: Sequence[MatrixScores], all_samples: bool) -> EfficiencyPoint:
-    values = [one.mean("ap").value for one in scores]
-    replicates = np.mean([one.mean_draws("ap") for one in scores], axis=0)
-    return EfficiencyPoint(
-        n=n,
-        mAP=values,
-        mean=float(np.mean(values)),
-        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-        ci=percentile_ci(replicates),
-        whole=all_samples,
-    )
-
-
-def _describe(study: ProbeTask, points: list[EfficiencyPoint]) -> EfficiencyResult:
-    options = study.options
-    return EfficiencyResult(
-        features=options.features,
-        C=options.C,
-        points=points,
-        train=data.describe_training(study.train, study.train_views),
-        head=options.head,
-        scaling=options.scaling if options.head == "logistic" else "own",
-        groups=study.groups,
-        keys=[dict(key.fields) for key in study.test_keys[0]],
-        notes=study.notes,
-        versions={"featcache": __version__, "numpy": np.__version__},
-    )
+def _curve(task: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyPoint]:
+    """Fit and evaluate a head for each size and seed, and one for all samples."""
+    labels = data.labels(task.train)
+    classes = sorted(classes_needed(task.options.head))
+    n_all = min(int((labels == label).sum()) for label in classes)
+    subsets, members = [], []
+    for n in (size for size in sizes if size < n_all):
+        for seed in range(task.options.seed, task.options.seed + n_seeds):
+            # A permutation per seed makes subsets nested: a smaller one is part of a larger one.
+            rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
+            for label in classes:
+                chosen[rng.permutation(np.flatnonzero(labels == label))[:n]] = True
+            subsets.append(n)
+            members.append(chosen)
+    logits = fit_training_sets(task, [*members, np.ones(len(labels), bool)])
+    estimates: dict[int, list[Estimates]] = {}
+    for n, head in zip([*subsets, n_all], estimate_heads(task, logits, ("ap",)), strict=True):
+        estimates.setdefault(n, []).append(head)
+    points = []
+    for n, heads in estimates.items():
+        mAP = [head.mean("ap").value for head in heads]
+        points.append(
+            EfficiencyPoint(
+                n=n,
+                mAP=mAP,
+                mean=float(np.mean(mAP)),
+                deviation=float(np.std(mAP, ddof=1)) if len(mAP) > 1 else float("nan"),
+                ci=percentile_ci(np.mean([head.mean_replicates("ap") for head in heads], axis=0)),
+                whole=n == n_all,
+            )
+        )
+    return points

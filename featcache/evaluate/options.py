@@ -1,4 +1,4 @@
-"""What a probe run and an ablation are told."""
+"""Options of a probe run and of an ablation."""
 
 from __future__ import annotations
 
@@ -7,56 +7,64 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GRID = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2]
-"""The values of C that ``--C grid`` tries."""
+"""Values of C of ``--C grid``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions:
-    """What to fit and how to judge it.
+    """What to fit and how to evaluate it.
 
     Parameters
     ----------
     features : list of str
-        Feature names, joined side by side in this order.
+        Names of the features, joined side by side in this order.
     train : list of str
-        Generators whose training samples are used; empty means all.
+        Training generators; empty for all.
     C : float > 0
         Inverse strength of the penalty.
-    grid : list of float
-        Values of C to choose from by validation; empty means that ``C`` holds.
+    grid : list of float > 0
+        Values of C to choose from by validation; empty to use ``C``.
     head : str
-        Name of the head: one of :data:`featcache.probes.HEADS`.
+        ``"logistic"`` or a name of :func:`featcache.probes.head_kinds`.
     scaling : str
-        One of :data:`featcache.probes.scaling.SCALINGS`; only the logistic head has a choice.
+        One of :data:`featcache.probes.scaling.SCALINGS`, for the logistic head.
     fusion : {"concat", "mean-logit", "stacking"}
-        Features joined before one head, or one head each whose logits are averaged or stacked.
-    train_views, test_views : list of str
-        Views of the same samples: rows to train on, and to test the head on besides the first view.
+        One head on the joined features, or a head for each feature whose logits are averaged or
+        stacked.
+    train_views : list of str
+        Views of the training samples; every sample is a row in each.
+    test_views : list of str
+        Views of the test samples: the first is the main one, the others are reported besides it.
     validate : bool
-        Choose a threshold on validation data (and C, with a grid).
+        Choose the threshold (and C, with a grid) on validation data.
     n_folds : int
-        Folds by photograph, where neither a validation split nor several generators are there.
+        Folds by photograph, where there is neither a validation split nor a second generator.
     threshold : float in [0, 1]
-        Fake probability above which a sample is called fake.
+        Probability above which a sample is predicted fake.
     prior : float in (0, 1)
-        Share of fakes that ``ap_prior`` is stated for.
+        Share of fakes for ``ap_prior``.
     priors : list of float in (0, 1)
-        Further shares that a probe states the AP for, with intervals.
+        Further shares of fakes to report the AP at.
     intersection : bool
-        Leave out samples that lack one of the features, instead of an error.
+        Leave out samples that lack one of the features, instead of raising an error.
     wanted : dict of str to str or None
-        Further leaves of the feature keys, where the store has several kinds; None means any.
+        Further leaves of the feature keys, where the store has several of a name; None for any.
     weights : dict of str to str
-        Weights of the feature keys by backbone (``"blake2b:..."``), where the store has several.
-    memory : int, bytes, optional
-        Features that need more are read again for every pass.
-    engine, address, processes : str, str, int
-        What holds the training features of logistic heads and adds up their sums: ``"local"`` is
-        this process.
+        Digest of the weights (``"blake2b:..."``) by backbone, where the store has several.
+    memory : int or None
+        Memory budget in bytes; larger features are streamed from the store in every pass.
+    engine : str
+        Where the training features of logistic heads are held; ``"local"`` is this process.
+    address : str
+        Address of the engine's cluster.
+    processes : int
+        Number of the engine's workers; 0 for its default.
     k : int
-        Neighbours of the head ``knn``.
-    n_resamples, seed : int
-        Of the bootstrap.
+        Number of neighbours of the head ``knn``.
+    n_resamples : int
+        Number of bootstrap resamples.
+    seed : int
+        Seed of the bootstrap and of heads that draw random numbers.
     """
 
     features: list[str]
@@ -92,22 +100,21 @@ class AblateOptions:
     Parameters
     ----------
     probe : ProbeOptions
-        All features of the ablation, and everything that holds for every row. Every test view has
-        rows of its own, of the same heads.
+        All features, and everything that holds for every row. Each test view has rows of its own.
     heads : list of str
-        Rows for each of these heads; empty means the probe's.
+        Names of heads to have rows for; empty for that of ``probe``.
     train_sets : list of list of str
-        Rows for each of these training sets (generators); empty means the probe's.
+        Training sets (generators) to have rows for; empty for that of ``probe``.
     train_views : list of list of str
-        Rows for each of these sets of views in training; empty means the probe's.
+        Sets of training views to have rows for; empty for that of ``probe``.
     subsets : list of list of str
-        Feature sets to fit; empty means all non-empty subsets.
+        Feature sets to fit; empty for all non-empty subsets.
     baseline : list of str
-        The feature set that every other is compared with; the first single one by default.
+        Feature set that every row is compared with; by default the first single feature.
     sort : str
         Metric that rows are sorted by, the best first: ``"mAP"`` or a name of a metric.
     kept : Path, optional
-        Folder below which saved results are looked for; the store by default.
+        Cache in which a saved result is looked for; the store by default.
     """
 
     probe: ProbeOptions

@@ -1,14 +1,12 @@
-"""One probe run: fit on the training samples, score and judge every generator's test samples."""
+"""One probe run: fit a head on the training samples and evaluate it on every generator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
@@ -16,32 +14,26 @@ from featcache.datasets import Manifest
 from featcache.errors import SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.diagnosis import diagnose
-from featcache.evaluate.fitting import (
-    FittedHead,
-    HeadFit,
-    HeadSpec,
-    fit_feature_sets,
-    logits_of,
-    score_head,
-)
+from featcache.evaluate.fitting import FittedHead, fit_feature_sets, predict_logits, score_head
 from featcache.evaluate.options import ProbeOptions
-from featcache.evaluate.scoring import Evaluation, ap_at_priors, group_results, unseen_result
+from featcache.evaluate.scoring import Evaluation, ap_at_priors, group_results, mean_result
 from featcache.evaluate.task import ProbeTask, prepare_task
-from featcache.probes import Linear, SavedHead, Scorer, head_kinds
-from featcache.results import EvalResult, Mean, Scores, ViewResult
+from featcache.probes import Linear, SavedHead, head_kinds
+from featcache.results import EvalResult, Scores, ViewResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What one run made.
+    """What one probe run returns.
 
     Parameters
     ----------
     result : EvalResult
+        Metrics, intervals and how they were made.
     scores : Scores
-        Of the first test view.
+        Score of every test sample in the first test view.
     head : SavedHead or None
-        None for heads that are not linear (``knn``, ``oneclass``).
+        The head; None for heads that are not linear (``knn``, ``oneclass``).
     """
 
     result: EvalResult
@@ -49,23 +41,23 @@ class Probed:
     head: SavedHead | None
 
     def saveable_head(self) -> SavedHead:
-        """Return the head, or raise an error that says why it cannot be saved.
+        """Return the head if it can be saved.
 
         Returns
         -------
         SavedHead
-            The head, or raise an error that says why it cannot be saved.
+            A linear head.
 
         Raises
         ------
         SettingsError
-            If a setting or a flag is not valid.
+            If the head is not linear.
         """
         if self.head is None:
             raise SettingsError(
                 f"A {self.result.head!r} head cannot be saved: it is not linear in the features."
                 " Heads that can be: logistic,"
-                f" {', '.join(n for n, k in head_kinds().items() if k.linear)}."
+                f" {', '.join(name for name, kind in head_kinds().items() if kind.linear)}."
             )
         return self.head
 
@@ -73,20 +65,23 @@ class Probed:
 def evaluate(
     manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> tuple[EvalResult, Scores]:
-    """Fit a probe and judge it; :func:`run_probe` without the head.
+    """Fit a probe and evaluate it: :func:`run_probe` without the head.
 
     Parameters
     ----------
     manifest : Manifest
-        Samples with labels, generators, splits and sources.
+        All samples.
     store : FeatureStore
-        Feature store.
+        Must hold the features of all usable samples.
     options : ProbeOptions
-        Settings; their own documentation names every field.
+        What to fit and how to evaluate it.
 
     Returns
     -------
-    tuple[EvalResult, Scores]
+    result : EvalResult
+        Metrics, intervals and how they were made.
+    scores : Scores
+        Score of every test sample in the first test view.
     """
     probed = run_probe(manifest, store, options)
     return probed.result, probed.scores
@@ -95,93 +90,94 @@ def evaluate(
 def run_probe(
     manifest: Manifest, store: FeatureStore, options: ProbeOptions, head: SavedHead | None = None
 ) -> Probed:
-    """Fit a probe on the training samples and judge it on every generator's test samples.
+    """Fit a head on the training samples and evaluate it on every generator's test samples.
 
     Parameters
     ----------
     manifest : Manifest
+        All samples.
     store : FeatureStore
         Must hold the features of all usable samples.
     options : ProbeOptions
+        What to fit and how to evaluate it.
     head : SavedHead, optional
-        Judge this head instead of fitting one; its feature keys hold, and only test samples need
-        them.
+        Evaluate this head instead of fitting one. Its feature keys are used, and only test samples
+        need features.
 
     Returns
     -------
     Probed
+        Result, scores and head.
 
     Raises
     ------
     MissingFeaturesError
-        If a feature or a sample of it is not in the store.
+        If a feature, or a sample of it, is not in the store.
     DataError
         If the training set, or every test set, lacks a class.
+    SettingsError
+        If an option names something that does not exist, or ``head`` names no features.
     """
-    study = prepare_task(manifest, store, options, _keys_of(head))
-    fitted = (
-        FittedHead(
-            blocks=_all(study.options),
+    if head is None:
+        task = prepare_task(manifest, store, options)
+        fitted = fit_feature_sets(task, [task.all_features])[0]
+        digest = task.digest()
+    else:
+        if not head.feature_keys:
+            raise SettingsError("The head does not say which features it is for.")
+        keys = [FeatureKey(fields) for fields in head.feature_keys]
+        task = prepare_task(manifest, store, options, keys)
+        fitted = FittedHead(
+            features=task.all_features,
             C=math.nan,
             scorer=head,
             certificate=None,
             selection=None,
             by_C={},
         )
-        if head
-        else fit_feature_sets(study, [_all(study.options)])[0]
-    )
-    logits = [_test_logits(study, fitted.scorer, view) for view in range(len(study.test_views))]
-    scores = [study.scores(row) for row in logits]
-    evaluations = [score_head(study, fitted, view_logits) for view_logits in scores]
-    digest = (
-        study.digest(head=([] if head is None else [*head.weight.tolist(), head.bias]))
-        if head
-        else study.digest()
-    )
-    result = _describe(study, fitted, evaluations[0], digest)
-    if head:
-        result = replace(
-            result,
-            C=math.nan,
-            head=str(head.meta.get("head", "given")),
-            scaling=str(head.meta.get("scaling", "")),
-        )
+        digest = task.digest(head=[*head.weight.tolist(), head.bias])
+    scores = [
+        task.scores(predict_logits(task.test_rows(view), [fitted.features], [fitted.scorer])[0])
+        for view in range(len(task.test_views))
+    ]
+    evaluations = [score_head(task, fitted, view_scores) for view_scores in scores]
+    result = _describe(task, fitted, evaluations[0], scores[0], digest)
     views = {
-        name: _view(name, view_logits)
-        for name, view_logits in zip(study.test_views[1:], evaluations[1:], strict=True)
+        name: _describe_view(name, evaluation)
+        for name, evaluation in zip(task.test_views[1:], evaluations[1:], strict=True)
     }
-    result = replace(result, views=views, at_priors=_at_priors(study, scores[0]))
+    result = replace(result, views=views)
+    if head is not None:
+        meta = head.meta
+        result = replace(
+            result, head=str(meta.get("head", "given")), scaling=str(meta.get("scaling", ""))
+        )
     result = replace(result, diagnosis=diagnose(result))
-    return Probed(result=result, scores=scores[0], head=head or _saved(fitted, result, study))
-
-
-def _keys_of(head: SavedHead | None) -> list[FeatureKey] | None:
-    if head is None:
-        return None
-    if not head.feature_keys:
-        raise SettingsError("The head does not say which features it is for.")
-    return [FeatureKey(fields) for fields in head.feature_keys]
-
-
-def _all(options: ProbeOptions) -> tuple[int, ...]:
-    return tuple(range(len(options.features)))
-
-
-def _test_logits(study: ProbeTask, scorer: Scorer, view: int) -> NDArray[np.float64]:
-    cell = HeadSpec(_all(study.options), study.options.C, 0)
-    return np.asarray(logits_of(study.test_rows(view), [cell], [HeadFit(scorer, None)])[0])
+    return Probed(
+        result=result, scores=scores[0], head=head or _to_saved_head(task, fitted, result)
+    )
 
 
 def _describe(
-    study: ProbeTask, fitted: FittedHead, evaluation: Evaluation, digest: str
+    task: ProbeTask, fitted: FittedHead, evaluation: Evaluation, scores: Scores, digest: str
 ) -> EvalResult:
-    options = study.options
-    training = data.describe_training(study.train, study.train_views)
+    """Return the evaluation in the first test view as plain data."""
+    options = task.options
+    training = data.describe_training(task.train, task.train_views)
     means = evaluation.means()
+    unseen = [name for name in evaluation.generators if name not in training.generators]
+    at_priors = {}
+    if options.priors:
+        at_priors = ap_at_priors(
+            scores,
+            options.priors,
+            groups=task.groups,
+            n_resamples=options.n_resamples,
+            seed=options.seed,
+        )
     return EvalResult(
         features=options.features,
-        n_features=sum(study.widths),
+        n_features=sum(task.widths),
         train=training,
         C=fitted.C,
         threshold=options.threshold,
@@ -192,36 +188,24 @@ def _describe(
         groups=group_results(evaluation, training.generators),
         generators=evaluation.generators,
         controls=evaluation.controls,
-        keys=[dict(key.fields) for key in study.test_keys[0]],
-        notes=study.notes,
+        keys=[dict(key.fields) for key in task.test_keys[0]],
+        notes=task.notes,
         versions={"featcache": __version__, "numpy": np.__version__},
         head=options.head,
-        scaling=options.scaling if options.head == "logistic" else "own",
+        scaling=task.scaling,
         means=means,
-        unseen=unseen_result(evaluation, training.generators),
+        unseen=mean_result(evaluation, unseen) if unseen else None,
         val_threshold=fitted.val_threshold,
         prior=options.prior,
+        at_priors={f"{prior:g}": table for prior, table in at_priors.items()},
         certificate=fitted.certificate,
         selection=fitted.selection,
         digest=digest,
     )
 
 
-def _at_priors(study: ProbeTask, scores: Scores) -> dict[str, dict[str, Mean]]:
-    options = study.options
-    if not options.priors:
-        return {}
-    values = ap_at_priors(
-        scores,
-        options.priors,
-        groups=study.groups,
-        n_resamples=options.n_resamples,
-        seed=options.seed,
-    )
-    return {f"{prior:g}": table for prior, table in values.items()}
-
-
-def _view(name: str, evaluation: Evaluation) -> ViewResult:
+def _describe_view(name: str, evaluation: Evaluation) -> ViewResult:
+    """Return the evaluation in a further test view as plain data."""
     means = evaluation.means()
     return ViewResult(
         view=name,
@@ -234,18 +218,12 @@ def _view(name: str, evaluation: Evaluation) -> ViewResult:
     )
 
 
-def _trained_keys(study: ProbeTask) -> Sequence[FeatureKey]:
-    """Return the keys of the view that a head is used with: the clean one if it was trained on
-    it, else the first that it was trained on.
-    """
-    clean = [i for i, view in enumerate(study.train_views) if view == "clean"]
-    return study.train_keys[clean[0] if clean else 0]
-
-
-def _saved(fitted: FittedHead, result: EvalResult, study: ProbeTask) -> SavedHead | None:
+def _to_saved_head(task: ProbeTask, fitted: FittedHead, result: EvalResult) -> SavedHead | None:
+    """Return a linear head with what a user of it must know; None for other heads."""
     scorer = fitted.scorer
     if not isinstance(scorer, Linear):
         return None
+    keys = task.train_keys[task.main_train_view]
     meta: dict[str, Any] = {
         "head": result.head,
         "scaling": result.scaling,
@@ -259,7 +237,7 @@ def _saved(fitted: FittedHead, result: EvalResult, study: ProbeTask) -> SavedHea
     return SavedHead(
         weight=scorer.weight,
         bias=scorer.bias,
-        feature_keys=[dict(key.fields) for key in _trained_keys(study)],
+        feature_keys=[dict(key.fields) for key in keys],
         widths=scorer.widths,
         threshold=result.threshold,
         l2=scorer.l2,

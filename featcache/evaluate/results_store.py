@@ -1,6 +1,6 @@
-"""Results on disk: ``<cache>/results/<digest>/`` holds result.json, scores.npz and the head.
+"""Saved results: ``<cache>/results/<digest>/`` holds result.json, scores.npz and the head.
 
-The digest is of all that determines the result, so that the same question finds its answer again.
+The digest covers everything that determines the result, so the same question finds its result.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ FOLDER = "results"
 RESULT_FILE, SCORES_FILE, HEAD_FILE = "result.json", "scores.npz", "head.safetensors"
 FORMAT = 1
 MAX_BYTES = 1 << 28
-"""An ablation of a thousand rows over forty generators is a tenth of this."""
+"""Largest result.json that is read; an ablation of 1,000 rows x 40 generators is a tenth of it."""
 
 Result = EvalResult | AblationResult | TransferResult | EfficiencyResult
-Kind = TypeVar("Kind", EvalResult, AblationResult, TransferResult, EfficiencyResult)
-_KINDS: dict[str, type[Result]] = {
+ResultT = TypeVar("ResultT", EvalResult, AblationResult, TransferResult, EfficiencyResult)
+RESULT_TYPES: dict[str, type[Result]] = {
     "probe": EvalResult,
     "ablation": AblationResult,
     "transfer": TransferResult,
     "efficiency": EfficiencyResult,
 }
+"""Class of a result by the value of ``kind`` in result.json."""
 
 
 def result_folder(cache: Path, digest: str) -> Path:
-    """Return the folder of a result; it need not exist.
+    """Return the folder of a result.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def result_folder(cache: Path, digest: str) -> Path:
     Returns
     -------
     Path
-        The folder of a result.
+        It need not exist.
     """
     return cache / FOLDER / digest
 
@@ -68,18 +69,18 @@ def save_result(
     scores: Scores | None = None,
     head: SavedHead | None = None,
 ) -> Path:
-    """Keep a result under its digest; ``result.json`` is written last, so that it stands for all.
+    """Save a result under its digest.
 
     Parameters
     ----------
     cache : Path
         Folder of the feature store.
-    result : Result
-        Result of a command.
-    scores : Scores | None
-        Labels, logits and probabilities of the test samples.
-    head : SavedHead | None
-        Fitted head.
+    result : EvalResult, AblationResult, TransferResult or EfficiencyResult
+        The result.
+    scores : Scores, optional
+        Scores of the test samples.
+    head : SavedHead, optional
+        The head.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def save_result(
     """
     folder = result_folder(cache, result.digest)
     if scores is not None:
-        # The scores as an npz file of plain strings and numbers.
+        # Plain strings instead of objects: npz files with objects need pickle to be read.
         arrays: dict[str, Any] = {item.name: getattr(scores, item.name) for item in fields(Scores)}
         plain = {name: v.astype(str) if v.dtype == object else v for name, v in arrays.items()}
         buffer = io.BytesIO()
@@ -96,35 +97,36 @@ def save_result(
         write_atomic(folder / SCORES_FILE, buffer.getvalue())
     if head is not None:
         head.save(folder / HEAD_FILE)
-    kind = next(name for name, type_ in _KINDS.items() if isinstance(result, type_))
-    document = {"format": FORMAT, "kind": kind, "result": _plain(asdict(result))}
+    kind = next(name for name, type_ in RESULT_TYPES.items() if isinstance(result, type_))
+    document = {"format": FORMAT, "kind": kind, "result": _to_json(asdict(result))}
     text = json.dumps(document, indent=1, allow_nan=False)
+    # result.json is written last: where it exists, the folder is complete.
     write_atomic(folder / RESULT_FILE, text.encode("ascii"))
     return folder
 
 
-def find_saved(root: Path, digest: str, kind: type[Kind]) -> Kind | None:
-    """Return the saved answer to a question; None where there is none, or none of this version.
+def find_saved(cache: Path, digest: str, result_type: type[ResultT]) -> ResultT | None:
+    """Return a result that was saved before.
 
     Parameters
     ----------
-    root : Path
-        Root folder.
+    cache : Path
+        Folder of the feature store.
     digest : str
         Digest of the question.
-    kind : type[Kind]
-        Kind of the requested item.
+    result_type : type
+        Class of the result.
 
     Returns
     -------
-    Kind | None
-        The saved answer to a question.
+    result_type or None
+        None where there is none, or it is damaged or of another version.
     """
     try:
-        result = load_result(result_folder(root, digest))
-    except DataError:  # damaged or of another version too: made anew
+        result = load_result(result_folder(cache, digest))
+    except DataError:  # it is computed anew
         return None
-    return result if isinstance(result, kind) else None
+    return result if isinstance(result, result_type) else None
 
 
 def load_result(path: Path) -> Result:
@@ -133,42 +135,44 @@ def load_result(path: Path) -> Result:
     Parameters
     ----------
     path : Path
-        The folder of the result or its ``result.json``.
+        Folder of the result or its ``result.json``.
 
     Returns
     -------
-    Result
+    EvalResult, AblationResult, TransferResult or EfficiencyResult
+        The result.
 
     Raises
     ------
     DataError
-        If it is no result of this version.
+        If it is missing, damaged or of another version.
     """
     file = path / RESULT_FILE if path.is_dir() else path
     try:
         document = parse_json(file.read_bytes(), max_bytes=MAX_BYTES)
         if document["format"] != FORMAT:
             raise ValueError(f"its format is {document['format']}, not {FORMAT}")
-        return TypeAdapter(_KINDS[document["kind"]]).validate_python(document["result"])
+        return TypeAdapter(RESULT_TYPES[document["kind"]]).validate_python(document["result"])
     except (OSError, ValueError, TypeError, KeyError, ValidationError) as error:
-        why = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"{file} is no result of this featcache: {why}. "
+            f"{file} is no result of this featcache: {reason}. "
             "Make one with 'featcache probe' or 'featcache ablate'."
         ) from error
 
 
 def load_scores(folder: Path) -> Scores:
-    """Read the scores that lie beside a result.
+    """Read the scores that were saved with a result.
 
     Parameters
     ----------
     folder : Path
-        Folder that is read or written.
+        Folder of the result.
 
     Returns
     -------
     Scores
+        Score of every test sample.
 
     Raises
     ------
@@ -187,12 +191,12 @@ def load_scores(folder: Path) -> Scores:
     return Scores(**{**values, **texts})
 
 
-def _plain(value: Any) -> Any:
-    """Return a value with None for every float that JSON cannot hold."""
+def _to_json(value: Any) -> Any:
+    """Return a value with None for floats that JSON cannot hold, and lists for tuples."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _to_json(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     return value

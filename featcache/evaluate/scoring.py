@@ -1,164 +1,70 @@
-"""From scores to results: every metric of every generator, and the means over them, with intervals.
-
-The units that the bootstrap resamples, made from the rows of scores.
-
-Average precision as it would be at other shares of fakes than the test set's.
-"""
+"""From the scores of a head to the results of every generator, family and share of fakes."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError
-from featcache.metrics import (
-    METRICS,
-    Resamples,
-    SortedScores,
-    best_threshold,
-    bootstrap,
-    percentile_ci,
-    point_metrics,
-)
+from featcache.evaluate.estimates import Estimates, EvaluationRows
+from featcache.metrics import METRICS, best_threshold, percentile_ci
 from featcache.results import GeneratorResult, GroupResult, Mean, Scores
-
-LEAST_UNITS = 5
-"""Units of a stratum: the bootstrap's variance is short by one part in as many."""
-
-
-def units_of(scores: Scores) -> NDArray[np.intp]:
-    """Return the unit of independence of each row as a number from 0; shape (n_rows,).
-
-    Parameters
-    ----------
-    scores : Scores
-        Labels, logits and probabilities of the test samples.
-
-    Returns
-    -------
-    ndarray of intp
-        The unit of independence of each row as a number from 0.
-    """
-    _, numbers = np.unique(scores.source.astype(str), return_inverse=True)
-    return np.asarray(numbers, dtype=np.intp)
-
-
-def resamples_of(
-    scores: Scores, unit_of: NDArray[np.intp], n_resamples: int, seed: int
-) -> Resamples:
-    """Return resamples of the units, stratified by the roles that their samples play.
-
-    Parameters
-    ----------
-    scores : Scores
-        Labels, logits and probabilities of the test samples.
-    unit_of : ndarray of intp
-        Index of the source of each sample, shape (n_samples,).
-    n_resamples : int
-        Number of bootstrap replicates.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    Resamples
-        Resamples of the units, stratified by the roles that their samples play.
-    """
-    return Resamples(strata_of(scores, unit_of), n_resamples, seed)
-
-
-def strata_of(scores: Scores, unit_of: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Return the stratum of each unit: the set of roles (generator, label) that its samples play.
-
-    Units whose roles are rare are pooled by class: drawn from among one or two, they would hardly
-    vary, and an interval over many such strata would have no width.
-
-    Parameters
-    ----------
-    scores : Scores
-        Labels, logits and probabilities of the test samples.
-    unit_of : ndarray of intp
-        Index of the source of each sample, shape (n_samples,).
-
-    Returns
-    -------
-    ndarray of int64
-        The stratum of each unit.
-    """
-    roles: list[set[tuple[str, int]]] = [set() for _ in range(int(unit_of.max()) + 1)]
-    for source, generator, label in zip(
-        unit_of.tolist(), scores.generator, scores.label.tolist(), strict=True
-    ):
-        roles[source].add((generator, label))
-    names = [frozenset(role) for role in roles]
-    sizes = Counter(names)
-    pooled = [
-        name if sizes[name] >= LEAST_UNITS else frozenset(label for _, label in name)
-        for name in names
-    ]
-    numbers: dict[frozenset[Any], int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in pooled])
-
-
-Values = dict[str, dict[str, NDArray[np.float64]]]
-"""Bootstrap values: generator to metric to array of shape (n_resamples,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Results by generator, and the bootstrap values behind their intervals.
+    """The evaluation of one head on every generator.
 
     Parameters
     ----------
-    generators, controls : dict of str to GeneratorResult
-    values : dict of str to dict of str to ndarray of shape (n_resamples,)
+    generators : dict of str to GeneratorResult
+        Result by generator.
+    controls : dict of str to GeneratorResult
+        Result by control: processed photographs that no generator made.
+    estimates : Estimates
+        Of ``generators``, for means over them.
     """
 
     generators: dict[str, GeneratorResult]
     controls: dict[str, GeneratorResult]
-    values: Values
+    estimates: Estimates
 
-    def mean(self, metric: str, names: Sequence[str] | None = None) -> Mean:
-        """Return the mean of a metric over generators (all by default), resampled jointly.
+    def mean(self, metric: str) -> Mean:
+        """Return the mean of a metric over all generators with its interval.
 
         Parameters
         ----------
         metric : str
-            Name of a metric, such as ``ap``.
-        names : Sequence[str] | None
-            Names, in order.
+            Name of the metric.
 
         Returns
         -------
         Mean
-            The mean of a metric over generators (all by default), resampled jointly.
+            Value and interval.
         """
-        chosen = list(self.generators) if names is None else list(names)
-        points = [self.generators[name].value(metric) for name in chosen]
-        replicates = np.mean([self.values[name][metric] for name in chosen], axis=0)
-        return Mean(value=float(np.mean(points)), ci=percentile_ci(replicates))
+        return self.estimates.mean(metric)
 
-    def means(self, names: Sequence[str] | None = None) -> dict[str, Mean]:
+    def means(self, generators: Iterable[str] | None = None) -> dict[str, Mean]:
         """Return the mean of every metric.
 
         Parameters
         ----------
-        names : Sequence[str] | None
-            Names, in order.
+        generators : iterable of str, optional
+            Names of generators; all by default.
 
         Returns
         -------
-        dict[str, Mean]
-            The mean of every metric.
+        dict of str to Mean
+            Value and interval by metric.
         """
-        return {metric: self.mean(metric, names) for metric in METRICS}
+        names = list(self.generators if generators is None else generators)
+        return {metric: self.estimates.mean(metric, names) for metric in METRICS}
 
 
 def evaluate_scores(
@@ -171,152 +77,121 @@ def evaluate_scores(
     val_threshold: float = math.nan,
     prior: float = 0.5,
 ) -> Evaluation:
-    """Return the result of every generator in ``scores``.
+    """Evaluate the scores of one head on every generator.
 
     Parameters
     ----------
     scores : Scores
+        Rows of scores.
     groups : mapping of str to str
-        Family of each generator.
+        Family of each generator to evaluate on.
     threshold : float in [0, 1]
-        Fake probability above which a sample is called fake.
+        Probability above which a sample is predicted fake.
     n_resamples : int
-        Of the bootstrap.
+        Number of bootstrap resamples.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     val_threshold : float in [0, 1]
         Threshold from validation data; NaN where there is none, and ``acc_val`` is NaN then.
     prior : float in (0, 1)
-        Share of fakes that ``ap_prior`` is stated for.
+        Share of fakes for ``ap_prior``.
 
     Returns
     -------
     Evaluation
-        The result of every generator in ``scores``.
+        Results with intervals.
 
     Raises
     ------
     DataError
-        If there are controls only.
+        If all of ``groups`` are controls, or a generator lacks a class.
     """
-    unit_of = units_of(scores)
-    rows = {str(name): np.flatnonzero(scores.generator == name) for name in groups}
-    ranked = {
-        name: SortedScores.of(
-            scores.label[generator_rows],
-            scores.score[generator_rows],
-            threshold,
-            val_threshold,
-            scores.logit[generator_rows],
+    test = EvaluationRows.from_scores(scores, groups, n_resamples, seed)
+    sorted_scores = test.sort_scores(scores, threshold, val_threshold)
+    estimates = test.estimate(sorted_scores, prior=prior)
+    own = {item.name for item in fields(GeneratorResult)}
+    results = {}
+    for name, item in sorted_scores.items():
+        ci = {m: percentile_ci(estimates.replicates[name][m]) for m in METRICS}
+        metrics: dict[str, Any] = {m: v for m, v in estimates.values[name].items() if m in own}
+        metrics |= {f"{m}_ci": ci[m] for m in METRICS if m in own}
+        metrics["more"] = {
+            m: Mean(value=estimates.values[name][m], ci=ci[m]) for m in METRICS if m not in own
+        }
+        results[name] = GeneratorResult(
+            group=groups[name],
+            n_real=len(item.reals),
+            n_fake=len(item.fakes),
+            n_sources=len(np.unique(test.source[test.rows[name]])),
+            oracle_threshold=best_threshold(item),
+            **metrics,
         )
-        for name, generator_rows in rows.items()
-    }
-    resamples = resamples_of(scores, unit_of, n_resamples, seed)
-    sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}
-    values = bootstrap(ranked, sources, resamples, prior=prior)
-    results = {
-        name: _result(groups[name], sorted_scores, sources[name], values[name], prior)
-        for name, sorted_scores in ranked.items()
-    }
-    generators = {
-        name: sorted_scores
-        for name, sorted_scores in results.items()
-        if sorted_scores.group != CONTROL
-    }
+    generators = {name: result for name, result in results.items() if result.group != CONTROL}
     if not generators:
         raise DataError("The test set holds controls only, and no generator's fakes.")
-    controls = {
-        name: sorted_scores
-        for name, sorted_scores in results.items()
-        if sorted_scores.group == CONTROL
-    }
-    return Evaluation(generators=generators, controls=controls, values=values)
-
-
-def _result(
-    group: str,
-    ranked: SortedScores,
-    sources: NDArray[np.intp],
-    values: dict[str, NDArray[np.float64]],
-    prior: float,
-) -> GeneratorResult:
-    points: dict[str, Any] = point_metrics(ranked, prior=prior)
-    own = {item.name for item in fields(GeneratorResult)}
-    intervals: dict[str, Any] = {
-        f"{name}_ci": percentile_ci(values[name]) for name in METRICS if name in own
-    }
-    more = {
-        name: Mean(value=points.pop(name), ci=percentile_ci(values[name]))
-        for name in METRICS
-        if name not in own
-    }
-    return GeneratorResult(
-        group=group,
-        n_real=len(ranked.reals),
-        n_fake=len(ranked.fakes),
-        n_sources=len(np.unique(sources)),
-        oracle_threshold=best_threshold(ranked),
-        more=more,
-        **points,
-        **intervals,
+    return Evaluation(
+        generators=generators,
+        controls={name: result for name, result in results.items() if result.group == CONTROL},
+        estimates=Estimates(
+            values={name: estimates.values[name] for name in generators},
+            replicates={name: estimates.replicates[name] for name in generators},
+        ),
     )
 
 
 def group_results(evaluation: Evaluation, trained: Sequence[str]) -> dict[str, GroupResult]:
-    """Return the means by group; where training generators are among others, also without them.
+    """Return the means over the generators of each family.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Point values and replicates of all generators.
-    trained : Sequence[str]
-        Names of the training generators.
+        Evaluation of a head.
+    trained : sequence of str
+        Generators that the head was trained on.
 
     Returns
     -------
-    dict[str, GroupResult]
-        The means by group.
+    dict of str to GroupResult
+        By family, sorted by name. Where a family has generators that were trained on and others,
+        ``unseen`` has the means over the others.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for name, result in evaluation.generators.items():
         members[result.group].append(name)
-    return {group: _group(evaluation, names, trained) for group, names in sorted(members.items())}
+    groups = {}
+    for group, names in sorted(members.items()):
+        unseen = [name for name in names if name not in trained]
+        mixed = 0 < len(unseen) < len(names)
+        part = mean_result(evaluation, unseen) if mixed else None
+        groups[group] = mean_result(evaluation, names, part)
+    return groups
 
 
-def unseen_result(evaluation: Evaluation, trained: Sequence[str]) -> GroupResult | None:
-    """Return the means over the generators that were not trained on; None where there are none.
+def mean_result(
+    evaluation: Evaluation, generators: list[str], unseen: GroupResult | None = None
+) -> GroupResult:
+    """Return the means over some generators as plain data.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Point values and replicates of all generators.
-    trained : Sequence[str]
-        Names of the training generators.
+        Evaluation of a head.
+    generators : list of str
+        Names of generators, at least one.
+    unseen : GroupResult, optional
+        Means over those of them that were not trained on.
 
     Returns
     -------
-    GroupResult | None
-        The means over the generators that were not trained on.
+    GroupResult
+        Mean of every metric with its interval.
     """
-    names = [name for name in evaluation.generators if name not in trained]
-    return _plain_group(evaluation, names) if names else None
-
-
-def _group(evaluation: Evaluation, names: list[str], trained: Sequence[str]) -> GroupResult:
-    unseen = [name for name in names if name not in trained]
-    mixed = 0 < len(unseen) < len(names)
-    return _plain_group(evaluation, names, _plain_group(evaluation, unseen) if mixed else None)
-
-
-def _plain_group(
-    evaluation: Evaluation, names: list[str], unseen: GroupResult | None = None
-) -> GroupResult:
-    means = evaluation.means(names)
+    means = evaluation.means(generators)
     return GroupResult(
         mAP=means["ap"].value,
         mean_acc=means["acc"].value,
         mean_auroc=means["auroc"].value,
-        generators=names,
+        generators=generators,
         means=means,
         unseen=unseen,
     )
@@ -330,64 +205,45 @@ def ap_at_priors(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[float, dict[str, Mean]]:
-    """Return the average precision of each generator at stated shares of fakes.
+    """Return the average precision of each generator at other shares of fakes.
 
     Parameters
     ----------
     scores : Scores
-        Fresh or read by :func:`featcache.evaluate.load_scores`.
+        Rows of scores, fresh or read by :func:`featcache.evaluate.load_scores`.
     priors : sequence of float in (0, 1)
         Shares of fakes.
-    groups : mapping of str to str or None
-        Family of each generator to take, controls left out; None takes all that are in ``scores``.
+    groups : mapping of str to str, optional
+        Family of each generator to evaluate on, controls left out; by default all generators of
+        ``scores``.
     n_resamples : int
-        Of the bootstrap; each prior sees the same resamples.
+        Number of bootstrap resamples; every prior sees the same.
     seed : int
-        Of the bootstrap; each prior sees the same resamples.
+        Seed of the bootstrap.
 
     Returns
     -------
     dict of float to dict of str to Mean
-        Prior to generator to value and 95 % interval; ``"mean"`` is the mean over the generators.
+        By prior and generator, value and 95 % interval; ``"mean"`` is the mean over generators.
 
     Raises
     ------
     SettingsError
-        If a prior is no share.
+        If a prior is not between 0 and 1.
     DataError
         If there is no generator, or one of them lacks a class.
     """
-    families = groups if groups is not None else dict.fromkeys(sorted(set(scores.generator)), "")
-    rows = {
-        name: np.flatnonzero(scores.generator == name)
-        for name in families
-        if families[name] != CONTROL
-    }
-    if not rows:
+    if groups is None:
+        generators = sorted(set(scores.generator))
+    else:
+        generators = [name for name, family in groups.items() if family != CONTROL]
+    if not generators:
         raise DataError("There is no generator whose average precision could be stated.")
-    unit_of = units_of(scores)
-    ranked = {
-        name: SortedScores.of(
-            scores.label[generator_rows],
-            scores.score[generator_rows],
-            logit=scores.logit[generator_rows],
-        )
-        for name, generator_rows in rows.items()
-    }
-    sources = {name: unit_of[generator_rows] for name, generator_rows in rows.items()}
-    resamples = resamples_of(scores, unit_of, n_resamples, seed)
+    test = EvaluationRows.from_scores(scores, generators, n_resamples, seed)
+    sorted_scores = test.sort_scores(scores)
     table = {}
     for prior in priors:
-        values = bootstrap(ranked, sources, resamples, ("ap_prior",), prior)
-        points = {name: point_metrics(one, ("ap_prior",), prior) for name, one in ranked.items()}
-        replicates = {name: values[name]["ap_prior"] for name in ranked}
-        estimates = {
-            name: Mean(value=points[name]["ap_prior"], ci=percentile_ci(replicates[name]))
-            for name in ranked
-        }
-        mean = float(np.mean([one.value for one in estimates.values()]))
-        table[prior] = {
-            **estimates,
-            "mean": Mean(value=mean, ci=percentile_ci(np.mean(list(replicates.values()), axis=0))),
-        }
+        estimates = test.estimate(sorted_scores, ("ap_prior",), prior)
+        row = {name: estimates.estimate("ap_prior", name) for name in sorted_scores}
+        table[prior] = {**row, "mean": estimates.mean("ap_prior")}
     return table

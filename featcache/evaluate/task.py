@@ -1,6 +1,4 @@
-"""What probe and ablation share: the samples and keys of a question, its heads, and their
-scores.
-"""
+"""A probe task: the samples and feature keys that probe, ablation and transfer work on."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
@@ -17,8 +16,8 @@ from featcache.datasets.families import CONTROL
 from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
-from featcache.evaluate.data import open_rows
-from featcache.evaluate.model_selection import Folds, cannot_choose, plan_folds
+from featcache.evaluate.feature_rows import open_rows
+from featcache.evaluate.model_selection import Folds, plan_folds
 from featcache.evaluate.options import ProbeOptions
 from featcache.files import digest_json
 from featcache.probes import head_kind
@@ -31,28 +30,40 @@ from featcache.views import parse_views
 FUSIONS = ("concat", "mean-logit", "stacking")
 
 SGD_ROWS = 10_000
-"""Fewer rows are not what the recipe of UnivFD is made for: 40 steps an epoch."""
+"""Training rows below which UnivFD's SGD recipe is not suited: it takes 40 steps an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeTask:
-    """The samples and keys of a question.
+    """The samples and feature keys of one question.
 
     Parameters
     ----------
     store : FeatureStore
+        Store of the features.
     options : ProbeOptions
-    train_keys, test_keys : list of list of FeatureKey
-        For each view the key of each feature.
+        Options of the probe.
+    train_keys : list of list of FeatureKey
+        For each training view the key of each feature; empty where a given head is evaluated.
+    test_keys : list of list of FeatureKey
+        For each test view the key of each feature.
+    train_views : list of str
+        Names of the training views.
     test_views : list of str
-    train, val : list of Sample
-        Each content once.
+        Names of the test views.
+    train : list of Sample
+        Training samples, each content once, sorted by sample id.
     paired_generators : dict of str to list of str
-        By the id of a training sample the training generators that it serves.
+        By sample id the training generators that a training sample is paired with.
+    val : list of Sample
+        Validation samples, sorted by sample id. A real that is paired with several generators is a
+        sample of each of them.
     tests : dict of str to list of Sample
-        By generator.
+        Test samples by generator.
     folds : Folds or None
+        How C and the threshold are validated; None without validation.
     notes : list of str
+        What is left out, and warnings.
     """
 
     store: FeatureStore
@@ -70,30 +81,45 @@ class ProbeTask:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Labels of the training rows: every sample once per training view."""
+        """Label of each training row: every sample once per training view."""
         return np.tile(data.labels(self.train), len(self.train_views))
 
     @property
     def sources(self) -> NDArray[np.str_]:
-        """Photograph of each training row."""
+        """Source of each training row."""
         return np.tile([data.source_of(sample) for sample in self.train], len(self.train_views))
 
     @property
-    def tasks(self) -> NDArray[np.float64]:
-        """Weights of the training rows in each training set; the first is the whole."""
+    def train_weights(self) -> NDArray[np.float64]:
+        """Weight of each training row in the whole training set (row 0) and in those of folds."""
         if self.folds is not None:
-            return self.folds.tasks
+            return self.folds.train_weights
         return np.ones((1, len(self.train) * len(self.train_views)))
 
     @property
     def groups(self) -> dict[str, str]:
         """Family of each tested generator."""
-        return {name: rows[0].family for name, rows in self.tests.items()}
+        return {name: samples[0].family for name, samples in self.tests.items()}
 
     @property
     def widths(self) -> list[int]:
-        """Width of each feature."""
+        """Number of columns of each feature."""
         return [self.store.summary(key).n_features for key in self.test_keys[0]]
+
+    @property
+    def all_features(self) -> tuple[int, ...]:
+        """Positions of all features."""
+        return tuple(range(len(self.options.features)))
+
+    @property
+    def main_train_view(self) -> int:
+        """Position of the view that a head is used with: clean, else the first training view."""
+        return self.train_views.index("clean") if "clean" in self.train_views else 0
+
+    @property
+    def scaling(self) -> str:
+        """How features are scaled before the head, as results report it."""
+        return self.options.scaling if self.options.head == "logistic" else "own"
 
     def train_rows(self) -> Source:
         """Open the features of the training rows.
@@ -101,18 +127,19 @@ class ProbeTask:
         Returns
         -------
         Source
+            A row for each training sample and view.
         """
         ids = [sample.sample_id for sample in self.train]
         parted = self.options.engine != "local"
         return open_rows(self.store, self.train_keys, ids, self.options.memory, parted)
 
     def engine(self) -> Engine | None:
-        """Return what holds the training features in parts; None where they are held here.
+        """Open the engine whose workers hold the training features in parts.
 
         Returns
         -------
-        Engine | None
-            What holds the training features in parts.
+        Engine or None
+            None where this process holds them.
         """
         options = self.options
         if options.engine == "local":
@@ -120,102 +147,111 @@ class ProbeTask:
         return open_engine(options.engine, workers=options.processes, address=options.address)
 
     def val_rows(self) -> Source:
-        """Open the features of the validation split, in the first test view.
+        """Open the features of the validation samples in the first test view.
 
         Returns
         -------
         Source
+            A row for each validation sample.
         """
         ids = [sample.sample_id for sample in self.val]
         return open_rows(self.store, self.test_keys[:1], ids, self.options.memory)
 
     def test_ids(self) -> list[str]:
-        """Return the ids of the test samples, each once.
+        """Return the ids of the test samples.
 
         Returns
         -------
-        list[str]
-            The ids of the test samples, each once.
+        list of str
+            Each once, sorted.
         """
-        return sorted({s.sample_id for rows in self.tests.values() for s in rows})
+        return sorted({s.sample_id for samples in self.tests.values() for s in samples})
 
     def test_rows(self, view: int = 0) -> Source:
-        """Open the features of :meth:`test_ids` in a test view.
+        """Open the features of the test samples in one view.
 
         Parameters
         ----------
         view : int
-            View whose features are used.
+            Position in ``test_views``.
 
         Returns
         -------
         Source
+            A row for each of :meth:`test_ids`.
         """
         keys = self.test_keys[view : view + 1]
         return open_rows(self.store, keys, self.test_ids(), self.options.memory)
 
     def scores(self, logits: NDArray[np.float64]) -> Scores:
-        """Return one row per test sample and generator from the logits of :meth:`test_ids`.
+        """Return the scores of a head, a row for each test sample and generator.
 
         Parameters
         ----------
-        logits : ndarray of float64
-            Logits of shape (n_samples,).
+        logits : ndarray of shape (n_test_ids,), float64
+            Logit of each of :meth:`test_ids`.
 
         Returns
         -------
         Scores
-            One row per test sample and generator from the logits of :meth:`test_ids`.
+            The probability is the sigmoid of the logit.
         """
         by_id = dict(zip(self.test_ids(), logits.tolist(), strict=True))
-        rows = [(name, sample) for name, samples in self.tests.items() for sample in samples]
-        samples = [sample for _, sample in rows]
+        pairs = [(name, sample) for name, samples in self.tests.items() for sample in samples]
+        samples = [sample for _, sample in pairs]
         logit = np.array([by_id[sample.sample_id] for sample in samples])
+        texts = {
+            "generator": [name for name, _ in pairs],
+            "split": [sample.split for sample in samples],
+            "path": [sample.path for sample in samples],
+            "sample_id": [sample.sample_id for sample in samples],
+            "source": [data.source_of(sample) for sample in samples],
+        }
         return Scores(
-            generator=_texts([name for name, _ in rows]),
-            split=_texts([sample.split for sample in samples]),
-            path=_texts([sample.path for sample in samples]),
-            sample_id=_texts([sample.sample_id for sample in samples]),
-            source=_texts([data.source_of(sample) for sample in samples]),
+            **{name: np.array(values, dtype=object) for name, values in texts.items()},
             label=data.labels(samples),
-            score=np.asarray(0.5 * (1.0 + np.tanh(0.5 * logit))),
+            score=expit(logit),
             logit=logit,
         )
 
-    def digest(self, **more: object) -> str:
-        """Return the digest of all that determines the result.
+    def digest(self, **question: object) -> str:
+        """Return the digest of all that determines a result.
 
         Parameters
         ----------
-        **more : object
-            Further fields of the question.
+        **question : object
+            What is asked about the task, as JSON values.
 
         Returns
         -------
         str
-            The digest of all that determines the result.
+            Name of the folder that the result is saved in.
         """
         options = {**asdict(self.options), "memory": None}
-        del options["wanted"], options["weights"]  # they found the keys, which say it all
-        del options["engine"], options["address"], options["processes"]  # the answer is the same
-        names = {s.sample_id: s.paired_with for s in self.val}
-        names |= {
-            sample_id: "+".join(paired) for sample_id, paired in self.paired_generators.items()
+        # Keys are hashed instead of what selects them; where a head is fitted changes no result.
+        for name in ("wanted", "weights", "engine", "address", "processes"):
+            del options[name]
+        generators = {s.sample_id: s.paired_with for s in self.val}
+        generators |= {
+            sample_id: "+".join(names) for sample_id, names in self.paired_generators.items()
         }
-        rows = [
-            (s.sample_id, s.label, names[s.sample_id], data.source_of(s))
+        train = [
+            (s.sample_id, s.label, generators[s.sample_id], data.source_of(s))
             for s in (*self.train, *self.val)
         ]
-        question = [
+        test = [
             (name, s.sample_id, s.label, data.source_of(s))
-            for name, ss in self.tests.items()
-            for s in ss
+            for name, samples in self.tests.items()
+            for s in samples
         ]
-        keys = [[key.fingerprint for key in view] for view in (*self.train_keys, *self.test_keys)]
-        parts = {"train": digest_json(sorted(rows)), "test": digest_json(sorted(question))}
-        return digest_json(
-            {"version": __version__, "options": options, "keys": keys, **parts, **more}
-        )
+        document = {
+            "version": __version__,
+            "options": options,
+            "keys": [[k.fingerprint for k in view] for view in (*self.train_keys, *self.test_keys)],
+            "train": digest_json(sorted(train)),
+            "test": digest_json(sorted(test)),
+        }
+        return digest_json({**document, **question})
 
 
 def prepare_task(
@@ -224,83 +260,81 @@ def prepare_task(
     options: ProbeOptions,
     given: list[FeatureKey] | None = None,
 ) -> ProbeTask:
-    """Find the keys and samples of a question.
-
-    ``given`` are the keys of a head that is evaluated, not fitted: training samples need no
-    features then.
+    """Find the feature keys and select the samples of a question.
 
     Parameters
     ----------
     manifest : Manifest
-        Samples with labels, generators, splits and sources.
+        All samples.
     store : FeatureStore
-        Feature store.
+        Must hold the features of all usable samples.
     options : ProbeOptions
-        Settings; their own documentation names every field.
-    given : list[FeatureKey] | None
-        Keys to use; by default they are looked up.
+        Options of the probe.
+    given : list of FeatureKey, optional
+        Keys of a head that is evaluated instead of fitted: training samples need no features then.
 
     Returns
     -------
     ProbeTask
+        Samples, keys and folds.
 
     Raises
     ------
     MissingFeaturesError
-        If a feature or a sample of it is not in the store.
+        If a feature, or a sample of it, is not in the store.
     DataError
-        If there are no training or test samples.
+        If there are no training or test samples, or C cannot be validated.
     SettingsError
         If an option names something that does not exist.
     """
-    _check(options)
-    train_views, test_views = _view_names(options.train_views), _view_names(options.test_views)
-    train_keys = [] if given else [data.find_keys(store, options, view) for view in train_views]
-    test_keys = [given] if given else [data.find_keys(store, options, view) for view in test_views]
+    _check_options(options)
+    train_views, test_views = (
+        [view.name for text in texts for view in parse_views(text)]
+        for texts in (options.train_views, options.test_views)
+    )
+    train_keys: list[list[FeatureKey]] = []
     if given:
         names = [key.name for key in given]
-        test_views, options = test_views[:1], replace(options, validate=False, features=names)
+        options = replace(options, validate=False, features=names)
+        test_keys, test_views = [given], test_views[:1]
+    else:
+        train_keys = [data.find_keys(store, options, view) for view in train_views]
+        test_keys = [data.find_keys(store, options, view) for view in test_views]
     notes: list[str] = []
-    every = {key.fingerprint: key for view in (*train_keys, *test_keys) for key in view}.values()
-    samples = data.usable(manifest, store, every, notes)
-    if not given:  # what training and testing both need, all samples need
+
+    def complete(samples: list[Sample], views: Sequence[list[FeatureKey]]) -> list[Sample]:
+        keys = [key for view in views for key in view]
+        return data.complete_samples(samples, store, keys, notes, options.intersection)
+
+    unique = {key.fingerprint: key for view in (*train_keys, *test_keys) for key in view}
+    samples = data.usable_samples(manifest, store, unique.values(), notes)
+    if not given:  # keys that training and testing share must have all samples
         trained = {key.fingerprint for view in train_keys for key in view}
-        both = [key for view in test_keys for key in view if key.fingerprint in trained]
-        samples = data.complete(samples, store, both, notes, options.intersection)
+        samples = complete(samples, [[k for v in test_keys for k in v if k.fingerprint in trained]])
     rows = data.training_rows(samples, options.train, classes_needed(options.head))
-    train, paired = data.unique_samples(rows), data.paired_generators(rows)
-    train = _complete(train, store, train_keys, notes, options)
-    train.sort(key=lambda sample: sample.sample_id)  # as shards lie: streaming reads them in order
-    notes += _head_notes(options.head, len(train) * len(train_views))
-    generators = {name for names in paired.values() for name in names}
-    val = [
-        s
-        for s in samples
-        if s.split == "val" and s.paired_with in generators and s.family != CONTROL
-    ]
-    # A real that is paired with several generators is a negative of each of them.
-    val = list({(sample.sample_id, sample.paired_with): sample for sample in val}.values())
-    val.sort(key=lambda sample: (sample.sample_id, sample.paired_with))
-    val = _complete(val, store, test_keys[:1], notes, options) if options.validate else []
-    tested = [sample for sample in samples if sample.split == "test"]
-    tests = data.test_sets(_complete(tested, store, test_keys, notes, options), notes)
-    notes += data.leak_notes(train, [sample for rows in tests.values() for sample in rows])
-    if all(rows[0].family == CONTROL for rows in tests.values()):
+    # Samples are sorted by id because shards hold ranges of ids: streaming reads them in order.
+    train = sorted(complete(data.unique_samples(rows), train_keys), key=lambda s: s.sample_id)
+    n_rows = len(train) * len(train_views)
+    if options.head == "univfd-sgd" and n_rows < SGD_ROWS:
+        notes.append(
+            f"The head univfd-sgd takes short steps and stops early: on {n_rows:,} training images "
+            "it hardly leaves its random start (UnivFD trains on 720,000). The head logistic finds "
+            "the optimum."
+        )
+    paired = data.paired_generators(rows)
+    val = _validation_samples(samples, {name for names in paired.values() for name in names})
+    val = complete(val, test_keys[:1]) if options.validate else []
+    tests = data.test_sets(complete([s for s in samples if s.split == "test"], test_keys), notes)
+    tested = [sample for members in tests.values() for sample in members]
+    notes += data.leak_notes(train, tested)
+    if all(members[0].family == CONTROL for members in tests.values()):
         raise DataError("The test set holds controls only, and no generator's fakes.")
     folds = None
     if options.validate:
         folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
-    if folds is None and options.validate and len(options.grid) > 1:
-        raise cannot_choose()
-    if folds is not None and folds.split_by == "val":
-        tested = [sample for rows in tests.values() for sample in rows]
-        leaks, leaking = data.validation_leaks(train, val, tested)
+        leaks = data.validation_leaks(train, val, tested) if folds and folds.on_val_split else []
         notes += leaks
-        if leaking and len(options.grid) > 1:
-            raise DataError(
-                f"C cannot be chosen on this val split. {' '.join(leaks)} Name one value (--C 1), "
-                "or make a val split of other photographs."
-            )
+        _check_selection(options, folds, leaks)
     return ProbeTask(
         store=store,
         options=options,
@@ -317,30 +351,35 @@ def prepare_task(
     )
 
 
-def _complete(
-    samples: list[Sample],
-    store: FeatureStore,
-    keys: Sequence[list[FeatureKey]],
-    notes: list[str],
-    options: ProbeOptions,
-) -> list[Sample]:
-    flat = [key for view in keys for key in view]
-    return data.complete(samples, store, flat, notes, options.intersection)
+def _validation_samples(samples: list[Sample], generators: set[str]) -> list[Sample]:
+    """Return the validation samples of the training generators, sorted by id and generator."""
+    val = {
+        (sample.sample_id, sample.paired_with): sample
+        for sample in samples
+        if sample.split == "val" and sample.paired_with in generators and sample.family != CONTROL
+    }
+    return [val[key] for key in sorted(val)]
 
 
-def _head_notes(head: str, n_rows: int) -> list[str]:
-    """Return what a head should not be asked with so few training rows."""
-    if head != "univfd-sgd" or n_rows >= SGD_ROWS:
-        return []
-    note = (
-        f"The head univfd-sgd takes short steps and stops early: on {n_rows:,} training images it"
-        " hardly leaves its random start (UnivFD trains on 720,000). The head logistic finds the"
-        " optimum."
-    )
-    return [note]
+def _check_selection(options: ProbeOptions, folds: Folds | None, leaks: list[str]) -> None:
+    """Refuse a grid of C where nothing independent is there to choose on."""
+    if len(options.grid) < 2:
+        return
+    if folds is None:
+        raise DataError(
+            "C cannot be chosen: there is no val split, and no part of the training set can be held"
+            " out with both classes on both sides (photographs stay together). Name one value, e.g."
+            " --C 1."
+        )
+    if leaks:
+        raise DataError(
+            f"C cannot be chosen on this val split. {' '.join(leaks)} Name one value (--C 1), "
+            "or make a val split of other photographs."
+        )
 
 
-def _check(options: ProbeOptions) -> None:
+def _check_options(options: ProbeOptions) -> None:
+    """Refuse options that name something unknown or do not go together."""
     head_kind(options.head)  # an unknown name or parameter is an error
     check_scaling(options.scaling)
     if options.engine != "local" and options.head != "logistic":
@@ -350,12 +389,3 @@ def _check(options: ProbeOptions) -> None:
     for C in options.grid or [options.C]:
         if not (np.isfinite(C) and C > 0):
             raise SettingsError(f"C = {C} is not allowed: it must be a positive number.")
-
-
-def _view_names(texts: list[str]) -> list[str]:
-    """Return the names of views, ``univfd-train:4`` as its four draws."""
-    return [view.name for text in texts for view in parse_views(text)]
-
-
-def _texts(values: list[str]) -> NDArray[np.object_]:
-    return np.array(values, dtype=object)

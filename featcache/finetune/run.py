@@ -280,7 +280,7 @@ def _compare(frozen: Probed, tuned: Probed, options: FinetuneOptions) -> dict[st
             groups,
             metric,
             trained=result.train.generators,
-            other_groups=["frozen"],
+            baseline=["frozen"],
             n_resamples=options.n_resamples,
             seed=options.seed,
         )

@@ -1,26 +1,23 @@
-"""Numbers about scores: arrays in, numbers out. Label 1 is fake, a higher score means more fake.
+"""Metrics of detection scores, their bootstrap replicates and paired tests.
 
-The point values equal scikit-learn's; the bootstrap computes all resamples of all metrics at once
-from one sorting of the scores, in integer counts, so that a resample's value is what scikit-learn
-would say about the resampled samples.
+Label 1 is fake, and a higher score means more likely fake. Point values equal scikit-learn's. The
+bootstrap evaluates every resample of every metric from one sort of the scores, in exact integer
+counts.
 
-What is defined where it is thin: scores that are NaN or infinite, and a class that is missing,
-are refused (:class:`~featcache.errors.DataError`); tied scores are one step of every curve; a
-metric without its ground (no validation threshold, scores that are no probabilities) is NaN; a
-resample that lacks a class is NaN and left out of the interval; a separated test set has the
-interval (1, 1), however small it is.
+Edge cases: scores that are NaN or infinite, and a missing class, raise
+:class:`~featcache.errors.DataError`. Tied scores form one step of every curve. A metric that is not
+defined (no validation threshold; scores outside [0, 1]) is NaN. A resample without one of the
+classes is NaN and is left out of the interval. A perfectly separated test set has the interval
+(1, 1), however small it is.
 """
 
-from featcache.metrics.definitions import (
-    METRICS,
-    Metric,
-    ap_at_prior,
+from featcache.metrics.compute import (
     best_threshold,
     compute_metrics,
     point_metrics,
-    register_metric,
     weighted_metrics,
 )
+from featcache.metrics.definitions import METRICS, Metric, ap_at_prior, register_metric
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
 from featcache.metrics.significance import delong, holm, two_sided_p
 from featcache.metrics.sorted_scores import ResampledCounts, SortedScores

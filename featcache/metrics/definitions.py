@@ -1,281 +1,276 @@
-"""The metrics: each a function of resamples counted along the sorted scores.
+"""The definition of every metric, by name.
 
-Metrics by name: of one set of scores, and of many resamples of it.
+A metric is a function of :class:`ResampledCounts` and returns one value for each resample, so point
+values, bootstrap replicates and weighted values come from the same code. A new metric is a function
+and an entry of :data:`METRICS`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featcache.errors import SettingsError, unknown_name
-from featcache.metrics.sorted_scores import Float, ResampledCounts, SortedScores
+from featcache.errors import SettingsError
+from featcache.metrics.sorted_scores import Float, ResampledCounts
 from featcache.registry import Registry
 
 TINY = float(np.finfo(np.float64).tiny)
 
 
-def average_precision(counted: ResampledCounts) -> Float:
-    """Sum precision over the steps of recall, ties in one step, no interpolation.
+def average_precision(counts: ResampledCounts) -> Float:
+    """Return the average precision (AP): the area under the stepwise precision-recall curve.
+
+    AP = Σ_n (R_n - R_{n-1}) P_n over the distinct scores, from the highest on, with precision P and
+    recall R; tied scores are one step, and nothing is interpolated. It is the definition of
+    ``sklearn.metrics.average_precision_score``.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; the share of fakes for uninformative scores.
     """
-    total = np.maximum(counted.tp + counted.fp, TINY)  # an empty step adds 0, not 0/0
-    return _weighted_sum(counted.delta_tp, counted.tp / total) / counted.n_fake
+    n_predicted = np.maximum(counts.tp + counts.fp, TINY)  # an empty step adds 0, not 0/0
+    return _row_dot(counts.delta_tp, counts.tp / n_predicted) / counts.n_fake
 
 
-def ap_at_prior(counted: ResampledCounts, prior: float) -> Float:
-    """Return the average precision if the share ``prior`` of the images were fakes.
+def ap_at_prior(counts: ResampledCounts, prior: float) -> Float:
+    """Return the average precision that a share ``prior`` of fakes among the images would give.
+
+    AP = Σ_n (R_n - R_{n-1}) P_n with P = π TPR / (π TPR + (1 - π) FPR): reals are weighted so that
+    the classes stand in the ratio π : 1 - π. At the test set's own share of fakes it is
+    :func:`average_precision`.
 
     Parameters
     ----------
-    counted : Counted
+    counts : ResampledCounts
+        Resamples of the scores.
     prior : float in (0, 1)
+        Share of fakes π.
 
     Returns
     -------
-    ndarray of shape (n_resamples,)
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; ``prior`` for uninformative scores.
 
     Raises
     ------
     SettingsError
-        If the prior is no share.
-
-    Notes
-    -----
-    Precision at a step is π·TPR / (π·TPR + (1 - π)·FPR): reals are weighted so that the classes
-    stand in that ratio. At the test set's own share it is the average precision.
+        If the prior is not between 0 and 1.
     """
     if not 0 < prior < 1:
         raise SettingsError(f"A prior is a share of fakes between 0 and 1, not {prior}.")
-    odds = ((1 - prior) / prior * counted.n_fake / counted.n_real)[:, None]
-    total = np.maximum(counted.tp + odds * counted.fp, TINY)
-    return _weighted_sum(counted.delta_tp, counted.tp / total) / counted.n_fake
+    odds = ((1 - prior) / prior * counts.n_fake / counts.n_real)[:, None]
+    n_predicted = np.maximum(counts.tp + odds * counts.fp, TINY)
+    return _row_dot(counts.delta_tp, counts.tp / n_predicted) / counts.n_fake
 
 
-def auroc(counted: ResampledCounts) -> Float:
-    """Return the chance that a fake scores above a real, ties half.
+def auroc(counts: ResampledCounts) -> Float:
+    """Return the area under the ROC curve: P(fake scores above real) + ½ P(both score the same).
 
-    Parameters
-    ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
-
-    Returns
-    -------
-    Float
-        The chance that a fake scores above a real, ties half.
-    """
-    passed = counted.fp
-    if counted.fp_before is not counted.fp:
-        passed = 0.5 * (passed + counted.fp_before)
-    return 1.0 - _weighted_sum(counted.delta_tp, passed) / (counted.n_fake * counted.n_real)
-
-
-def _weighted_sum(weights: Float, values: Float) -> Float:
-    total: Float = np.einsum("ij,ij->i", weights, values)
-    return total
-
-
-def fake_accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of the fakes above the threshold.
+    It is the Mann-Whitney U statistic divided by n_fake n_real, and equals
+    ``sklearn.metrics.roc_auc_score``.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The share of the fakes above the threshold.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; 0.5 for uninformative scores.
     """
-    return _rates(counted, counted.ranked.called)[0]
+    reals_above = counts.fp
+    if counts.fp_before is not counts.fp:
+        reals_above = 0.5 * (reals_above + counts.fp_before)
+    return 1.0 - _row_dot(counts.delta_tp, reals_above) / (counts.n_fake * counts.n_real)
 
 
-def real_accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of the reals at or below the threshold.
+def _row_dot(weights: Float, values: Float) -> Float:
+    """Return the scalar product of each pair of rows."""
+    return np.asarray(np.einsum("ij,ij->i", weights, values))
+
+
+def accuracy(counts: ResampledCounts) -> Float:
+    """Return the accuracy at the decision threshold: (TP + TN) / (n_fake + n_real).
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The share of the reals at or below the threshold.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; NaN without a threshold.
     """
-    return 1.0 - _rates(counted, counted.ranked.called)[1]
+    if counts.scores.n_above is None:
+        return np.full_like(counts.n_fake, np.nan)
+    fakes, reals = counts.scores.n_above
+    correct = counts.cumulative_fakes[:, fakes] + counts.n_real - counts.cumulative_reals[:, reals]
+    return np.asarray(correct / (counts.n_fake + counts.n_real))
 
 
-def balanced_accuracy(counted: ResampledCounts) -> Float:
-    """Return the mean of the accuracies on reals and fakes.
+def real_accuracy(counts: ResampledCounts) -> Float:
+    """Return the share of reals at or below the decision threshold: the true negative rate.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The mean of the accuracies on reals and fakes.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; NaN without a threshold.
     """
-    return _balanced(counted, counted.ranked.called)
+    return 1.0 - _rates_above(counts, counts.scores.n_above)[1]
 
 
-def validated_accuracy(counted: ResampledCounts) -> Float:
-    """Return the balanced accuracy at the validation threshold.
+def fake_accuracy(counts: ResampledCounts) -> Float:
+    """Return the share of fakes above the decision threshold: the true positive rate.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The balanced accuracy at the validation threshold.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; NaN without a threshold.
     """
-    return _balanced(counted, counted.ranked.called_val)
+    return _rates_above(counts, counts.scores.n_above)[0]
 
 
-def _balanced(counted: ResampledCounts, called: tuple[int, int] | None) -> Float:
-    tpr, fpr = _rates(counted, called)
+def balanced_accuracy(counts: ResampledCounts, *, validated: bool = False) -> Float:
+    """Return the balanced accuracy: ½ (TPR + TNR) at the decision or the validation threshold.
+
+    Parameters
+    ----------
+    counts : ResampledCounts
+        Resamples of the scores.
+    validated : bool
+        Use the threshold that was chosen on validation data.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1], 0.5 for uninformative scores; NaN without that threshold.
+    """
+    n_above = counts.scores.n_above_val if validated else counts.scores.n_above
+    tpr, fpr = _rates_above(counts, n_above)
     return 0.5 * (tpr + 1.0 - fpr)
 
 
-def _rates(counted: ResampledCounts, called: tuple[int, int] | None) -> tuple[Float, Float]:
-    """Return the shares of fakes and of reals that are called fake."""
-    if called is None:
-        return np.full_like(counted.n_fake, np.nan), np.full_like(counted.n_real, np.nan)
-    fakes, reals = called
+def _rates_above(counts: ResampledCounts, n_above: tuple[int, int] | None) -> tuple[Float, Float]:
+    """Return TPR and FPR at a threshold with ``n_above`` fakes and reals above it."""
+    if n_above is None:
+        return np.full_like(counts.n_fake, np.nan), np.full_like(counts.n_real, np.nan)
+    fakes, reals = n_above
     return (
-        counted.fakes_up_to[:, fakes] / counted.n_fake,
-        counted.reals_up_to[:, reals] / counted.n_real,
+        counts.cumulative_fakes[:, fakes] / counts.n_fake,
+        counts.cumulative_reals[:, reals] / counts.n_real,
     )
 
 
-def accuracy(counted: ResampledCounts) -> Float:
-    """Return the share of all samples on the right side of the threshold.
+def oracle_accuracy(counts: ResampledCounts) -> Float:
+    """Return the best balanced accuracy over all thresholds: ½ + ½ max(TPR - FPR).
+
+    The maximum is Youden's index (Youden 1950). The threshold is chosen on the test labels, so the
+    value is an upper bound and not a result.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The share of all samples on the right side of the threshold.
+    ndarray of shape (n_resamples,), float64
+        Values in [0.5, 1].
     """
-    if counted.ranked.called is None:
-        return np.full_like(counted.n_fake, np.nan)
-    fakes, reals = counted.ranked.called
-    right = counted.fakes_up_to[:, fakes] + counted.n_real - counted.reals_up_to[:, reals]
-    return np.asarray(right / (counted.n_fake + counted.n_real))
+    youden = np.asarray(counts.tpr - counts.fpr)
+    return np.asarray(0.5 + 0.5 * youden.max(axis=1, initial=0.0))
 
 
-def oracle_accuracy(counted: ResampledCounts) -> Float:
-    """Return the best balanced accuracy over all thresholds, chosen with the answers at hand.
+def oracle_threshold(counts: ResampledCounts) -> Float:
+    """Return the highest threshold that reaches :func:`oracle_accuracy`.
+
+    It lies halfway between the score of the optimal step and the next lower score.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The best balanced accuracy over all thresholds, chosen with the answers at hand.
+    ndarray of shape (n_resamples,), float64
+        Thresholds; the highest score, above which nothing lies, where no step is better than
+        chance.
     """
-    return np.asarray(0.5 + 0.5 * _youden(counted).max(axis=1, initial=0.0))
-
-
-def oracle_threshold(counted: ResampledCounts) -> Float:
-    """Return the highest threshold of the best balanced accuracy, halfway to the next lower score.
-
-    Parameters
-    ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
-
-    Returns
-    -------
-    Float
-        The highest threshold of the best balanced accuracy, halfway to the next lower score.
-    """
-    youden, ranked = _youden(counted), counted.ranked
+    youden, scores = np.asarray(counts.tpr - counts.fpr), counts.scores
     best = youden.argmax(axis=1)
-    level, below = ranked.levels[best], ranked.below[best]
-    middle = level + 0.5 * (below - level)
-    middle = np.where(middle < level, middle, below)  # two neighbouring floats have no middle
-    # at the highest score nothing is called fake
-    return np.asarray(np.where(youden.max(axis=1) > 0, middle, ranked.top))
+    score, lower = scores.thresholds[best], scores.next_lower[best]
+    middle = score + 0.5 * (lower - score)
+    middle = np.where(middle < score, middle, lower)  # adjacent floats have no middle
+    return np.asarray(np.where(youden.max(axis=1) > 0, middle, scores.highest))
 
 
-def _youden(counted: ResampledCounts) -> Float:
-    return np.asarray(counted.tpr - counted.fpr)
+def tpr_at_fpr(counts: ResampledCounts, percent: int) -> Float:
+    """Return the highest TPR of a threshold whose FPR is at most ``percent`` %.
 
-
-def hit_rate_at(counted: ResampledCounts, percent: int) -> Float:
-    """Return the largest share of fakes caught with at most ``percent`` % of the reals called fake.
-
-    A threshold cannot part tied scores, so there is no interpolation between steps.
+    A threshold cannot separate tied scores, so nothing is interpolated between steps.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
     percent : int
-        False positive rate in percent.
+        Largest false positive rate, in percent.
 
     Returns
     -------
-    Float
-        The largest share of fakes caught with at most ``percent`` % of the reals called fake.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1].
     """
-    allowed = percent * counted.n_real / 100
-    rows = zip(counted.reals_up_to, allowed, strict=True)
-    reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
-    steps = counted.ranked.fp.searchsorted(reals, side="right")
-    positions = np.append(0, counted.ranked.tp)[steps]
-    caught = counted.fakes_up_to[np.arange(len(positions)), positions]
-    return np.asarray(caught / counted.n_fake)
+    limits = percent * counts.n_real / 100
+    rows = zip(counts.cumulative_reals, limits, strict=True)
+    n_reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
+    steps = counts.scores.fp.searchsorted(n_reals, side="right")
+    n_fakes = np.append(0, counts.scores.tp)[steps]
+    tp = counts.cumulative_fakes[np.arange(len(n_fakes)), n_fakes]
+    return np.asarray(tp / counts.n_fake)
 
 
-def equal_error_rate(counted: ResampledCounts) -> Float:
-    """Return the error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR.
+def equal_error_rate(counts: ResampledCounts) -> Float:
+    """Return the equal error rate: FPR where FPR = 1 - TPR on the linearly interpolated ROC curve.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    Float
-        The error rate where the ROC curve, drawn through its ties, has FPR = 1 - TPR.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1]; lower is better, 0.5 for uninformative scores.
     """
-    tpr, fpr = counted.tpr, counted.fpr
+    tpr, fpr = counts.tpr, counts.fpr
     rows = np.arange(len(tpr))
     step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
     tpr_after, fpr_after = tpr[rows, step], fpr[rows, step]
-    tpr_before = tpr_after - counted.delta_tp[rows, step] / counted.n_fake
-    fpr_before = counted.fp_before[rows, step] / counted.n_real
+    tpr_before = tpr_after - counts.delta_tp[rows, step] / counts.n_fake
+    fpr_before = counts.fp_before[rows, step] / counts.n_real
     missing = 1.0 - tpr_before - fpr_before  # > 0: the crossing lies on the step, not before it
     rise = (tpr_after - tpr_before) + (fpr_after - fpr_before)
     share = np.divide(missing, rise, out=np.zeros_like(rise), where=rise > 0)
@@ -283,97 +278,98 @@ def equal_error_rate(counted: ResampledCounts) -> Float:
     return np.asarray(np.where(missing > 0, crossing, 1.0 - tpr_before))
 
 
-def brier(counted: ResampledCounts) -> Float:
-    """Return the mean squared error of the probability; NaN where scores are none.
+def brier_score(counts: ResampledCounts) -> Float:
+    """Return the Brier score: the mean of (p - y)² over all samples (Brier 1950).
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores, which are probabilities p.
 
     Returns
     -------
-    Float
-        The mean squared error of the probability.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1], lower is better; NaN where scores are outside [0, 1].
     """
-    if counted.error_sums is None:
-        return np.full_like(counted.n_fake, np.nan)
-    return np.asarray(counted.error_sums[:, -1] / (counted.n_fake + counted.n_real))
+    if counts.error_sums is None:
+        return np.full_like(counts.n_fake, np.nan)
+    return np.asarray(counts.error_sums[:, -1] / (counts.n_fake + counts.n_real))
 
 
-def calibration_error(counted: ResampledCounts) -> Float:
-    """Return the expected calibration error over ten equal bins; NaN where scores are no
-    probabilities.
+def calibration_error(counts: ResampledCounts) -> Float:
+    """Return the expected calibration error: Σ_b (n_b / n) |mean p - share of fakes| in bin b.
+
+    The ten bins of the probability p have equal width (Naeini et al. 2015; Guo et al. 2017).
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores, which are probabilities p.
 
     Returns
     -------
-    Float
-        The expected calibration error over ten equal bins.
+    ndarray of shape (n_resamples,), float64
+        Values in [0, 1], lower is better; NaN where scores are outside [0, 1].
     """
-    if counted.error_sums is None:
-        return np.full_like(counted.n_fake, np.nan)
-    gaps = np.abs(counted.error_sums[:, :-1]).sum(axis=1)
-    return np.asarray(gaps / (counted.n_fake + counted.n_real))
+    if counts.error_sums is None:
+        return np.full_like(counts.n_fake, np.nan)
+    gaps = np.abs(counts.error_sums[:, :-1]).sum(axis=1)
+    return np.asarray(gaps / (counts.n_fake + counts.n_real))
 
 
-def fpr_at_tpr95(counted: ResampledCounts) -> Float:
+def fpr_at_tpr95(counts: ResampledCounts) -> Float:
     """Return the smallest share of reals called fake at which 95 % of the fakes are.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    ndarray of shape (n_resamples,)
+    ndarray of shape (n_resamples,), float64
         In [0, 1]; no interpolation between the steps of the ROC curve.
     """
-    reached = counted.tpr >= 0.95 - 1e-12
-    return np.asarray(np.where(reached, counted.fpr, 1.0).min(axis=1, initial=1.0))
+    reached = counts.tpr >= 0.95 - 1e-12
+    return np.asarray(np.where(reached, counts.fpr, 1.0).min(axis=1, initial=1.0))
 
 
-def matthews(counted: ResampledCounts) -> Float:
+def matthews_correlation(counts: ResampledCounts) -> Float:
     """Return the Matthews correlation coefficient at the threshold.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    ndarray of shape (n_resamples,)
+    ndarray of shape (n_resamples,), float64
         In [-1, 1]; 0 where all samples are called alike, as in scikit-learn.
     """
-    tpr, fpr = _rates(counted, counted.ranked.called)
-    tp, fp = tpr * counted.n_fake, fpr * counted.n_real
-    fn, tn = counted.n_fake - tp, counted.n_real - fp
+    tp = fake_accuracy(counts) * counts.n_fake
+    tn = real_accuracy(counts) * counts.n_real
+    fp, fn = counts.n_real - tn, counts.n_fake - tp
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return np.asarray((tp * tn - fp * fn) / np.sqrt(np.where(product > 0, product, np.inf)))
 
 
-def f1(counted: ResampledCounts) -> Float:
+def f1_score(counts: ResampledCounts) -> Float:
     """Return the F1 score of the fakes at the threshold.
 
     Parameters
     ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
+    counts : ResampledCounts
+        Resamples of the scores.
 
     Returns
     -------
-    ndarray of shape (n_resamples,)
+    ndarray of shape (n_resamples,), float64
         In [0, 1].
     """
-    tpr, fpr = _rates(counted, counted.ranked.called)
-    tp = tpr * counted.n_fake
-    return np.asarray(2 * tp / (tp + fpr * counted.n_real + counted.n_fake))
+    tp = fake_accuracy(counts) * counts.n_fake
+    fp = counts.n_real - real_accuracy(counts) * counts.n_real
+    return np.asarray(2 * tp / (tp + fp + counts.n_fake))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,10 +383,14 @@ class Metric:
     label : str
         Heading of its column.
     function : callable
-        From :class:`ResampledCounts` to an array of shape (n_resamples,).
+        From :class:`ResampledCounts` to one value for each resample; with ``needs_prior`` the
+        share of fakes is its second argument.
     help : str
         What it is, in a few words.
     higher_is_better : bool
+        False for errors.
+    needs_prior : bool
+        Whether the metric depends on an assumed share of fakes.
     low, high : float
         Range of its values.
     formula, reference : str
@@ -399,17 +399,14 @@ class Metric:
 
     name: str
     label: str
-    function: Callable[[ResampledCounts], Float]
+    function: Callable[..., Float]
     help: str = ""
     higher_is_better: bool = True
+    needs_prior: bool = False
     low: float = 0.0
     high: float = 1.0
     formula: str = ""
     reference: str = ""
-
-
-def _at_even_prior(counted: ResampledCounts) -> Float:
-    return ap_at_prior(counted, EVEN)
 
 
 METRICS: dict[str, Metric] = {
@@ -462,7 +459,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="acc_val",
             label="Bal. acc, val",
-            function=validated_accuracy,
+            function=partial(balanced_accuracy, validated=True),
             help="balanced accuracy at the threshold that validation data chose",
         ),
         Metric(
@@ -475,13 +472,13 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="tpr_at_fpr1",
             label="TPR at 1 % FPR",
-            function=lambda counted: hit_rate_at(counted, 1),
+            function=partial(tpr_at_fpr, percent=1),
             help="fakes caught",
         ),
         Metric(
             name="tpr_at_fpr5",
             label="TPR at 5 % FPR",
-            function=lambda counted: hit_rate_at(counted, 5),
+            function=partial(tpr_at_fpr, percent=5),
             help="fakes caught",
         ),
         Metric(
@@ -495,7 +492,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="brier",
             label="Brier",
-            function=brier,
+            function=brier_score,
             help="times 100, lower is better",
             higher_is_better=False,
             formula="mean of (p - y)^2",
@@ -513,7 +510,8 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="ap_prior",
             label="AP at prior",
-            function=_at_even_prior,
+            function=ap_at_prior,
+            needs_prior=True,
             help="at the stated prior",
         ),
         Metric(
@@ -527,7 +525,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="mcc",
             label="MCC",
-            function=matthews,
+            function=matthews_correlation,
             help="Matthews correlation at the threshold",
             low=-1.0,
             formula="(TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))",
@@ -536,7 +534,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="f1",
             label="F1",
-            function=f1,
+            function=f1_score,
             help="F1 of the fakes at the threshold",
             formula="2 TP / (2 TP + FP + FN)",
         ),
@@ -562,163 +560,6 @@ def load_plugins() -> None:
     """Add the metrics of installed plug-ins; one that fails is left out with a warning."""
     for metric in Registry("metric", "featcache.metrics", Metric).all().values():
         METRICS.setdefault(metric.name, metric)
-
-
-EVEN = 0.5
-"""The share of fakes that ``ap_prior`` is stated for unless another is asked for."""
-
-
-def compute_metrics(
-    y: NDArray[np.int64],
-    score: Float,
-    threshold: float,
-    *,
-    val_threshold: float = math.nan,
-    prior: float = EVEN,
-) -> dict[str, float]:
-    """Return every metric of one set of scores.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,), int
-        0 real, 1 fake; both must be there.
-    score : ndarray of shape (n_samples,), float64
-    threshold : float
-        A score above it is called fake.
-    val_threshold : float
-        A score above it is called fake.
-    prior : float in (0, 1)
-        Share of fakes that ``ap_prior`` is stated for.
-
-    Returns
-    -------
-    dict of str to float in [0, 1]
-        One value for each name in :data:`METRICS`; NaN where a metric lacks its ground.
-
-    Raises
-    ------
-    DataError
-        If a score is not a number or a class is missing.
-
-    Notes
-    -----
-    AP = sum over distinct scores of (R_n - R_{n-1}) P_n, ties in one step, no interpolation. AUROC
-    counts ties half.
-
-    Examples
-    --------
-    >>> y, score = np.array([0, 1, 1, 0]), np.array([0.0, 0.5, 0.7, 0.8])
-    >>> round(compute_metrics(y, score, 0.5)["ap"], 4)
-    0.5833
-    """
-    return point_metrics(SortedScores.of(y, score, threshold, val_threshold), prior=prior)
-
-
-def point_metrics(
-    ranked: SortedScores, names: Sequence[str] | None = None, prior: float = EVEN
-) -> dict[str, float]:
-    """Return metrics of scores that are sorted already, each sample counted once.
-
-    Parameters
-    ----------
-    ranked : SortedScores
-        Sorted scores.
-    names : Sequence[str]
-        Names, in order.
-    prior : float
-        Share of fakes, between 0 and 1.
-
-    Returns
-    -------
-    dict[str, float]
-        Metrics of scores that are sorted already, each sample counted once.
-    """
-    values = counted_metrics(_once(ranked), names, prior)
-    return {name: float(column[0]) for name, column in values.items()}
-
-
-def best_threshold(ranked: SortedScores) -> float:
-    """Return the threshold of ``acc_oracle``: it looked at the answers.
-
-    Parameters
-    ----------
-    ranked : SortedScores
-        Sorted scores.
-
-    Returns
-    -------
-    float
-        The threshold of ``acc_oracle``.
-    """
-    return float(oracle_threshold(_once(ranked))[0])
-
-
-def _once(ranked: SortedScores) -> ResampledCounts:
-    fakes, reals = (np.ones((1, len(rows)), np.int32) for rows in (ranked.fakes, ranked.reals))
-    return ResampledCounts(ranked, fakes, reals)
-
-
-def weighted_metrics(
-    ranked: SortedScores,
-    weights: NDArray[Any],
-    names: Sequence[str] | None = None,
-    prior: float = EVEN,
-) -> dict[str, Float]:
-    """Return metrics for each row of weights.
-
-    Parameters
-    ----------
-    ranked : Sorted
-    weights : ndarray of shape (n_resamples, n_samples)
-        How often each sample counts, in the original order of the samples; at least 0.
-    names : sequence of str
-        Which metrics.
-    prior : float in (0, 1)
-        For ``ap_prior``.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n_resamples,)
-        NaN where a resample lacks a class.
-    """
-    counted = ResampledCounts(ranked, weights[:, ranked.fakes], weights[:, ranked.reals])
-    return counted_metrics(counted, names, prior)
-
-
-def counted_metrics(
-    counted: ResampledCounts, names: Sequence[str] | None, prior: float
-) -> dict[str, Float]:
-    """Return metrics of resamples that are counted already; NaN where one lacks a class.
-
-    Parameters
-    ----------
-    counted : ResampledCounts
-        Cumulative counts of every resample along the sorted scores.
-    names : Sequence[str]
-        Names, in order.
-    prior : float
-        Share of fakes, between 0 and 1.
-
-    Returns
-    -------
-    dict[str, Float]
-        Metrics of resamples that are counted already.
-    """
-    metrics = {}
-    complete = (counted.n_fake > 0) & (counted.n_real > 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for name in METRICS if names is None else names:
-            values = _one(counted, name, prior)
-            metrics[name] = values if complete.all() else np.where(complete, values, np.nan)
-    return metrics
-
-
-def _one(counted: ResampledCounts, name: str, prior: float) -> Float:
-    if name == "ap_prior":
-        return ap_at_prior(counted, prior)
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    return METRICS[name].function(counted)
 
 
 load_plugins()

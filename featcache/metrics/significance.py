@@ -1,4 +1,4 @@
-"""Is one set of scores better than another on the same samples? p-values, and their correction."""
+"""Paired tests of two sets of scores on the same samples, and their correction for many tests."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from scipy.stats import norm, rankdata
 
 from featcache.metrics.sorted_scores import Float
 
-FEW = 10
-"""With fewer resamples than this beyond zero, their share is too coarse for a p-value."""
+MIN_TAIL = 10
+"""With fewer replicates than this beyond zero, their share is too coarse for a p-value."""
 
 
 def two_sided_p(difference: float, replicates: Float) -> float:
-    """Return the two-sided p-value of a paired difference from its bootstrap values.
+    """Return the two-sided bootstrap p-value of a paired difference.
 
     Parameters
     ----------
     difference : float
-        On the samples themselves.
+        Difference on the samples themselves.
     replicates : ndarray of shape (n_resamples,), float64
-        On each resample; NaN is left out.
+        Difference on each resample; values that are not finite are left out.
 
     Returns
     -------
     float in [0, 1]
-        NaN without a difference or a resample.
+        NaN without a difference or a finite replicate.
 
     Notes
     -----
-    Twice the share of resamples on the other side of zero, itself counted, so that p < 0.05
-    where the percentile interval leaves zero out. That share cannot tell p-values below
-    2/(n_resamples + 1) apart, and a correction for many comparisons would then find nothing; so
-    where fewer than ten resamples lie there, the normal tail with the resamples' standard
-    deviation stands in, if it is smaller.
+    p = 2 (k + 1) / (n + 1) for k of n replicates at or beyond zero (Davison & Hinkley 1997, §4.2),
+    so that p < 0.05 where the percentile interval excludes zero. This share cannot resolve p-values
+    below 2 / (n + 1), and a correction for many tests would then find nothing. Where k < 10, the
+    normal tail 2 Φ(-|difference| / s) with the replicates' standard deviation s is used, if it is
+    smaller.
     """
-    good = replicates[np.isfinite(replicates)]
-    if not good.size or not np.isfinite(difference):
+    finite = replicates[np.isfinite(replicates)]
+    if not finite.size or not np.isfinite(difference):
         return float("nan")
-    beyond = min(int((good <= 0).sum()), int((good >= 0).sum()))
-    share = min(2 * (beyond + 1) / (len(good) + 1), 1.0)
-    spread = float(good.std(ddof=1)) if len(good) > 1 else 0.0
-    if beyond >= FEW or spread == 0:
-        return share
-    return min(share, float(2 * norm.sf(abs(difference) / spread)))
+    n_beyond = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    p = min(2 * (n_beyond + 1) / (len(finite) + 1), 1.0)
+    deviation = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
+    if n_beyond >= MIN_TAIL or deviation == 0:
+        return p
+    return min(p, float(2 * norm.sf(abs(difference) / deviation)))
 
 
 def delong(y: NDArray[np.int64], a: Float, b: Float) -> tuple[float, float]:
@@ -56,50 +56,56 @@ def delong(y: NDArray[np.int64], a: Float, b: Float) -> tuple[float, float]:
     y : ndarray of shape (n_samples,), int
         0 real, 1 fake.
     a : ndarray of shape (n_samples,), float64
+        First scores.
     b : ndarray of shape (n_samples,), float64
+        Second scores.
 
     Returns
     -------
-    (float, float)
-        Variance of AUROC(a) - AUROC(b), and the two-sided p-value; p is NaN where the variance is 0
-        or a class has fewer than two samples, because nothing is known about the spread then.
+    variance : float
+        Variance of AUROC(a) - AUROC(b); NaN where a class has fewer than two samples.
+    p : float
+        Two-sided p-value; NaN also where the variance is 0.
 
     Notes
     -----
-    By mid-ranks (Sun and Xu 2014), O(n log n).
+    With the placement values V of the fakes (share of reals below each fake) and of the reals
+    (share of fakes above each real), Var(ΔAUROC) = Var(ΔV_fake) / n_fake + Var(ΔV_real) / n_real
+    and z = ΔAUROC / √Var. Placement values come from mid-ranks in O(n log n) (Sun & Xu 2014).
     """
     fake = np.asarray(y) == 1
     if min(fake.sum(), (~fake).sum()) < 2:
         return float("nan"), float("nan")
-    (wins_a, losses_a), (wins_b, losses_b) = _placements(fake, a), _placements(fake, b)
-    wins, losses = wins_a - wins_b, losses_a - losses_b
-    variance = float(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses))
+    (fakes_a, reals_a), (fakes_b, reals_b) = _placements(fake, a), _placements(fake, b)
+    fakes, reals = fakes_a - fakes_b, reals_a - reals_b
+    variance = float(fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals))
     if not variance > 0:
         return variance, float("nan")
-    return variance, float(2 * norm.sf(abs(wins.mean()) / np.sqrt(variance)))
+    return variance, float(2 * norm.sf(abs(fakes.mean()) / np.sqrt(variance)))
 
 
 def _placements(fake: NDArray[np.bool_], score: Float) -> tuple[Float, Float]:
-    """Return of each fake the share of reals below it, of each real the share of fakes above it."""
+    """Return the share of reals below each fake, and the share of fakes above each real."""
     rank = rankdata(score)
-    of_fakes, of_reals = rankdata(score[fake]), rankdata(score[~fake])
-    wins = (rank[fake] - of_fakes) / len(of_reals)
-    losses = 1.0 - (rank[~fake] - of_reals) / len(of_fakes)
-    return np.asarray(wins), np.asarray(losses)
+    rank_of_fakes, rank_of_reals = rankdata(score[fake]), rankdata(score[~fake])
+    fakes = (rank[fake] - rank_of_fakes) / len(rank_of_reals)
+    reals = 1.0 - (rank[~fake] - rank_of_reals) / len(rank_of_fakes)
+    return np.asarray(fakes), np.asarray(reals)
 
 
 def holm(p: Sequence[float] | Float) -> list[float]:
-    """Return p-values corrected for being many (Holm 1979): the family-wise error is kept.
+    """Return p-values corrected for many tests: Holm's step-down procedure (Holm 1979).
 
     Parameters
     ----------
     p : sequence of float
-        NaN stays NaN and is not counted.
+        p-values; NaN stays NaN and is not counted as a test.
 
     Returns
     -------
     list of float
-        In the same order.
+        p'_(i) = max over j <= i of min((m - j + 1) p_(j), 1) for the sorted p_(1) <= ... <= p_(m),
+        in the original order. The family-wise error rate is controlled.
 
     Examples
     --------
@@ -109,7 +115,7 @@ def holm(p: Sequence[float] | Float) -> list[float]:
     values = np.asarray(p, dtype=np.float64)
     order = [int(i) for i in np.argsort(values) if np.isfinite(values[i])]
     corrected, largest = np.full(len(values), np.nan), 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(float(values[i]) * (len(order) - place), 1.0))
+    for rank, i in enumerate(order):
+        largest = max(largest, min(float(values[i]) * (len(order) - rank), 1.0))
         corrected[i] = largest
     return [float(value) for value in corrected]

@@ -1,4 +1,4 @@
-"""Scores sorted once, and resamples of them counted along that order."""
+"""Scores sorted once, and bootstrap resamples of them counted along that order."""
 
 from __future__ import annotations
 
@@ -21,44 +21,49 @@ ECE_BINS = 10
 
 @dataclass(frozen=True)
 class SortedScores:
-    """Scores in falling order, class by class, ready to be counted with any weights.
+    """Scores sorted from high to low, class by class, ready to be counted with any weights.
 
-    The curve has one step for each distinct score that a fake has, from the highest on: between two
-    steps only reals pass by, and no metric has its best there.
+    The ROC curve has one step for each distinct score of a fake, from the highest on. Between two
+    steps only reals are added, so no metric has its optimum there.
 
     Parameters
     ----------
-    fakes, reals : ndarray of shape (n_fake,) and (n_real,), int
-        Positions of the samples of each class by falling score.
-    levels : ndarray of shape (n_steps,), float64
-        The score of each step.
-    tp : ndarray of shape (n_steps,), int
-        Fakes with at least the score of the step.
-    fp, fp_before : ndarray of shape (n_steps,), int
-        Reals with at least that score, and with more than that.
-    called, called_val : (int, int) or None
-        Fakes and reals above the threshold, and above the validation threshold; None where there is
-        none.
-    errors : (ndarray (n_fake, 11), ndarray (n_real, 11)) or None
-        Of each sample, in the order of its class: probability minus label in the column of its bin,
-        and its square in the last; None where scores are no probabilities.
-    below : ndarray of shape (n_steps,), float64
-        The next lower score of any sample; -inf where there is none.
-    top : float
-        The highest score of all.
+    fakes : ndarray of shape (n_fake,), intp
+        Positions of the fakes, by falling score.
+    reals : ndarray of shape (n_real,), intp
+        Positions of the reals, by falling score.
+    thresholds : ndarray of shape (n_steps,), float64
+        Score of each step.
+    tp : ndarray of shape (n_steps,), intp
+        Fakes with a score of at least the threshold.
+    fp : ndarray of shape (n_steps,), intp
+        Reals with a score of at least the threshold.
+    fp_before : ndarray of shape (n_steps,), intp
+        Reals with a score above the threshold: without those tied with it.
+    n_above : (int, int) or None
+        Fakes and reals above the decision threshold; None without one.
+    n_above_val : (int, int) or None
+        Fakes and reals above the validation threshold; None without one.
+    errors : (ndarray of shape (n_fake, 11), ndarray of shape (n_real, 11)) or None
+        For each sample in the order of its class: probability minus label in the column of its
+        calibration bin, and the square of it in the last; None where scores are not in [0, 1].
+    next_lower : ndarray of shape (n_steps,), float64
+        Next lower score of any sample; -inf where there is none.
+    highest : float
+        Highest score of all samples.
     """
 
     fakes: Index
     reals: Index
-    levels: Float
+    thresholds: Float
     tp: Index
     fp: Index
     fp_before: Index
-    called: tuple[int, int] | None
-    called_val: tuple[int, int] | None
+    n_above: tuple[int, int] | None
+    n_above_val: tuple[int, int] | None
     errors: tuple[Float, Float] | None
-    below: Float
-    top: float
+    next_lower: Float
+    highest: float
 
     @classmethod
     def of(
@@ -74,24 +79,26 @@ class SortedScores:
         Parameters
         ----------
         y : ndarray of shape (n_samples,), int
-            0 real, 1 fake; both must be there.
+            0 real, 1 fake; both classes must be present.
         score : ndarray of shape (n_samples,), float64
+            Higher means more likely fake.
         threshold : float
-            A score above it is called fake; NaN where there is none.
+            Decision threshold: a sample with a higher score is predicted fake. NaN for none.
         val_threshold : float
-            A score above it is called fake; NaN where there is none.
+            Threshold chosen on validation data. NaN for none.
         logit : ndarray of shape (n_samples,), float64, optional
-            What the scores are the sigmoid of. It decides the order: beyond about 37 in absolute
-            value the sigmoid is exactly 0 or 1 in float64, and different logits become ties.
+            Logits whose sigmoid the scores are. They determine the order, because the sigmoid of
+            different logits above about 37 is 1 in float64.
 
         Returns
         -------
         SortedScores
+            The scores, ready for the metrics.
 
         Raises
         ------
         DataError
-            If a score is not a number or a class is missing: no metric would be defined.
+            If a score or logit is not finite, a label is not 0 or 1, or a class is missing.
         """
         y, score = np.asarray(y), np.asarray(score, dtype=np.float64)
         if y.shape != score.shape or y.ndim != 1:
@@ -101,51 +108,50 @@ class SortedScores:
         order = score if logit is None else np.asarray(logit, dtype=np.float64)
         if order.shape != score.shape or not np.isfinite(order).all():
             raise DataError("Logits with NaN or Inf cannot be ranked.")
-        values = set(np.unique(y).tolist())
-        if not values <= {0, 1}:
-            raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(values - {0, 1})}.")
-        if len(values) < 2:
+        classes = set(np.unique(y).tolist())
+        if not classes <= {0, 1}:
+            raise DataError(f"Labels are 0 (real) and 1 (fake), not {min(classes - {0, 1})}.")
+        if len(classes) < 2:
             raise DataError("Metrics need at least one real and one fake.")
-        fakes, reals = (_falling(order, np.flatnonzero(y == label)) for label in (1, 0))
-        high, low = -order[fakes], -order[reals]  # rising, as searchsorted wants them
-        ends = np.flatnonzero(np.append(high[1:] != high[:-1], True))
-        levels = high[ends]
-        falling = _falling(order, np.arange(len(order)))
-        next_lower = np.append(score[falling], -np.inf)
+        fakes, reals = (
+            rows[np.argsort(-order[rows], kind="stable")]
+            for rows in (np.flatnonzero(y == 1), np.flatnonzero(y == 0))
+        )
+        # np.searchsorted needs rising values, so scores, logits and thresholds are negated here.
+        fake_order, real_order = -order[fakes], -order[reals]
+        ends = np.flatnonzero(np.append(fake_order[1:] != fake_order[:-1], True))
+        steps = fake_order[ends]
+        falling = np.argsort(-order, kind="stable")
+        next_scores = np.append(score[falling], -np.inf)
+
+        def count_above(value: float) -> tuple[int, int] | None:
+            if math.isnan(value):
+                return None
+            n_fake, n_real = (np.searchsorted(-score[rows], -value) for rows in (fakes, reals))
+            return int(n_fake), int(n_real)
+
+        is_probability = score.min() >= 0 and score.max() <= 1
         return cls(
             fakes=fakes,
             reals=reals,
-            levels=score[fakes][ends],
+            thresholds=score[fakes][ends],
             tp=ends + 1,
-            fp=np.searchsorted(low, levels, side="right"),
-            fp_before=np.searchsorted(low, levels, side="left"),
-            called=_above(-score[fakes], -score[reals], threshold),
-            called_val=_above(-score[fakes], -score[reals], val_threshold),
-            errors=_errors(score[fakes], score[reals]),
-            below=next_lower[np.searchsorted(-order[falling], levels, side="right")],
-            top=float(score.max()),
+            fp=np.searchsorted(real_order, steps, side="right"),
+            fp_before=np.searchsorted(real_order, steps, side="left"),
+            n_above=count_above(threshold),
+            n_above_val=count_above(val_threshold),
+            errors=(
+                (_error_columns(score[fakes], 1.0), _error_columns(score[reals], 0.0))
+                if is_probability
+                else None
+            ),
+            next_lower=next_scores[np.searchsorted(-order[falling], steps, side="right")],
+            highest=float(score.max()),
         )
 
 
-def _falling(score: Float, rows: Index) -> Index:
-    return rows[np.argsort(-score[rows], kind="stable")]
-
-
-def _above(high: Float, low: Float, threshold: float) -> tuple[int, int] | None:
-    """Count the fakes and the reals above a threshold; scores are negated and rising."""
-    if math.isnan(threshold):
-        return None
-    negated = -threshold
-    return int(np.searchsorted(high, negated)), int(np.searchsorted(low, negated))
-
-
-def _errors(fakes: Float, reals: Float) -> tuple[Float, Float] | None:
-    if min(fakes[-1], reals[-1]) < 0 or max(fakes[0], reals[0]) > 1:
-        return None
-    return _error_columns(fakes, 1.0), _error_columns(reals, 0.0)
-
-
 def _error_columns(probability: Float, label: float) -> Float:
+    """Return the columns of ``SortedScores.errors`` for the samples of one class."""
     columns = np.zeros((len(probability), ECE_BINS + 1))
     bins = np.minimum((probability * ECE_BINS).astype(np.intp), ECE_BINS - 1)
     columns[np.arange(len(bins)), bins] = probability - label
@@ -154,81 +160,84 @@ def _error_columns(probability: Float, label: float) -> Float:
 
 
 class ResampledCounts:
-    """Resamples of sorted scores, counted along the curve; everything is computed when asked for.
+    """Resamples of sorted scores, counted along the ROC curve. Arrays are computed on first use.
 
     Parameters
     ----------
-    ranked : Sorted
-    fakes, reals : ndarray of shape (n_resamples, n_fake) and (n_resamples, n_real)
-        How often each sample counts, in the order of ``ranked``. Integers are summed exactly.
+    scores : SortedScores
+        The scores that are resampled.
+    fakes : ndarray of shape (n_resamples, n_fake), int or float
+        Weight of each fake in each resample, in the order of ``scores.fakes``. Integers are summed
+        exactly.
+    reals : ndarray of shape (n_resamples, n_real), int or float
+        Weight of each real in each resample, in the order of ``scores.reals``.
     """
 
-    def __init__(self, ranked: SortedScores, fakes: NDArray[Any], reals: NDArray[Any]) -> None:
-        self.ranked = ranked
+    def __init__(self, scores: SortedScores, fakes: NDArray[Any], reals: NDArray[Any]) -> None:
+        self.scores = scores
         self.fakes = fakes
         self.reals = reals
-        self.fakes_up_to = _sums(fakes)
-        self.reals_up_to = _sums(reals)
-        self.n_fake = self.fakes_up_to[:, -1].astype(np.float64)
-        self.n_real = self.reals_up_to[:, -1].astype(np.float64)
+        self.cumulative_fakes = _cumulative(fakes)
+        self.cumulative_reals = _cumulative(reals)
+        self.n_fake = self.cumulative_fakes[:, -1].astype(np.float64)
+        self.n_real = self.cumulative_reals[:, -1].astype(np.float64)
 
     @cached_property
     def tp(self) -> Float:
-        """Fakes up to each step; shape (n_resamples, n_steps)."""
-        if len(self.ranked.tp) == len(self.ranked.fakes):  # no ties among fakes
-            return self.fakes_up_to[:, 1:].astype(np.float64)
-        return _columns(self.fakes_up_to, self.ranked.tp)
+        """Fakes at or above each step; shape (n_resamples, n_steps)."""
+        if len(self.scores.tp) == len(self.scores.fakes):  # no ties among fakes
+            return self.cumulative_fakes[:, 1:].astype(np.float64)
+        return _columns(self.cumulative_fakes, self.scores.tp)
 
     @cached_property
     def delta_tp(self) -> Float:
-        """Fakes of each step; shape (n_resamples, n_steps)."""
-        if len(self.ranked.tp) == len(self.ranked.fakes):
+        """Fakes added by each step; shape (n_resamples, n_steps)."""
+        if len(self.scores.tp) == len(self.scores.fakes):
             return self.fakes.astype(np.float64)
         return np.diff(self.tp, axis=1, prepend=0.0)
 
     @cached_property
     def fp(self) -> Float:
-        """Reals up to each step; shape (n_resamples, n_steps)."""
-        return _columns(self.reals_up_to, self.ranked.fp)
+        """Reals at or above each step; shape (n_resamples, n_steps)."""
+        return _columns(self.cumulative_reals, self.scores.fp)
 
     @cached_property
     def fp_before(self) -> Float:
         """Reals above each step, without those tied with it; shape (n_resamples, n_steps)."""
-        if np.array_equal(self.ranked.fp, self.ranked.fp_before):
+        if np.array_equal(self.scores.fp, self.scores.fp_before):
             return self.fp
-        return _columns(self.reals_up_to, self.ranked.fp_before)
+        return _columns(self.cumulative_reals, self.scores.fp_before)
 
     @cached_property
     def tpr(self) -> Float:
-        """Share of the fakes up to each step; shape (n_resamples, n_steps)."""
+        """True positive rate at each step; shape (n_resamples, n_steps)."""
         return np.asarray(self.tp / self.n_fake[:, None])
 
     @cached_property
     def fpr(self) -> Float:
-        """Share of the reals up to each step; shape (n_resamples, n_steps)."""
+        """False positive rate at each step; shape (n_resamples, n_steps)."""
         return np.asarray(self.fp / self.n_real[:, None])
 
     @cached_property
     def error_sums(self) -> Float | None:
-        """Weighted sums of the columns of ``Sorted.errors``; shape (n_resamples, 11)."""
-        if self.ranked.errors is None:
+        """Weighted sums of the columns of ``SortedScores.errors``; shape (n_resamples, 11)."""
+        if self.scores.errors is None:
             return None
-        fakes, reals = self.ranked.errors
+        fakes, reals = self.scores.errors
         sums: Float = self.fakes.astype(np.float64) @ fakes + self.reals.astype(np.float64) @ reals
         return sums
 
 
-def _sums(weights: NDArray[Any]) -> NDArray[Any]:
-    """Return cumulated weights with a column of zeros before them; integers stay 32-bit
-    integers.
-    """
-    kind = np.int32 if np.issubdtype(weights.dtype, np.integer) else np.float64
-    sums = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=kind)
+def _cumulative(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return cumulative weights behind a column of zeros; integers become int32."""
+    dtype = np.int32 if np.issubdtype(weights.dtype, np.integer) else np.float64
+    sums = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=dtype)
     np.cumsum(weights, axis=1, out=sums[:, 1:])
     return sums
 
 
 def _columns(sums: NDArray[Any], positions: Index) -> Float:
-    # "clip" skips a check of every position, which is most of the time; they are in range by
-    # construction
+    """Return columns of cumulative weights as floats."""
+    # Positions are in range by construction; mode="clip" skips the check, which takes most of the
+    # time.
     return np.take(sums, positions, axis=1, mode="clip").astype(np.float64)

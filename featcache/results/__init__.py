@@ -1,20 +1,24 @@
-"""What probing found, as plain data: tables, JSON and reports are all made of it.
+"""Results as plain data: terminal tables, JSON and reports are all made of them.
 
-Every number that a sentence or a cell of a report shows stands here; reports compute nothing. A
-metric that does not exist (no validation data, say) is NaN, ``null`` in JSON.
+Every number that a report shows stands here; reports compute nothing. A metric that is not defined
+(without validation data, say) is NaN, and ``null`` in JSON. Names of fields are the keys of saved
+results and of ``--json``: they never change.
 """
 
 from featcache.results.ablation import AblationResult, AblationRow, Contribution
 from featcache.results.comparison import Comparison, RunComparison
-from featcache.results.numbers import Interval, Number
 from featcache.results.probe import (
+    UNKNOWN_CI,
     Certificate,
     CPoint,
     Diagnosis,
     EvalResult,
     GeneratorResult,
     GroupResult,
+    Interval,
+    JsonResult,
     Mean,
+    Number,
     Scores,
     Selection,
     TrainResult,
@@ -28,6 +32,7 @@ from featcache.results.transfer import (
 )
 
 __all__ = [
+    "UNKNOWN_CI",
     "AblationResult",
     "AblationRow",
     "CPoint",
@@ -41,6 +46,7 @@ __all__ = [
     "GeneratorResult",
     "GroupResult",
     "Interval",
+    "JsonResult",
     "Mean",
     "Number",
     "RunComparison",

@@ -1,45 +1,68 @@
-"""What an ablation found, as plain data: every feature set at its C, compared and ranked."""
+"""Results of an ablation: every feature set at its C, compared and sorted."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from featcache.results.comparison import Comparison
-from featcache.results.numbers import UNKNOWN, Interval, Number
-from featcache.results.probe import Certificate, Mean, Selection, TrainResult
+from featcache.results.probe import (
+    UNKNOWN_CI,
+    Certificate,
+    Interval,
+    JsonResult,
+    Mean,
+    Number,
+    Selection,
+    TrainResult,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationRow:
-    """One feature set, trained on one training set.
+    """One feature set with one head, trained on one training set, in one test view.
 
     Parameters
     ----------
     features : list of str
-        The joined features, in order.
+        Names of the joined features, in order.
     n_features : int
+        Number of columns of all of them.
     C : float
-        Given or chosen on validation data, never on test data; ``selection`` says how.
+        Given or chosen on validation data, never on test data.
     train : list of str
-        Generators trained on.
-    fusion : str
-        ``"concat"``, ``"mean-logit"`` or ``"stacking"``.
-    mAP, mean_acc : float, with intervals
-    means : dict of str to Mean
-        Every metric's mean over generators.
-    generators : dict of str to dict of str to float
-        Every metric per generator.
+        Training generators.
+    fusion : {"concat", "mean-logit", "stacking"}
+        How features are joined.
     head : str
+        Name of the head.
     train_views : list of str
+        Views of the training samples.
     view : str
-        Of the test samples.
-    vs_best_single, vs_baseline : Comparison or None
-        None for the partner itself. The best single feature is the one of the same training set,
-        head and view, the baseline that of the first on the same view.
+        View of the test samples.
+    mAP, mean_acc : float in [0, 1]
+        Unweighted means over generators.
+    mAP_ci, mean_acc_ci : (float, float)
+        Their 95 % intervals.
+    means : dict of str to Mean
+        Mean of every metric over generators.
+    generators : dict of str to dict of str to float
+        Every metric by generator; controls are included.
+    val_threshold : float
+        Threshold from validation data; NaN without validation.
+    selection : Selection or None
+        How C was chosen; None without validation.
+    certificate : Certificate or None
+        None for heads that do not optimise.
+    vs_best_single : Comparison or None
+        Comparison with the best single feature of the same training set, head and view; None for
+        that feature itself.
+    vs_baseline : Comparison or None
+        Comparison with the baseline of the first training set and head in the same view; None for
+        the baseline itself.
     by_C : dict of str to dict of str to float
-        ``mAP`` and ``mean_acc`` at each C of the grid, for the curve; not used to choose.
+        ``mAP`` and ``mean_acc`` at each C of the grid; not used for the choice.
     """
 
     features: list[str]
@@ -66,35 +89,74 @@ class AblationRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Contribution:
-    """What one feature adds to mAP on average over all orders of adding (its Shapley value)."""
+    """The contribution of one feature to mAP.
+
+    Parameters
+    ----------
+    feature : str
+        Name of the feature.
+    shapley : float
+        Shapley value: what it adds to mAP on average over all orders of adding features.
+    ci : (float, float)
+        95 % interval of the Shapley value.
+    alone : float
+        mAP of the feature alone.
+    last : float
+        What it adds to the mAP of all the others.
+    """
 
     feature: str
     shapley: Number
-    ci: Interval = UNKNOWN
+    ci: Interval = UNKNOWN_CI
     alone: Number = math.nan
     last: Number = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationResult:
-    """All that one ablation found.
+class AblationResult(JsonResult):
+    """The result of one ablation.
 
     Parameters
     ----------
     features : list of str
-        All features that subsets were made of.
+        All features that sets were made of.
     rows : list of AblationRow
         Sorted by ``sort``, the best first.
+    sort : str
+        Metric that rows are sorted by.
+    best_single : list of str
+        Best single feature, chosen on validation data where there are any; with several heads,
+        training sets or views that of the first.
+    baseline : list of str
+        Feature set that rows are compared with.
+    train : TrainResult
+        Training samples of the first training set.
     contributions : list of Contribution
-        Empty unless all subsets were fitted. ``alone`` is the feature's own mAP, ``last`` what it
-        adds to all the others.
+        One for each feature; empty unless all subsets were fitted.
     similarity : dict of str to dict of str to float
-        Linear CKA between the features on the training samples.
-    best_single, baseline : list of str
-        The feature sets that rows are compared with; ``best_single`` is chosen on validation data
-        where there are any (with several heads, training sets or views: the first one's).
+        Linear CKA between features on the training samples.
     groups : dict of str to str
         Family of each generator.
+    controls : list of str
+        Names of the controls.
+    keys : list of dict
+        Complete feature key of each feature.
+    notes : list of str
+        Caveats, one sentence each.
+    versions : dict of str to str
+        Versions of featcache and NumPy.
+    head : str
+        Names of the heads.
+    scaling : str
+        How features are scaled before the head.
+    C_grid : list of float
+        Values of C.
+    threshold : float in [0, 1]
+        Probability above which a sample is predicted fake.
+    seconds : float
+        Time that it took, in seconds.
+    digest : str
+        Name of the folder ``<cache>/results/<digest>`` of the result.
     """
 
     features: list[str]
@@ -116,13 +178,3 @@ class AblationResult:
     threshold: float = 0.5
     seconds: float = 0.0
     digest: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON.
-
-        Returns
-        -------
-        dict[str, Any]
-            The result as plain dicts, lists and numbers, ready for JSON.
-        """
-        return asdict(self)

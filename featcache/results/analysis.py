@@ -1,9 +1,4 @@
-"""Where networks look in images, and what pushes a head's score, as plain arrays.
-
-Maps of a feature space, and numbers that say whether what they show is there, as plain arrays.
-
-Mean residual spectra, as plain arrays.
-"""
+"""Results of embedding, attention maps and spectra, as plain arrays."""
 
 from __future__ import annotations
 
@@ -16,21 +11,23 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """How far reals and one set of fakes lie apart in all dimensions, not in the map.
+    """How far reals and one set of fakes lie apart in feature space, in all its dimensions.
 
     Parameters
     ----------
     name : str
         Whose fakes: ``"all"``, a family or a generator.
     kind : {"all", "group", "generator"}
+        What ``name`` is.
     n_real, n_fake : int
-    auroc : float
-        Of a linear score on held-out photographs; 0.5 is nothing.
-    purity : float
-        Share of the nearest neighbours (other photographs', by cosine) of the same class, mean of
-        both classes; 0.5 is nothing.
+        Number of samples.
+    auroc : float in [0, 1]
+        AUROC of a linear score on held-out photographs; 0.5 for no separation.
+    purity : float in [0, 1]
+        Share of the nearest neighbours (of other photographs, by cosine) that have the same class,
+        mean of both classes; 0.5 for no separation.
     silhouette : float in [-1, 1]
-        By cosine; near 0 the classes interleave.
+        Silhouette coefficient by cosine (Rousseeuw 1987); near 0 the classes overlap.
     """
 
     name: str
@@ -44,20 +41,26 @@ class Separation:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingResult:
-    """Where samples lie on maps of two dimensions; all arrays have n_samples rows.
+    """Where samples lie on maps of two dimensions.
 
     Parameters
     ----------
     features : list of str
+        Names of the joined features.
     n_features : int
+        Number of columns of all of them.
     maps : dict of str to ndarray of shape (n_samples, 2), float64
         By method: ``umap``, ``pca``, ``tsne``, ``probe``.
-    sample_id, path, generator, group : ndarray of object (str)
-        ``generator`` and ``group`` are ``"real"`` for photographs.
-    label : ndarray of int
+    sample_id, path : ndarray of shape (n_samples,), object (str)
+        Id and path of each sample.
+    generator, group : ndarray of shape (n_samples,), object (str)
+        Generator and its family; ``"real"`` for photographs.
+    label : ndarray of shape (n_samples,), int64
+        0 real, 1 fake.
     separations : list of Separation
-    settings : dict
-        Of the maps, by method.
+        For all fakes, and by family and generator.
+    settings : dict of str to dict
+        Settings of each method.
     """
 
     features: list[str]
@@ -72,19 +75,19 @@ class EmbeddingResult:
     settings: dict[str, dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts and lists, ready for JSON.
+        """Return the result as plain values, ready for JSON.
 
         Returns
         -------
-        dict[str, Any]
-            The result as plain dicts and lists, ready for JSON.
+        dict of str to Any
+            Arrays of samples and maps become lists.
         """
         arrays = ("sample_id", "path", "generator", "group", "label")
         return {
             "features": self.features,
             "n_features": self.n_features,
             "n_samples": len(self.label),
-            "separations": [asdict(one) for one in self.separations],
+            "separations": [asdict(separation) for separation in self.separations],
             "settings": self.settings,
             "samples": {name: getattr(self, name).tolist() for name in arrays},
             "maps": {name: points.tolist() for name, points in self.maps.items()},
@@ -101,11 +104,12 @@ class AttentionMap:
     Parameters
     ----------
     kind : {"attention", "rollout", "response", "energy"}
-        Attention of the class token in the last layer; the same rolled out over all layers; how
-        much each place pushes the head's logit up (signed); or, without a head, the feature's
-        energy.
+        Attention of the class token in the last layer; attention rollout over all layers (Abnar &
+        Zuidema 2020); how much each patch raises the head's logit (signed); or, without a head, the
+        energy of the feature.
     values : ndarray of shape (rows, columns), float64
-        Attention sums to ``mass`` over the image; the rest goes to the class token and registers.
+        Value of each patch. Attention sums to ``mass``; the rest of 1 goes to the class token and
+        registers.
     head : int or None
         Attention head; None for the mean over heads.
     mass : float
@@ -125,17 +129,20 @@ class Attended:
     Parameters
     ----------
     path : str
+        Path of the image.
     backbone : str
+        Name of the backbone.
     pixels : ndarray of shape (size, size, 3), uint8
-        What the network saw: resized and cropped.
+        What the network sees: resized and cropped.
     maps : tuple of AttentionMap
+        The maps.
     n_layers, n_heads : int
-        0 for networks without attention.
+        Of the network; 0 without attention.
     row_error : float
-        Largest distance of a row of attention from summing to 1, over all layers, heads and rows;
-        NaN without attention.
+        Largest deviation of a row of attention from the sum 1, over all layers, heads and rows; NaN
+        without attention.
     logit : float
-        Of the head; NaN without one.
+        Logit of the head; NaN without one.
     """
 
     path: str
@@ -148,27 +155,27 @@ class Attended:
     logit: float = float("nan")
 
     def find(self, kind: MapKind) -> AttentionMap | None:
-        """Return the map of a kind over all heads, or None.
+        """Return the map of a kind that is the mean over all attention heads.
 
         Parameters
         ----------
-        kind : MapKind
-            Kind of the requested item.
+        kind : {"attention", "rollout", "response", "energy"}
+            Kind of the map.
 
         Returns
         -------
-        AttentionMap | None
-            The map of a kind over all heads, or None.
+        AttentionMap or None
+            None where there is no such map.
         """
         return next((m for m in self.maps if m.kind == kind and m.head is None), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the pixels as plain values.
+        """Return everything but the pixels as plain values, ready for JSON.
 
         Returns
         -------
-        dict[str, Any]
-            All but the pixels as plain values.
+        dict of str to Any
+            Maps become nested lists.
         """
         return {
             "path": self.path,
@@ -191,12 +198,13 @@ class Spectrum:
     Parameters
     ----------
     name : str
+        Name of the generator, or ``"real"``.
     n : int
-        Images.
+        Number of images.
     values : ndarray of shape (size, size), float64
-        Frequency 0 in the middle.
-    radial : ndarray of shape (size // 2 + 1,)
-        Mean over directions, from frequency 0 to Nyquist's.
+        Mean log power, with frequency 0 in the middle.
+    radial : ndarray of shape (size // 2 + 1,), float64
+        Mean over directions, from frequency 0 to the Nyquist frequency.
     example : str
         Path of one of the images.
     """
@@ -210,18 +218,26 @@ class Spectrum:
 
 @dataclass(frozen=True, kw_only=True)
 class SpectraResult:
-    """Spectra of the reals and of every generator, from crops of ``size`` pixels."""
+    """Spectra of the reals and of every generator.
+
+    Parameters
+    ----------
+    size : int
+        Side of the crops, in pixels.
+    spectra : list of Spectrum
+        One for the reals and for each generator.
+    """
 
     size: int
     spectra: list[Spectrum]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the radial means and counts as plain values.
+        """Return radial means and counts as plain values, ready for JSON.
 
         Returns
         -------
-        dict[str, Any]
-            The radial means and counts as plain values.
+        dict of str to Any
+            Without the two-dimensional spectra.
         """
         return {
             "size": self.size,

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from featcache.results.numbers import Interval, Number
+from featcache.results.probe import Interval, JsonResult, Number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A paired comparison: the difference ``metric(row) - metric(other)`` over the same resamples.
+    """A paired comparison of one metric on the same resamples: minuend minus ``other``.
 
-    ``p`` is two-sided; ``p_holm`` is corrected for all comparisons of the table with the same
-    partner. For AUROC on one generator of independent samples ``p`` is DeLong's, else the
-    bootstrap's: ``test`` says which. ``ci`` always is the bootstrap's.
+    Parameters
+    ----------
+    other : list of str
+        Name of the subtrahend, e.g. its features.
+    metric : str
+        Name of the metric.
+    difference : float
+        Difference on the test samples.
+    ci : (float, float)
+        95 % bootstrap interval of the difference.
+    p : float in [0, 1]
+        Two-sided p-value.
+    p_holm : float in [0, 1]
+        p-value corrected for all comparisons of the table with the same ``other`` (Holm 1979).
+    test : {"bootstrap", "delong"}
+        Where ``p`` comes from: DeLong's test for AUROC on one generator of independent samples,
+        else the bootstrap.
     """
 
     other: list[str]
@@ -27,29 +41,33 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunComparison:
-    """Two runs compared on one metric: first minus second, each generator, each group, all.
+class RunComparison(JsonResult):
+    """Two runs compared on one metric: first minus second.
 
     Parameters
     ----------
     metric : str
+        Name of the metric.
     other : list of str
-        What the second run is called.
+        Name of the second run, e.g. its features.
     generators : dict of str to Comparison
-        Without controls; ``p_holm`` is corrected over them.
-    groups, groups_unseen : dict of str to Comparison
-        Means over the generators of a family, and over those of them that were not trained on where
-        the family has both; corrected over the families.
+        By generator, without controls; ``p_holm`` is corrected over them.
+    groups : dict of str to Comparison
+        Mean over the generators of each family; corrected over the families.
+    groups_unseen : dict of str to Comparison
+        Mean over those of them that were not trained on, where a family has both.
     overall : Comparison
         Mean over all generators.
     unseen : Comparison or None
         Mean over those that were not trained on; None where there are none.
     controls : dict of str to Comparison
-        Controls, corrected among themselves.
-    n_resamples, n_samples : int
-        Resamples behind the intervals; rows of scores that both runs have.
+        By control; corrected over the controls.
+    n_resamples : int
+        Number of bootstrap resamples.
+    n_samples : int
+        Number of rows of scores that both runs have.
     notes : list of str
-        What a careful reader must know, one sentence each.
+        Caveats, one sentence each.
     """
 
     metric: str
@@ -63,13 +81,3 @@ class RunComparison:
     n_resamples: int = 0
     n_samples: int = 0
     notes: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as plain dicts, lists and numbers, ready for JSON.
-
-        Returns
-        -------
-        dict[str, Any]
-            The comparison as plain dicts, lists and numbers, ready for JSON.
-        """
-        return asdict(self)

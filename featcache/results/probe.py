@@ -1,50 +1,77 @@
-"""What one probe run found.
-
-The score of every test sample.
-"""
+"""Results of a probe run, and the numbers and intervals that all results are made of."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
-from featcache.results.numbers import UNKNOWN, Interval, Number
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A float that may be NaN; JSON has ``null`` for NaN."""
+
+Interval = tuple[Number, Number]
+"""A 95 % bootstrap confidence interval (low, high), as fractions; NaN where there is none."""
+
+UNKNOWN_CI: Interval = (math.nan, math.nan)
+"""The interval of a value that has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonResult:
+    """A result that can be written as JSON; subclasses add the fields."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values.
+
+        Returns
+        -------
+        dict of str to Any
+            Dicts, lists and numbers, by the names of the fields.
+        """
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorResult:
-    """What a probe does on one generator's fakes against its reals; metrics are fractions.
+    """Metrics of a probe on one generator's fakes and reals, as fractions.
+
+    Formulas are in :mod:`featcache.metrics.definitions`; NaN where a metric is not defined.
 
     Parameters
     ----------
     group : str
         Family of the generator.
-    ap, auroc : float
-        Average precision and area under the ROC curve.
-    acc, r_acc, f_acc, bacc : float
-        Accuracy at ``EvalResult.threshold`` on all samples, on the reals, on the fakes, and the
-        mean of the last two.
-    acc_val : float
-        Balanced accuracy at ``EvalResult.val_threshold``, which comes from validation data.
-    acc_oracle : float
-        The best balanced accuracy that any threshold reaches *on this very test set*: an upper
-        bound that looked at the answers, never a result. ``oracle_threshold`` is where it is
-        reached.
-    tpr_at_fpr1, tpr_at_fpr5 : float
-        Share of the fakes caught with at most 1 % and 5 % of the reals called fake.
-    eer : float
+    ap, auroc : float in [0, 1]
+        Average precision, and area under the ROC curve.
+    acc, r_acc, f_acc, bacc : float in [0, 1]
+        Accuracy at ``EvalResult.threshold`` on all samples, on reals, on fakes, and the mean of the
+        last two.
+    acc_val : float in [0, 1]
+        Balanced accuracy at ``EvalResult.val_threshold``, which was chosen on validation data.
+    acc_oracle : float in [0.5, 1]
+        Best balanced accuracy of any threshold *on this very test set*: an upper bound, because the
+        threshold is chosen with the test labels.
+    oracle_threshold : float
+        Threshold of ``acc_oracle``.
+    tpr_at_fpr1, tpr_at_fpr5 : float in [0, 1]
+        Share of the fakes detected with at most 1 % and 5 % of the reals called fake.
+    eer : float in [0, 1]
         Equal error rate.
-    brier, ece : float
-        Mean squared error of the probability; expected calibration error over ten equal bins.
-    ap_prior : float
-        Average precision if ``EvalResult.prior`` of the images were fakes.
-    n_real, n_fake, n_sources : int
-        Samples, and independent photographs behind them: the unit that the intervals resample.
-    *_ci : (float, float)
+    brier, ece : float in [0, 1]
+        Brier score, and expected calibration error over ten equal bins.
+    ap_prior : float in [0, 1]
+        Average precision if a share ``EvalResult.prior`` of the images were fakes.
+    n_real, n_fake : int
+        Number of samples.
+    n_sources : int
+        Number of independent photographs behind them, which the bootstrap resamples.
+    ap_ci, auroc_ci, acc_ci, r_acc_ci, f_acc_ci, bacc_ci, acc_val_ci, acc_oracle_ci : (float, float)
+        95 % interval of the metric of that name.
+    tpr_at_fpr1_ci, tpr_at_fpr5_ci, eer_ci, brier_ci, ece_ci, ap_prior_ci : (float, float)
         95 % interval of the metric of that name.
     """
 
@@ -71,15 +98,15 @@ class GeneratorResult:
     brier: Number = math.nan
     ece: Number = math.nan
     ap_prior: Number = math.nan
-    bacc_ci: Interval = UNKNOWN
-    acc_val_ci: Interval = UNKNOWN
-    acc_oracle_ci: Interval = UNKNOWN
-    tpr_at_fpr1_ci: Interval = UNKNOWN
-    tpr_at_fpr5_ci: Interval = UNKNOWN
-    eer_ci: Interval = UNKNOWN
-    brier_ci: Interval = UNKNOWN
-    ece_ci: Interval = UNKNOWN
-    ap_prior_ci: Interval = UNKNOWN
+    bacc_ci: Interval = UNKNOWN_CI
+    acc_val_ci: Interval = UNKNOWN_CI
+    acc_oracle_ci: Interval = UNKNOWN_CI
+    tpr_at_fpr1_ci: Interval = UNKNOWN_CI
+    tpr_at_fpr5_ci: Interval = UNKNOWN_CI
+    eer_ci: Interval = UNKNOWN_CI
+    brier_ci: Interval = UNKNOWN_CI
+    ece_ci: Interval = UNKNOWN_CI
+    ap_prior_ci: Interval = UNKNOWN_CI
     oracle_threshold: Number = math.nan
     more: dict[str, Mean] = field(default_factory=dict)
 
@@ -113,25 +140,41 @@ class GeneratorResult:
         """
         if metric in self.more:
             return self.more[metric].ci
-        interval: Interval = getattr(self, f"{metric}_ci", UNKNOWN)
+        interval: Interval = getattr(self, f"{metric}_ci", UNKNOWN_CI)
         return interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """The unweighted mean of one metric over generators, with its jointly resampled interval."""
+    """The value of one metric with its interval; for several generators their unweighted mean.
+
+    Parameters
+    ----------
+    value : float
+        The metric, or its mean.
+    ci : (float, float)
+        95 % interval; of a mean from resamples that all generators share.
+    """
 
     value: Number
-    ci: Interval = UNKNOWN
+    ci: Interval = UNKNOWN_CI
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupResult:
-    """Unweighted means over the generators of one group, as fractions.
+    """Unweighted means over generators, as fractions.
 
-    ``means`` has every metric of :class:`GeneratorResult` by name. ``unseen`` is the same
-    without the generators of the training set, where the group holds both (*GAN without
-    ProGAN*); else None.
+    Parameters
+    ----------
+    mAP, mean_acc, mean_auroc : float in [0, 1]
+        Means of ``ap``, ``acc`` and ``auroc``.
+    generators : list of str
+        Generators that the means are over.
+    means : dict of str to Mean
+        Mean of every metric of :class:`GeneratorResult`, by name.
+    unseen : GroupResult or None
+        The same without the generators of the training set, where there are both (*GAN without
+        ProGAN*).
     """
 
     mAP: Number
@@ -144,7 +187,21 @@ class GroupResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What the head was fitted on; ``views`` are the views whose features were its rows."""
+    """What a head was fitted on.
+
+    Parameters
+    ----------
+    generators : list of str
+        Training generators.
+    datasets : list of str
+        Data sets that the samples come from.
+    n_real, n_fake : int
+        Number of training samples.
+    n_sources : int
+        Number of independent photographs behind them.
+    views : list of str
+        Views whose features were the rows.
+    """
 
     generators: list[str]
     datasets: list[str]
@@ -156,10 +213,20 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """How near the fit is to the optimum of its objective, ½‖w‖² + C Σ s·loss.
+    """How near a fit is to the optimum of its objective, ½‖w‖² + C Σ s·loss.
 
-    ``gap`` is the duality gap relative to the objective: the objective is at most that share
-    above the minimum, proven. ``gradient_norm`` is ‖∇‖₂ at the end.
+    Parameters
+    ----------
+    objective : float
+        Value of the objective.
+    gradient_norm : float
+        ‖∇‖₂ at the end.
+    gap : float
+        Duality gap relative to the objective: a proven bound on how far it is above the minimum.
+    n_iter : int
+        Number of iterations.
+    converged : bool
+        Whether the gap is below the tolerance.
     """
 
     objective: Number
@@ -171,7 +238,19 @@ class Certificate:
 
 @dataclass(frozen=True, kw_only=True)
 class CPoint:
-    """One value of C on the grid: its validation score, mean and standard error over the folds."""
+    """One value of C on the grid.
+
+    Parameters
+    ----------
+    C : float
+        Inverse strength of the penalty.
+    score : float
+        Mean of the validation metric over folds.
+    standard_error : float
+        Standard error of that mean; NaN with one fold.
+    certificate : Certificate or None
+        Of the head on the whole training set at this C.
+    """
 
     C: float
     score: Number
@@ -181,11 +260,23 @@ class CPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """How C and the threshold were chosen: from which data, by which metric, what the others gave.
+    """How C and the threshold were chosen. Test samples are never used.
 
-    ``split_by`` is ``"val"`` (the data's own validation split), ``"generator"`` (each fold holds
-    out a training generator) or ``"source"`` (folds of photographs). Test samples are in none of
-    them.
+    Parameters
+    ----------
+    split_by : {"val", "generator", "source"}
+        The data's own validation split; folds that each hold out a training generator; or folds of
+        photographs.
+    n_folds : int
+        Number of folds.
+    metric : str
+        Metric that was maximised.
+    path : list of CPoint
+        Every value of C.
+    C : float
+        The chosen value.
+    threshold : float
+        Threshold of highest balanced accuracy on the validation samples.
     """
 
     split_by: Literal["val", "generator", "source"]
@@ -198,7 +289,21 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewResult:
-    """The same head on the same test samples seen through another view (``jpeg:75``)."""
+    """The same head on the same test samples in another view, e.g. ``jpeg:75``.
+
+    Parameters
+    ----------
+    view : str
+        Name of the view.
+    mAP, mean_acc : float in [0, 1]
+        Unweighted means over generators.
+    mAP_ci, mean_acc_ci : (float, float)
+        Their 95 % intervals.
+    generators : dict of str to GeneratorResult
+        Result by generator; controls are included.
+    means : dict of str to Mean
+        Mean of every metric.
+    """
 
     view: str
     mAP: Number
@@ -211,10 +316,17 @@ class ViewResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """A signature of failure that the numbers show: what is seen, and what it usually means.
+    """A pattern of failure that the numbers show, and what it usually means.
 
-    ``code`` is a stable word for programs: ``"threshold"``, ``"not-discriminative"``,
-    ``"no-generalisation"``, ``"redundant"``, ``"leak"``, ``"few-samples"``, ``"control"``.
+    Parameters
+    ----------
+    code : str
+        Stable name for programs: ``"threshold"``, ``"not-discriminative"``,
+        ``"no-generalisation"``, ``"redundant"``, ``"leak"``, ``"few-samples"``, ``"control"``.
+    sentence : str
+        Explanation.
+    generators : list of str
+        Generators that show it.
     """
 
     code: str
@@ -223,50 +335,62 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalResult:
-    """All that one probe run found.
+class EvalResult(JsonResult):
+    """The result of one probe run.
 
     Parameters
     ----------
     features : list of str
-        Names of the features that were joined, in order.
+        Names of the joined features, in order.
     n_features : int
-        Width of the joined feature.
+        Number of columns of all of them.
     train : TrainResult
+        What the head was fitted on.
     C : float
         Inverse strength of the ridge penalty ½‖w‖² on the scaled features, against the *sum* of the
-        losses, as scikit-learn counts it; the intercept is not penalised.
-    threshold : float
-        The fake probability above which a sample is called fake.
-    mAP, mean_acc : float
-        Unweighted means over ``generators``, as fractions. Controls are not in them.
-    generators, controls : dict of str to GeneratorResult
-        Per generator; controls are processed photographs that no generator made.
+        losses, as in scikit-learn; the intercept is not penalised. NaN for a given head.
+    threshold : float in [0, 1]
+        Probability above which a sample is predicted fake.
+    mAP, mean_acc : float in [0, 1]
+        Unweighted means over ``generators``, without controls.
+    mAP_ci, mean_acc_ci : (float, float)
+        Their 95 % intervals.
+    groups : dict of str to GroupResult
+        Means by family.
+    generators : dict of str to GeneratorResult
+        Metrics by generator.
+    controls : dict of str to GeneratorResult
+        Metrics by control: processed photographs that no generator made.
     keys : list of dict
-        The complete feature key of each feature.
+        Complete feature key of each feature.
     notes : list of str
-        What a careful reader must know, one sentence each.
-    head, scaling : str
-        Kind of head, and how features are scaled before it.
+        Caveats, one sentence each.
+    versions : dict of str to str
+        Versions of featcache and NumPy.
+    head : str
+        Name of the head.
+    scaling : str
+        How features are scaled before the head.
     means : dict of str to Mean
-        Every metric's mean over ``generators``; ``unseen`` the same over those not trained on.
+        Mean of every metric over ``generators``.
+    unseen : GroupResult or None
+        Means over the generators that were not trained on.
     val_threshold : float
-        Threshold from validation data; NaN where none was chosen.
-    prior : float
-        Share of fakes that ``ap_prior`` is stated for.
+        Threshold from validation data; NaN without validation.
+    prior : float in (0, 1)
+        Share of fakes for ``ap_prior``.
     at_priors : dict of str to dict of str to Mean
-        AP at stated shares of fakes: share to generator to value and interval, ``"mean"`` over
-        them.
+        AP at further shares of fakes, by share and generator; ``"mean"`` is the mean over them.
     certificate : Certificate or None
-        None for heads that are no optimisation.
+        None for heads that do not optimise.
     selection : Selection or None
-        None where C was given.
+        How C was chosen; None without validation.
     views : dict of str to ViewResult
-        Results on further views of the test samples.
+        Results in further views of the test samples.
     diagnosis : list of Diagnosis
+        Recognised patterns of failure.
     digest : str
-        Name of the folder ``<cache>/results/<digest>`` that this result is saved in; empty if it is
-        not.
+        Name of the folder ``<cache>/results/<digest>`` of the result.
     """
 
     features: list[str]
@@ -310,21 +434,28 @@ class EvalResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One row per test sample and generator; all arrays have shape (n_rows,).
+    """Scores of a head: one row per test sample and generator.
 
-    A real that serves several generators has a row for each of them.
+    A real that is paired with several generators has a row for each of them.
 
     Parameters
     ----------
-    generator, split, path, sample_id, source : ndarray of object (str)
-        ``generator`` is the test set that the row belongs to, also for reals. ``path`` may hold
-        surrogate escapes where a file name is not UTF-8.
-    label : ndarray of int
+    generator : ndarray of shape (n_rows,), object (str)
+        Generator whose test set the row belongs to, also for reals.
+    split : ndarray of shape (n_rows,), object (str)
+        Split of the sample.
+    path : ndarray of shape (n_rows,), object (str)
+        Path of the file; with surrogate escapes where it is not UTF-8.
+    sample_id : ndarray of shape (n_rows,), object (str)
+        Id of the sample's content.
+    source : ndarray of shape (n_rows,), object (str)
+        Photograph that the sample comes from.
+    label : ndarray of shape (n_rows,), int64
         0 real, 1 fake.
-    score : ndarray of float64 in [0, 1]
-        Probability of fake.
-    logit : ndarray of float64
-        The head's output before the sigmoid.
+    score : ndarray of shape (n_rows,), float64
+        Probability of fake in [0, 1].
+    logit : ndarray of shape (n_rows,), float64
+        Output of the head before the sigmoid.
     """
 
     generator: NDArray[np.object_]

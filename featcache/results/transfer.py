@@ -1,17 +1,31 @@
-"""What heads of other training sets show on every test generator, as plain data."""
+"""Results about heads of several training sets: transfer matrix and learning curve."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from featcache.results.numbers import UNKNOWN, Interval, Number
-from featcache.results.probe import Mean, TrainResult
+from featcache.results.probe import (
+    UNKNOWN_CI,
+    Interval,
+    JsonResult,
+    Mean,
+    Number,
+    TrainResult,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferCell:
-    """A head of one training set on one generator's test set; fractions."""
+    """A head of one training set on one generator's test set.
+
+    Parameters
+    ----------
+    ap, auroc, acc : float in [0, 1]
+        Average precision, area under the ROC curve, and accuracy.
+    ap_ci, auroc_ci, acc_ci : (float, float)
+        Their 95 % intervals.
+    """
 
     ap: Number
     auroc: Number
@@ -22,19 +36,33 @@ class TransferCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """What both questions about training sets say of themselves.
+class _TrainingSetsResult(JsonResult):
+    """What both results have in common.
 
     Parameters
     ----------
     features : list of str
+        Names of the joined features, in order.
     C : float
+        Inverse strength of the penalty of every head.
     train : TrainResult
-        The samples that the training sets were taken from.
+        Samples that the training sets are parts of.
+    head : str
+        Name of the head.
+    scaling : str
+        How features are scaled before the head.
     groups : dict of str to str
         Family of each tested generator.
+    keys : list of dict
+        Complete feature key of each feature.
+    notes : list of str
+        Caveats, one sentence each.
+    versions : dict of str to str
+        Versions of featcache and NumPy.
+    seconds : float
+        Time that it took, in seconds.
     digest : str
-        Name of the folder below ``results`` that it is saved in.
+        Name of the folder ``<cache>/results/<digest>`` of the result.
     """
 
     features: list[str]
@@ -49,25 +77,24 @@ class _Answer:
     seconds: float = 0.0
     digest: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain dicts, lists and numbers, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TransferResult(_Answer):
-    """Training generators by test generators.
+class TransferResult(_TrainingSetsResult):
+    """Heads of single training generators, and of all but one, on every generator.
+
+    Its other fields are those of :class:`EfficiencyResult` without ``points``.
 
     Parameters
     ----------
-    each, without : dict of str to dict of str to TransferCell
-        ``each[train][test]`` is the head of one generator alone; ``without[left_out][test]`` the
-        head of all the others: leave one generator out.
+    each : dict of str to dict of str to TransferCell
+        ``each[train][test]`` is the head of one generator alone.
+    without : dict of str to dict of str to TransferCell
+        ``without[left_out][test]`` is the head of all other generators.
     unseen : dict of str to dict of str to Mean
-        For both, by the same names: the mean AP over test generators that are not in the training
-        set.
+        By ``"each"`` or ``"without"`` and generator, the mean AP over test generators that are not
+        in the training set.
     threshold : float in [0, 1]
-        Of the accuracies.
+        Decision threshold of the accuracies.
     """
 
     each: dict[str, dict[str, TransferCell]]
@@ -78,17 +105,20 @@ class TransferResult(_Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class EfficiencyPoint:
-    """Heads of ``n`` training samples per class: mAP of every draw.
+    """Heads of ``n`` training samples per class.
 
     Parameters
     ----------
     n : int
+        Training samples per class.
     mAP : list of float
-        By seed.
-    mean, deviation : float
-        Over the draws; the deviation of one draw is NaN.
+        mAP of each random subset, by seed.
+    mean : float
+        Mean over the subsets.
+    deviation : float
+        Standard deviation over the subsets; NaN for one.
     ci : (float, float)
-        95 % interval of ``mean`` over resampled test photographs; draws are taken as they are.
+        95 % interval of ``mean`` over resampled test photographs, for these subsets.
     whole : bool
         All training samples: ``n`` is the number of the rarer class.
     """
@@ -97,12 +127,18 @@ class EfficiencyPoint:
     mAP: list[float]
     mean: Number
     deviation: Number
-    ci: Interval = UNKNOWN
+    ci: Interval = UNKNOWN_CI
     whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficiencyResult(_Answer):
-    """How much training data the head needs, and how much its numbers depend on the draw."""
+class EfficiencyResult(_TrainingSetsResult):
+    """A learning curve: how the mAP depends on the number of training samples.
+
+    Parameters
+    ----------
+    points : list of EfficiencyPoint
+        By rising number of samples.
+    """
 
     points: list[EfficiencyPoint]

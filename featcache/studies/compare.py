@@ -74,7 +74,7 @@ def _pair(
         {name: metrics.group for name, metrics in everything.items()},
         METRICS[metric],
         trained=sorted({*run.result.train.generators, *baseline.result.train.generators}),
-        other_groups=baseline.result.features,
+        baseline=baseline.result.features,
         n_resamples=n_resamples,
         thresholds=(run.result.threshold, baseline.result.threshold),
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from featcache.results import EvalResult, Interval
-from featcache.results.numbers import UNKNOWN, Number
+from featcache.results.probe import UNKNOWN_CI, Number
 from featcache.studies.plan import Run
 from featcache.studies.published import Published, PublishedComparison
 
@@ -49,7 +49,7 @@ class Difference:
     over: str
     metric: str
     value: Number
-    ci: Interval = UNKNOWN
+    ci: Interval = UNKNOWN_CI
     p: Number = math.nan
     p_holm: Number = math.nan
 
@@ -70,7 +70,7 @@ class MixtureAP:
     run: str
     share: float
     ap: Number
-    ci: Interval = UNKNOWN
+    ci: Interval = UNKNOWN_CI
 
 
 @dataclass(frozen=True, kw_only=True)

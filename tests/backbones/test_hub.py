@@ -19,6 +19,7 @@ from featcache.backbones import BACKBONES, describe_all, hub, resolve, weights
 from featcache.backbones.hub import remembered_digest
 from featcache.backbones.weights import WeightsSource, find, locate, parse_weights
 from featcache.errors import SettingsError, WeightsError
+from featcache.trust import trust
 
 PUBLISHED = [name for name in BACKBONES.names() if not name.startswith("efficientnet")]
 
@@ -121,6 +122,7 @@ def test_the_order_of_the_places(
     monkeypatch.setenv("FEATCACHE_WEIGHTS", f"{tmp_path / 'folder'},dinov2={places[4]}")
     assert result() == places[4]
     (tmp_path / "cwd/featcache.toml").write_text('[weights]\ndinov2 = "../in_toml.pth"\n')
+    trust(tmp_path / "cwd/featcache.toml")  # it names a file outside its folder
     assert result().resolve() == places[5]
     flags = {"dinov2-vit-b14": places[6]}
     assert result() == places[6]

@@ -45,7 +45,7 @@ def options(**changes: Any) -> ProbeOptions:
 
 
 @pytest.mark.parametrize("grid", [[], [1e-3, 1e-1, 10.0]])
-def test_rows_are_the_single_probes(toy: tuple[Manifest, Path], grid: list[float]) -> None:
+def test_every_row_equals_the_single_probe(toy: tuple[Manifest, Path], grid: list[float]) -> None:
     manifest, folder = toy
     result = ablate(manifest, FeatureStore(folder), AblateOptions(probe=options(grid=grid)))
     assert len(result.rows) == 7
@@ -84,7 +84,7 @@ def test_order_contributions_and_redundancy(toy: tuple[Manifest, Path]) -> None:
     )
 
 
-def test_selection_never_sees_test_labels(toy: tuple[Manifest, Path]) -> None:
+def test_selection_does_not_depend_on_test_labels(toy: tuple[Manifest, Path]) -> None:
     """Turning the test labels round changes no C, threshold or head."""
     manifest, folder = toy
     turned = Manifest(
@@ -123,7 +123,7 @@ def test_late_fusion(toy: tuple[Manifest, Path], fusion: str) -> None:
     assert joint.result.mAP > 0.7
 
 
-def test_views(toy: tuple[Manifest, Path]) -> None:
+def test_training_and_test_views(toy: tuple[Manifest, Path]) -> None:
     manifest, folder = toy
     views = run_probe(
         manifest, FeatureStore(folder), options(test_views=["clean", "jpeg:50"])
@@ -147,7 +147,7 @@ def test_other_heads(toy: tuple[Manifest, Path], head: str) -> None:
     assert (outcome.head is None) == (head == "knn")
 
 
-def test_a_given_head_is_judged(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
+def test_a_given_head_is_evaluated(toy: tuple[Manifest, Path], tmp_path: Path) -> None:
     manifest, folder = toy
     fitted = run_probe(manifest, FeatureStore(folder), options())
     head = load_head(fitted.saveable_head().save(tmp_path / "h.safetensors"))
@@ -226,7 +226,7 @@ def shared(manifest: Manifest, source: str = "") -> Manifest:
     return Manifest(tuple(named))
 
 
-def test_reals_that_serve_several_generators_are_in_each_ones_training_set(
+def test_reals_paired_with_several_generators_are_in_the_training_set_of_each(
     toy: tuple[Manifest, Path],
 ) -> None:
     manifest, store = shared(toy[0]), FeatureStore(toy[1])
@@ -258,7 +258,7 @@ def test_c_is_chosen_with_shared_reals_and_never_without_validation(
     assert run_probe(shared(toy[0], "one"), store, options()).result.selection is None
 
 
-def test_the_recipe_of_univfd_is_told_when_it_has_too_few_rows(toy: tuple[Manifest, Path]) -> None:
+def test_univfd_sgd_warns_of_too_few_training_rows(toy: tuple[Manifest, Path]) -> None:
     manifest, store = toy[0], FeatureStore(toy[1])
     for head, listed in (("univfd-sgd", True), ("ridge", False)):
         notes = run_probe(manifest, store, options(head=head)).result.notes
@@ -274,7 +274,7 @@ def test_no_torch(toy: tuple[Manifest, Path]) -> None:
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
 
 
-def test_univfd_weights_there_and_back(featcache: Call, tmp_path: Path) -> None:
+def test_univfd_weights_survive_import_and_export(featcache: Call, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     weight, bias = torch.randn(1, 768), torch.randn(1)
     torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")

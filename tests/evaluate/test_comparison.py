@@ -66,7 +66,7 @@ def test_delong_equals_its_definition(seed: int, n_fake: int, n_real: int) -> No
         assert p == pytest.approx(2 * norm.sf(abs(z)), abs=1e-9)
 
 
-def test_delong_knows_nothing_without_spread() -> None:
+def test_delong_is_nan_without_variance() -> None:
     y = np.array([0, 0, 1, 1])
     assert np.isnan(delong(y, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.0, 0.1, 0.2, 0.3]))[1])
     assert np.isnan(delong(np.array([0, 1]), np.array([0.1, 0.2]), np.array([0.2, 0.1]))[1])
@@ -82,7 +82,7 @@ def test_holm_by_hand() -> None:
     assert two == 0.5
 
 
-def test_p_agrees_with_the_interval_and_has_a_tail() -> None:
+def test_bootstrap_p_agrees_with_the_interval_and_has_a_normal_tail() -> None:
     rng = np.random.default_rng(0)
     replicates = 2.0 + rng.normal(size=999)
     assert two_sided_p(2.0, replicates) == pytest.approx(2 * (1 + (replicates <= 0).sum()) / 1000)
@@ -106,7 +106,7 @@ GROUPS = {"progan": "GAN", "biggan": "GAN", "glide": "diffusion"}
 
 def test_differences_are_those_of_the_metrics(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
-    result = compare(a, b, GROUPS, trained=["progan"], other_groups=["b"], n_resamples=200)
+    result = compare(a, b, GROUPS, trained=["progan"], baseline=["b"], n_resamples=200)
     difference = {}
     for name in GROUPS:
         rows = a.generator == name
@@ -167,7 +167,7 @@ def test_delong_only_for_independent_samples(runs: tuple[Scores, Scores]) -> Non
     assert clustered.generators["glide"].test == "bootstrap"
 
 
-def test_what_cannot_be_compared_is_refused(runs: tuple[Scores, Scores]) -> None:
+def test_incomparable_runs_raise(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
     with pytest.raises(UnknownNameError, match="auroc"):
         compare(a, b, GROUPS, "auc")

@@ -134,7 +134,7 @@ def test_validation_reals_count_for_each_generator_that_they_are_paired_with(
     result = run_probe(manifest, store, ProbeOptions(features=["a"], grid=grid)).result
     assert result.selection is not None
 
-    def take(split: str, generator: str | None = None) -> tuple[Any, Any]:
+    def select(split: str, generator: str | None = None) -> tuple[Any, Any]:
         chosen = {
             sid(name): label
             for name, label, own, part in rows
@@ -142,14 +142,14 @@ def test_validation_reals_count_for_each_generator_that_they_are_paired_with(
         }
         return np.stack([table[i] for i in chosen]), np.array(list(chosen.values()))
 
-    X, y = take("train")
+    X, y = select("train")
     scaler = StandardScaler().fit(X)
     for point, C in zip(result.selection.path, grid, strict=True):
         model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12)
         model.fit(scaler.transform(X), y)
         expected = [
             roc_auc_score(v, model.decision_function(scaler.transform(V)))
-            for V, v in (take("val", generator) for generator in generators)
+            for V, v in (select("val", generator) for generator in generators)
         ]
         assert point.score == pytest.approx(np.mean(expected), abs=2e-3)
 

@@ -83,7 +83,7 @@ def test_dfwf_has_the_papers_groups() -> None:
     assert get_protocol("dfwf").missing(UNIVFD) == ["elsa"]
 
 
-def test_4class_trains_on_four_motifs_and_has_its_own_validation_set() -> None:
+def test_4class_trains_on_four_categories_and_has_its_own_validation_set() -> None:
     manifest = get_protocol("4class").apply(UNIVFD)
     for split in ("train", "val"):
         assert {s.category for s in manifest if s.split == split} == {
@@ -108,7 +108,7 @@ def test_genimage_trains_on_one_of_its_eight() -> None:
     }
 
 
-def test_a_protocol_without_its_data_says_which() -> None:
+def test_a_protocol_names_the_data_it_lacks() -> None:
     with pytest.raises(DataError, match="'genimage' needs train images of stable_diffusion_v_1_4"):
         get_protocol("genimage").apply(UNIVFD)
     with pytest.raises(UnknownNameError, match="Did you mean 'univfd'"):

@@ -25,7 +25,7 @@ def probe(featcache: Call, store: Path, *more: object) -> Any:
     return ran.json
 
 
-def test_a_result_is_kept_whole(
+def test_a_saved_result_is_read_back(
     featcache: Call, extracted: tuple[Path, Path], tmp_path: Path
 ) -> None:
     store = extracted[1]
@@ -47,7 +47,7 @@ def test_a_result_is_kept_whole(
     assert head.widths == [1280]
 
 
-def test_the_name_is_of_the_question(featcache: Call, extracted: tuple[Path, Path]) -> None:
+def test_the_digest_depends_on_the_question(featcache: Call, extracted: tuple[Path, Path]) -> None:
     store = extracted[1]
     first = probe(featcache, store)
     assert probe(featcache, store)["digest"] == first["digest"]
@@ -55,7 +55,7 @@ def test_the_name_is_of_the_question(featcache: Call, extracted: tuple[Path, Pat
     assert probe(featcache, store, "--train", "progan")["digest"] != first["digest"]
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damaged_results_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no result"):
         load_result(tmp_path)
     (tmp_path / "result.json").write_text('{"format": 1, "kind": "probe", "result": {}}')

@@ -92,7 +92,7 @@ def direct_eer(fpr: np.ndarray, tpr: np.ndarray) -> float:
 
 @given(problems(), st.sampled_from([0.01, 0.1, 0.5, 0.9]))
 @settings(deadline=None)
-def test_a_prior_is_a_weight_on_the_classes(
+def test_a_prior_equals_a_class_weight(
     problem: tuple[np.ndarray, np.ndarray, np.ndarray], prior: float
 ) -> None:
     y, score, weight = problem
@@ -127,7 +127,7 @@ def test_the_oracle_threshold_reaches_its_accuracy(
     assert reached == pytest.approx(compute_metrics(y, score, 0.5)["acc_oracle"], abs=1e-12)
 
 
-def test_golden_values() -> None:
+def test_values_by_hand() -> None:
     """Ten samples with a tie across classes, by hand."""
     y = np.array([1, 1, 0, 1, 0, 1, 0, 1, 0, 0])
     score = np.array([0.95, 0.9, 0.85, 0.7, 0.7, 0.6, 0.45, 0.35, 0.2, 0.1])
@@ -142,7 +142,15 @@ def test_golden_values() -> None:
     assert result["eer"] == pytest.approx(0.4)
 
 
-def test_metrics_without_their_ground_are_nan() -> None:
+def test_the_table_says_which_direction_is_better() -> None:
+    y = np.repeat([0, 1], 50)
+    good = compute_metrics(y, np.where(y == 1, 0.95, 0.05), 0.5, val_threshold=0.5)
+    bad = compute_metrics(y, np.where(y == 1, 0.05, 0.95), 0.5, val_threshold=0.5)
+    for name, metric in METRICS.items():
+        assert (good[name] > bad[name]) == metric.higher_is_better, name
+
+
+def test_undefined_metrics_are_nan() -> None:
     y = np.array([0, 1])
     distances = compute_metrics(y, np.array([-3.0, 4.0]), 0.5)  # no probabilities
     assert np.isnan([distances["brier"], distances["ece"], distances["acc_val"]]).all()
@@ -193,7 +201,7 @@ def test_priors_on_saved_scores() -> None:
 
 @given(problems())
 @settings(deadline=None)
-def test_a_weight_is_a_repetition(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_a_weight_equals_a_repetition(problem: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     y, score, weight = problem
     times = weight.astype(int)
     weighted = weighted_metrics(SortedScores.of(y, score, 0.5), weight[None])
@@ -202,7 +210,7 @@ def test_a_weight_is_a_repetition(problem: tuple[np.ndarray, np.ndarray, np.ndar
         assert weighted[name][0] == pytest.approx(repeated[name], abs=1e-12, nan_ok=True)
 
 
-def test_refused_scores() -> None:
+def test_invalid_scores_raise() -> None:
     with pytest.raises(DataError, match="NaN"):
         compute_metrics(np.array([0, 1]), np.array([0.0, np.nan]), 0.5)
     with pytest.raises(DataError, match="one real and one fake"):

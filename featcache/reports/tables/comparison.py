@@ -46,7 +46,7 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
             groups,
             metric,
             trained=trained,
-            other_groups=[names[1]],
+            baseline=[names[1]],
             thresholds=(a.threshold, b.threshold),
         )
         for metric in _SHOWN

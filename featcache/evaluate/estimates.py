@@ -1,0 +1,272 @@
+"""Estimates of metrics with bootstrap intervals: the one path from scores to numbers.
+
+:class:`EvaluationRows` knows which rows belong to which generator and which sources the bootstrap
+resamples. It sorts the scores of a head and estimates metrics. :class:`Estimates` holds value and
+replicates of every metric on every generator, and gives means over generators with their intervals.
+Probe, ablation, transfer, learning curve, comparison and the AP at other priors all use them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.metrics import (
+    Resamples,
+    SortedScores,
+    bootstrap,
+    percentile_ci,
+    point_metrics,
+)
+from featcache.results import Mean, Scores
+
+MIN_STRATUM = 5
+"""Sources of a stratum: the bootstrap's variance is too small by one part in as many."""
+
+
+def source_numbers(scores: Scores) -> NDArray[np.intp]:
+    """Return the source of each row as a number from 0.
+
+    Parameters
+    ----------
+    scores : Scores
+        Rows of scores.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), intp
+        Numbers in the order of the sources' names.
+    """
+    _, numbers = np.unique(scores.source.astype(str), return_inverse=True)
+    return np.asarray(numbers, dtype=np.intp)
+
+
+def source_strata(scores: Scores) -> NDArray[np.int64]:
+    """Return the stratum of each source: the set of roles (generator, label) of its samples.
+
+    Sources whose roles are rare are pooled by class: drawn from among one or two, they would hardly
+    vary, and an interval over many such strata would have no width.
+
+    Parameters
+    ----------
+    scores : Scores
+        Rows of scores.
+
+    Returns
+    -------
+    ndarray of shape (n_sources,), int64
+        Number of the stratum.
+    """
+    sources = source_numbers(scores)
+    roles: list[set[tuple[str, int]]] = [set() for _ in range(int(sources.max()) + 1)]
+    rows = zip(sources.tolist(), scores.generator, scores.label.tolist(), strict=True)
+    for source, generator, label in rows:
+        roles[source].add((generator, label))
+    names = [frozenset(role) for role in roles]
+    sizes = Counter(names)
+    pooled = [
+        name if sizes[name] >= MIN_STRATUM else frozenset(label for _, label in name)
+        for name in names
+    ]
+    numbers: dict[frozenset[Any], int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in pooled])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """Metrics of one head by generator: on the test samples, and in every bootstrap resample.
+
+    Parameters
+    ----------
+    values : dict of generator to dict of metric to float
+        On the test samples.
+    replicates : dict of generator to dict of metric to ndarray of shape (n_resamples,), float64
+        On the resamples, which all generators share.
+    """
+
+    values: dict[str, dict[str, float]]
+    replicates: dict[str, dict[str, NDArray[np.float64]]]
+
+    def estimate(self, metric: str, generator: str) -> Mean:
+        """Return a metric of one generator with its 95 % interval.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+        generator : str
+            Name of the generator.
+
+        Returns
+        -------
+        Mean
+            Value and interval.
+        """
+        ci = percentile_ci(self.replicates[generator][metric])
+        return Mean(value=self.values[generator][metric], ci=ci)
+
+    def mean(self, metric: str, generators: Iterable[str] | None = None) -> Mean:
+        """Return the unweighted mean over generators with its 95 % interval.
+
+        Generators share the resamples, so the interval accounts for the reals they have in common.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+        generators : iterable of str, optional
+            Names of generators; all by default.
+
+        Returns
+        -------
+        Mean
+            Value and interval; NaN over no generator.
+        """
+        names = list(self.values if generators is None else generators)
+        if not names:
+            return Mean(value=math.nan)
+        value = float(np.mean([self.values[name][metric] for name in names]))
+        return Mean(value=value, ci=percentile_ci(self.mean_replicates(metric, names)))
+
+    def mean_replicates(
+        self, metric: str, generators: Iterable[str] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the mean over generators in every resample.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+        generators : iterable of str, optional
+            Names of generators, at least one; all by default.
+
+        Returns
+        -------
+        ndarray of shape (n_resamples,), float64
+            Replicates of :meth:`mean`.
+        """
+        names = self.values if generators is None else generators
+        return np.asarray(np.mean([self.replicates[name][metric] for name in names], axis=0))
+
+    def __sub__(self, subtrahend: Estimates) -> Estimates:
+        """Return the paired differences to another head on the same resamples."""
+        values = {
+            name: {metric: value - subtrahend.values[name][metric] for metric, value in row.items()}
+            for name, row in self.values.items()
+        }
+        replicates = {
+            name: {metric: r - subtrahend.replicates[name][metric] for metric, r in row.items()}
+            for name, row in self.replicates.items()
+        }
+        return Estimates(values=values, replicates=replicates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRows:
+    """The rows of the test samples by generator, and the resamples that all generators share.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n_rows,), int64
+        0 real, 1 fake.
+    source : ndarray of shape (n_rows,), intp
+        Number of the source of each row.
+    rows : dict of generator to ndarray of intp
+        Rows of each generator's test set.
+    resamples : Resamples
+        Resamples of the sources.
+    """
+
+    label: NDArray[np.int64]
+    source: NDArray[np.intp]
+    rows: dict[str, NDArray[np.intp]]
+    resamples: Resamples
+
+    @classmethod
+    def from_scores(
+        cls, scores: Scores, generators: Iterable[str], n_resamples: int, seed: int
+    ) -> EvaluationRows:
+        """Find the rows of generators and draw the resamples.
+
+        Parameters
+        ----------
+        scores : Scores
+            Rows of scores; only generators, labels and sources matter.
+        generators : iterable of str
+            Generators to evaluate on.
+        n_resamples : int
+            Number of bootstrap resamples.
+        seed : int
+            Seed of the bootstrap.
+
+        Returns
+        -------
+        EvaluationRows
+            Ready for the scores of any head on the same rows.
+        """
+        return cls(
+            label=scores.label,
+            source=source_numbers(scores),
+            rows={str(name): np.flatnonzero(scores.generator == name) for name in generators},
+            resamples=Resamples(source_strata(scores), n_resamples, seed),
+        )
+
+    def sort_scores(
+        self, scores: Scores, threshold: float = 0.5, val_threshold: float = math.nan
+    ) -> dict[str, SortedScores]:
+        """Sort the scores of a head by their logits, generator by generator.
+
+        Parameters
+        ----------
+        scores : Scores
+            The rows that this was made from, with the scores of any head.
+        threshold : float in [0, 1]
+            Decision threshold of the accuracies.
+        val_threshold : float in [0, 1]
+            Threshold from validation data; NaN for none.
+
+        Returns
+        -------
+        dict of str to SortedScores
+            Sorted scores by generator.
+        """
+        return {
+            name: SortedScores.of(
+                self.label[rows], scores.score[rows], threshold, val_threshold, scores.logit[rows]
+            )
+            for name, rows in self.rows.items()
+        }
+
+    def estimate(
+        self,
+        scores: Mapping[str, SortedScores],
+        metrics: Sequence[str] | None = None,
+        prior: float = 0.5,
+    ) -> Estimates:
+        """Estimate metrics of a head on every generator.
+
+        Parameters
+        ----------
+        scores : mapping of str to SortedScores
+            Made by :meth:`sort_scores`.
+        metrics : sequence of str
+            Names of metrics.
+        prior : float in (0, 1)
+            Share of fakes for ``ap_prior``.
+
+        Returns
+        -------
+        Estimates
+            Values and replicates.
+        """
+        sources = {name: self.source[rows] for name, rows in self.rows.items()}
+        return Estimates(
+            values={name: point_metrics(item, metrics, prior) for name, item in scores.items()},
+            replicates=bootstrap(scores, sources, self.resamples, metrics, prior),
+        )
