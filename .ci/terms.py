@@ -52,7 +52,6 @@ WHOLE = frozenset(
         "faults",
         "claim",
         "claims",
-        "words",
         "say",
         "says",
         "tell",

@@ -17,7 +17,13 @@ from featcache.metrics.compute import (
     point_metrics,
     weighted_metrics,
 )
-from featcache.metrics.definitions import METRICS, Metric, ap_at_prior, register_metric
+from featcache.metrics.definitions import (
+    METRICS,
+    Metric,
+    ap_at_prior,
+    load_plugins,
+    register_metric,
+)
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
 from featcache.metrics.significance import delong, holm, two_sided_p
 from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
@@ -40,3 +46,6 @@ __all__ = [
     "two_sided_p",
     "weighted_metrics",
 ]
+
+# Last, since plug-ins import from here.
+load_plugins()

@@ -560,6 +560,3 @@ def load_plugins() -> None:
     """Add the metrics of installed plug-ins; one that fails is left out with a warning."""
     for metric in Registry("metric", "featcache.metrics", Metric).all().values():
         METRICS.setdefault(metric.name, metric)
-
-
-load_plugins()

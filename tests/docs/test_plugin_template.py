@@ -63,4 +63,4 @@ def test_found_listed_and_true_to_the_contract(installed: dict[str, str], tmp_pa
         check=False,
     )
     assert contract.returncode == 0, contract.stdout
-    assert "1 passed" in contract.stdout
+    assert "2 passed" in contract.stdout
