@@ -47,7 +47,11 @@ class HeadOptions:
     head: Annotated[
         str,
         typer.Option(
-            "--head", help="logistic, knn, ridge, lda, prototype, univfd-sgd or oneclass."
+            "--head",
+            help=(
+                "logistic, knn, ridge, lda, prototype, univfd-sgd or oneclass, with parameters as "
+                "in knn:k=5; or a saved head, FILE.safetensors (probe)."
+            ),
         ),
     ] = "logistic"
     k: Annotated[int, typer.Option("--k", min=1, help="Neighbours of the head knn.")] = 1

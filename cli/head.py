@@ -37,11 +37,47 @@ def show(path: File, json: opt.Json = False) -> None:
 
 
 @app.command("import")
-def import_(path: File, target: Out, json: opt.Json = False) -> None:
-    """Turn UnivFD's fc_weights.pth into a head of ours."""
+def import_(
+    path: File,
+    target: Out,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            metavar="NAME",
+            help="Feature that the head was trained on; without it the head cannot be used yet.",
+        ),
+    ] = None,
+    cache: opt.Cache = None,
+    preset: opt.Preset = None,
+    precision: opt.Precision = None,
+    json: opt.Json = False,
+) -> None:
+    """Turn a published linear head (UnivFD's fc_weights.pth, .npz) into a head of ours."""
+    from dataclasses import replace
+
     from featcache.detect.univfd_format import import_fc_weights
+    from featcache.errors import DataError
 
     head = import_fc_weights(path)
+    if features:
+        from featcache.cache import FeatureStore
+        from featcache.evaluate import ProbeOptions
+        from featcache.evaluate.data import find_keys
+        from featcache.settings import load_settings
+
+        store = FeatureStore(load_settings(cache=cache).cache)
+        options = ProbeOptions(
+            features=[features], wanted={"preset": preset or "univfd", "precision": precision}
+        )
+        (key,) = find_keys(store, options)
+        width = store.summary(key).n_features
+        if width != head.n_features:
+            raise DataError(
+                f"{path} is for {head.n_features:,} features, and {features!r} has {width:,}."
+            )
+        meta = {**head.meta, "features": [features]}
+        head = replace(head, feature_keys=[dict(key.fields)], meta=meta)
     saved = head.save(target)
     out.print_message(f"Head: {saved}")
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +58,7 @@ def probe(
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection
     from featcache.evaluate import calibrate_head, run_probe
+    from featcache.probes import load_head
 
     output.start()
     settings = probing.load(features, heads, samples, reading)
@@ -66,7 +67,11 @@ def probe(
         settings, heads, reading, fusion=fusion, prior=(*priors, 0.5)[0], priors=priors
     )
     manifest, store = load_selection(settings), FeatureStore(settings.cache)
-    probed = run_probe(manifest, store, options)
+    given = None
+    if heads.head.endswith(".safetensors"):
+        given = load_head(Path(heads.head))
+        options = replace(options, head="logistic")
+    probed = run_probe(manifest, store, options, given)
     if files.save:
         head = calibrate_head(probed.saveable_head(), manifest, store, options)
         out.print_message(f"Head: {head.save(files.save)}")

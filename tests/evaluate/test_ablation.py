@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
@@ -293,6 +294,58 @@ def test_univfd_weights_survive_import_and_export(featcache: Call, tmp_path: Pat
     assert ran.code == 3
     assert "no linear head" in ran.err
     assert SavedHead(weight=weight[0].double().numpy(), bias=0.0).n_features == 768
+
+
+@pytest.mark.parametrize(
+    "form", ["plain", "training output", "sequential", "scalar bias", "two outputs", "npz"]
+)
+def test_published_heads_are_bound_to_a_feature_and_evaluated(
+    form: str, toy: tuple[Manifest, Path], featcache: Call, tmp_path: Path
+) -> None:
+    """The AP is that of a direct product of the features with the published weights."""
+    torch = pytest.importorskip("torch")
+    manifest, store = toy
+    weight, bias = torch.randn(1, 12), torch.randn(1)
+    path = tmp_path / ("head.npz" if form == "npz" else "head.pth")
+    state: Any = {
+        "plain": {"weight": weight, "bias": bias},
+        "training output": {
+            "model": {"fc.weight": weight, "fc.bias": bias}, "optimizer": {}, "total_steps": 3
+        },
+        "sequential": {"0.weight": weight, "0.bias": bias},
+        "scalar bias": {"weight": weight, "bias": bias[0]},
+        "two outputs": {
+            "fc.weight": torch.cat([torch.zeros_like(weight), weight]),
+            "fc.bias": torch.cat([torch.zeros_like(bias), bias]),
+        },
+        "npz": {"coef_": weight.numpy(), "intercept_": bias.numpy()},
+    }[form]  # fmt: skip
+    if form == "npz":
+        np.savez(path, **state)
+    else:
+        torch.save(state, path)
+    head = tmp_path / "h.safetensors"
+    command = ["head", "import", path, "--out", head, "--features", "a", "--cache", store]
+    ran = featcache(*command)
+    assert ran.code == 0, ran.err
+    ran = featcache("probe", "--head", head, "--cache", store, "--results", "r", "--json")
+    assert ran.code == 0, ran.err
+    x = FeatureStore(store)
+    for name, metrics in ran.json["generators"].items():
+        rows = [s for s in manifest if s.split == "test" and s.paired_with == name]
+        key = x.find("a", view="clean")
+        features = x.read(key, [s.sample_id for s in rows])
+        logits = features.astype(np.float64) @ weight[0].double().numpy() + float(bias[0])
+        expected = average_precision_score([s.label for s in rows], logits)
+        assert metrics["ap"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_file_without_one_linear_layer_lists_what_it_has(featcache: Call, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"a.weight": torch.zeros(5, 4), "a.bias": torch.zeros(5)}, tmp_path / "x.pth")
+    ran = featcache("head", "import", tmp_path / "x.pth", "--out", tmp_path / "h.safetensors")
+    assert ran.code == 3
+    assert "a.weight (5, 4)" in ran.err
 
 
 def test_several_heads_training_sets_and_views(toy: tuple[Manifest, Path]) -> None:
