@@ -51,7 +51,7 @@ def _write(
     name = digest_bytes(path.read_bytes())
     return Sample(
         dataset="bench", root=str(folder), path=str(path), label=i % 2,
-        generator="real" if i % 2 == 0 else "g", paired_with="g", group="g", split="train",
+        generator="real" if i % 2 == 0 else "g", paired_with="g", family="g", split="train",
         source=name, sample_id=name,
     )  # fmt: skip
 
