@@ -22,7 +22,7 @@ class ExtractOptions:
     shard_rows : int
         Rows per shard at the most.
     workers : int
-        On a CPU, forward passes at the same time, one thread each; on a GPU, decoding threads.
+        On a CPU, forward passes at the same time, one thread each; on a GPU, decoding processes.
         0 means one per core.
     compiled : bool
         Send the networks through ``torch.compile`` (GPUs, long runs).
