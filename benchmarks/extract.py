@@ -56,6 +56,8 @@ def measure(name: str, n: int, rounds: int, title: str, target: float, folder: P
     compare(report, pair, "images/s", "plain loop", targets={"featcache": least})
     report.results = [r for i, r in enumerate(report.results) if i < n_cases or r.ratio is not None]
     report.rounds = found
+    spent = ", ".join(f"{stage} {value:.1f}" for stage, value in bench.stages.items() if value)
+    report.notes.append(f"featcache's seconds by stage, added over its workers: {spent}")
     return report
 
 

@@ -170,7 +170,8 @@ class Forward:
 
         narrow = dtype != torch.float32
         with torch.autocast(self.device.type, dtype=dtype, enabled=narrow):
-            features = (network or self.model)(images)
+            # Not "or": a compiled network has a length only where its network has one.
+            features = (self.model if network is None else network)(images)
         return tuple(part.float() for part in features)
 
     def _recompute(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:
