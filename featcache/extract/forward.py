@@ -106,7 +106,10 @@ class Forward:
         with numerics(self.device):
             start = _mark(self.device)
             images = self._normalise(pixels, preprocessing)
-            features = self._run_full(images) if self._compiled else self._run(images, self.dtype)
+            if self._compiled is not None:
+                features = self._run_full(images)
+            else:
+                features = self._run(images, self.dtype)
             parts = [part.to("cpu", non_blocking=self.device.type == "cuda") for part in features]
             end = _mark(self.device)
         fragile = self.dtype == torch.float16
