@@ -73,8 +73,8 @@ def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
     return (
         f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of"
         f" {names[1]} is {100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f},"
-        f" {100 * mean.ci[1]:+.1f}], {sure} (p = {mean.p_holm:.3f}, corrected). Significantly better"
-        f" on {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
+        f" {100 * mean.ci[1]:+.1f}], {sure} (p = {mean.p_holm:.3f}, corrected). Significantly"
+        f" better on {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
     )
 
 
