@@ -170,7 +170,7 @@ def _combine(
     trained: Sequence[str],
     baseline: Sequence[str],
 ) -> RunComparison:
-    """Compare the means over families and over all, and correct each table of comparisons."""
+    """Compare the means over families and over all, and correct for everything together."""
     names = [name for name in comparisons if groups[name] != CONTROL]
     families: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -181,27 +181,34 @@ def _combine(
     }
 
     def compare_means(tables: Mapping[str, list[str]]) -> dict[str, Comparison]:
-        return correct_comparisons(
-            {
-                family: _compare_mean(differences, metric, members, baseline)
-                for family, members in sorted(tables.items())
-            }
-        )
+        return {
+            family: _compare_mean(differences, metric, members, baseline)
+            for family, members in sorted(tables.items())
+        }
 
     all_unseen = [name for name in names if name not in trained]
+    tables = {
+        "generators": {name: comparisons[name] for name in names},
+        "groups": compare_means(families),
+        "groups_unseen": compare_means(
+            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
+        ),
+        "means": compare_means({"all": names} | ({"unseen": all_unseen} if all_unseen else {})),
+        "controls": {name: c for name, c in comparisons.items() if groups[name] == CONTROL},
+    }
+    # One family: all of them stand in one table, and a reader looks for the small p in all of it.
+    flat = {(kind, name): c for kind, table in tables.items() for name, c in table.items()}
+    corrected = correct_comparisons(flat)
+    done = {kind: {name: corrected[kind, name] for name in table} for kind, table in tables.items()}
     return RunComparison(
         metric=metric,
         other=list(baseline),
-        generators=correct_comparisons({name: comparisons[name] for name in names}),
-        groups=compare_means(families),
-        groups_unseen=compare_means(
-            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
-        ),
-        overall=_compare_mean(differences, metric, names, baseline),
-        unseen=_compare_mean(differences, metric, all_unseen, baseline) if all_unseen else None,
-        controls=correct_comparisons(
-            {name: c for name, c in comparisons.items() if groups[name] == CONTROL}
-        ),
+        generators=done["generators"],
+        groups=done["groups"],
+        groups_unseen=done["groups_unseen"],
+        overall=done["means"]["all"],
+        unseen=done["means"].get("unseen"),
+        controls=done["controls"],
     )
 
 

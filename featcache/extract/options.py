@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from featcache.errors import SettingsError
+from featcache.settings import split_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class ExtractOptions:
     strict : bool
         Stop at the first image that cannot be used.
     part : tuple of int
-        (i, n): do only the i-th of n parts of the shards, counted from 1.
+        (i, n), or ``"i/n"``: do only the i-th of n parts of the shards, counted from 1.
     """
 
     preset: str = "univfd"
@@ -51,6 +53,13 @@ class ExtractOptions:
     address: str = ""
     strict: bool = False
     part: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        views: Any = [self.views] if isinstance(self.views, str) else self.views
+        names = tuple(name for view in views for name in split_names(view))
+        object.__setattr__(self, "views", names or ("clean",))
+        if isinstance(self.part, str):
+            object.__setattr__(self, "part", parse_part(self.part))
 
 
 def parse_part(text: str) -> tuple[int, int]:

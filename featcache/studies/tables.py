@@ -204,7 +204,7 @@ def differences_table(result: StudyResult) -> Table:
         Column(key="value", label="Difference", kind="points"),
         Column(key="p", label="p", kind="p", help="two-sided, before correction"),
         Column(
-            key="p_holm", label="p (Holm)", kind="p", help="corrected for the runs of this table"
+            key="p_holm", label="p (Holm)", kind="p", help="corrected for all rows of this table"
         ),
     )
     rows = tuple(

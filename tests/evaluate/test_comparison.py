@@ -125,8 +125,15 @@ def test_differences_are_those_of_the_metrics(runs: tuple[Scores, Scores]) -> No
     low, high = result.overall.ci
     assert 0 < low < result.overall.difference < high
     assert result.overall.p < 0.01
-    p = [result.generators[name].p for name in result.generators]
-    assert [result.generators[name].p_holm for name in result.generators] == holm(p)
+    shown = [
+        *result.generators.values(),
+        *result.groups.values(),
+        *result.groups_unseen.values(),
+        result.overall,
+        result.unseen,
+        *result.controls.values(),
+    ]
+    assert [one.p_holm for one in shown] == holm([one.p for one in shown])
 
 
 def test_swapping_the_runs_turns_the_sign(runs: tuple[Scores, Scores]) -> None:
