@@ -379,8 +379,8 @@ class RowSums:
 
 def _sample(n: int, share: float) -> slice | Index:
     """Return evenly spaced positions, a share of n and at least one; a slice for all."""
-    wanted = max(int(share * n), 1)
-    return slice(None) if wanted >= n else np.linspace(0, n - 1, wanted).astype(np.intp)
+    n_sampled = max(int(share * n), 1)
+    return slice(None) if n_sampled >= n else np.linspace(0, n - 1, n_sampled).astype(np.intp)
 
 
 def _add_square(total: Float, blocks: list[Real]) -> None:
