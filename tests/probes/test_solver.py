@@ -279,3 +279,22 @@ def test_balanced_classes_and_errors() -> None:
         LogisticProbe(widths=[1, 1]).fit(X, y)
     with pytest.raises(ValueError, match="C must be"):
         LogisticProbe(C=-1).fit(X, y)
+
+
+def test_folded_scaling_is_the_scaled_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At many rows no scaled copy is made; the objective is that of the copy, per task too."""
+    rng = np.random.default_rng(4)
+    X = (rng.normal(2, 3, size=(3000, 8)) * np.arange(1, 9)).astype(np.float32)
+    y = labels(rng, X, 3)[None].repeat(2, axis=0)
+    weights = np.ones((2, 3000))
+    weights[1, :1200] = 0
+    heads = HeadBatch(uses=np.ones((2, 1), bool), C=np.ones(2), task=np.arange(2))
+    monkeypatch.setattr("featcache.probes.fit.SMALL_CELLS", 0)
+    folded = fit_heads(Arrays([X]), y, heads, weights=weights)
+    monkeypatch.setattr("featcache.probes.fit.MAX_MEAN", 0.0)
+    copied = fit_heads(Arrays([X]), y, heads, weights=weights)
+    for a, b in zip(folded.certificates, copied.certificates, strict=True):
+        assert a.objective == pytest.approx(b.objective, rel=1e-6)
+        assert a.converged
+        assert b.converged
+    np.testing.assert_allclose(folded.weight, copied.weight, rtol=1e-2, atol=1e-4)
