@@ -1,10 +1,18 @@
 """Make features: plan what is missing, run each backbone once per image, write shards."""
 
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from featcache.extract.forecast import estimate_seconds, forecast
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
 from featcache.extract.results import ExtractSummary, Reject, RunReport, write_rejects
 from featcache.extract.run import extract
+
+if TYPE_CHECKING:
+    from featcache.api import FeatureSet
 
 __all__ = [
     "ExtractOptions",
@@ -24,3 +32,17 @@ __all__ = [
     "plan",
     "write_rejects",
 ]
+
+
+class _CallablePackage(ModuleType):
+    """This package as ``featcache.extract(...)``: Python binds a package to its name in the
+    package above, where the function of the short interface has to stand.
+    """
+
+    def __call__(self, *arguments: Any, **options: Any) -> "FeatureSet":
+        """Call :func:`featcache.api.extract`."""
+        features: FeatureSet = import_module("featcache.api").extract(*arguments, **options)
+        return features
+
+
+sys.modules[__name__].__class__ = _CallablePackage
