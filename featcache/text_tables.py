@@ -265,7 +265,8 @@ class TextTable:
             *(TextColumn(label=row[0].text, numeric=True) for row in rows),
         )
         turned = tuple(
-            (TextCell(column.label), *(row[i] for row in rows)) for i, column in enumerate(others, 1)
+            (TextCell(column.label), *(row[i] for row in rows))
+            for i, column in enumerate(others, 1)
         )
         return replace(self, columns=columns, sections=(TextSection(turned),), _transposed=True)
 

@@ -89,9 +89,11 @@ GENERATORS = {name: generator(i) for i, name in enumerate(NAMES)}
 
 def family(name: str) -> GroupResult:
     value = 0.9123 if name == "GAN" else 0.6789
-    means = {"ap": Mean(value, (value - 0.011, value + 0.012))}
+    means = {"ap": Mean(value=value, ci=(value - 0.011, value + 0.012))}
     members = [key for key in NAMES if FAMILY[key] == name]
-    return GroupResult(value, value - 0.1, value - 0.02, members, means)
+    return GroupResult(
+        mAP=value, mean_acc=value - 0.1, mean_auroc=value - 0.02, generators=members, means=means
+    )
 
 
 RESULT = EvalResult(
@@ -120,7 +122,7 @@ RESULT = EvalResult(
         threshold=0.5,
     ),
     at_priors={
-        share: {key: Mean(value, (value - 0.02, value + 0.02)) for key in [*NAMES, "mean"]}
+        share: {key: Mean(value=value, ci=(value - 0.02, value + 0.02)) for key in [*NAMES, "mean"]}
         for share, value in (("0.01", 0.3123), ("0.1", 0.5456))
     },
     views={
@@ -134,7 +136,9 @@ RESULT = EvalResult(
         )
         for view in ("jpeg:70", "blur:1.5,jpeg:50")
     },
-    diagnosis=[Diagnosis("ceiling", "All generators of the training set are at AP 1.0.")],
+    diagnosis=[
+        Diagnosis(code="ceiling", sentence="All generators of the training set are at AP 1.0.")
+    ],
     notes=["All reals are JPEG files and all fakes are PNG files: the probe may read the format."],
 )
 
@@ -142,7 +146,14 @@ RESULT = EvalResult(
 def compared(i: int) -> Comparison:
     difference = 0.0312 - 0.0037 * i
     ci = (difference - 0.0118, difference + 0.0119)
-    return Comparison(["synclr-vit-b16"], "ap", difference, ci, 0.0004 * 3**i, 0.0011 * 3**i)
+    return Comparison(
+        other=["synclr-vit-b16"],
+        metric="ap",
+        difference=difference,
+        ci=ci,
+        p=0.0004 * 3**i,
+        p_holm=0.0011 * 3**i,
+    )
 
 
 ABLATION = AblationResult(
@@ -157,7 +168,7 @@ ABLATION = AblationResult(
             mean_acc=0.85 - 0.027 * i,
             mAP_ci=(0.91 - 0.031 * i, 0.95 - 0.031 * i),
             mean_acc_ci=(0.84 - 0.027 * i, 0.87 - 0.027 * i),
-            means={"auroc": Mean(0.94 - 0.03 * i, (0.92 - 0.03 * i, 0.95 - 0.03 * i))},
+            means={"auroc": Mean(value=0.94 - 0.03 * i, ci=(0.92 - 0.03 * i, 0.95 - 0.03 * i))},
             generators={name: {"ap": GENERATORS[name].ap} for name in NAMES},
             vs_best_single=compared(i) if len(features) > 1 else None,
         )
@@ -176,8 +187,16 @@ ABLATION = AblationResult(
     baseline=["clip-vit-b16"],
     train=TRAIN,
     contributions=[
-        Contribution("clip-vit-b16", 0.412, (0.401, 0.424), 0.868, 0.021),
-        Contribution("dinov2-vit-b14-reg4", -0.012, (-0.021, -0.004), 0.806, -0.001),
+        Contribution(
+            feature="clip-vit-b16", shapley=0.412, ci=(0.401, 0.424), alone=0.868, last=0.021
+        ),
+        Contribution(
+            feature="dinov2-vit-b14-reg4",
+            shapley=-0.012,
+            ci=(-0.021, -0.004),
+            alone=0.806,
+            last=-0.001,
+        ),
     ],
 )
 
@@ -188,15 +207,19 @@ TRANSFER = TransferResult(
     each={
         trained: {
             tested: TransferCell(
-                ap=ap, auroc=ap, acc=ap,
-                ap_ci=(ap - 0.0123, ap + 0.0119), auroc_ci=(ap, ap), acc_ci=(ap, ap),
+                ap=ap,
+                auroc=ap,
+                acc=ap,
+                ap_ci=(ap - 0.0123, ap + 0.0119),
+                auroc_ci=(ap, ap),
+                acc_ci=(ap, ap),
             )  # fmt: skip
             for j, tested in enumerate(NAMES)
             for ap in [0.9871 - 0.0213 * abs(i - j)]
         }
         for i, trained in enumerate(NAMES)
     },
-    unseen={"each": {n: Mean(0.81 - 0.01 * i, (0.79, 0.83)) for i, n in enumerate(NAMES)}},
+    unseen={"each": {n: Mean(value=0.81 - 0.01 * i, ci=(0.79, 0.83)) for i, n in enumerate(NAMES)}},
 )
 
 EFFICIENCY = EfficiencyResult(
@@ -204,7 +227,14 @@ EFFICIENCY = EfficiencyResult(
     C=1e-6,
     train=TRAIN,
     points=[
-        EfficiencyPoint(n, [0.71, 0.74, 0.78], 0.7433, 0.0287, (0.7211, 0.7655), n > 9999)
+        EfficiencyPoint(
+            n=n,
+            mAP=[0.71, 0.74, 0.78],
+            mean=0.7433,
+            deviation=0.0287,
+            ci=(0.7211, 0.7655),
+            whole=n > 9999,
+        )
         for n in (10, 100, 1000, 360_000)
     ],
 )
@@ -322,7 +352,7 @@ STUDY = StudyResult(
     title="Detect Fake with Fake",
     asks="Do synthetic features help?",
     runs=[
-        RunResult(SimpleNamespace(name=name), replace(RESULT, C=C, n_features=width))  # type: ignore[arg-type]
+        RunResult(run=SimpleNamespace(name=name), result=replace(RESULT, C=C, n_features=width))  # type: ignore[arg-type]
         for name, C, width in (
             ("clip", 1e-6, 512),
             ("synclr", 1e6, 768),
@@ -332,17 +362,33 @@ STUDY = StudyResult(
     answer="Yes.",
     differences=[
         Difference(
-            "clip + synclr, 4 classes", "clip", over, "mAP", 0.0312, (0.011, 0.051), 0.0004, 0.0011
+            run="clip + synclr, 4 classes",
+            baseline="clip",
+            over=over,
+            metric="mAP",
+            value=0.0312,
+            ci=(0.011, 0.051),
+            p=0.0004,
+            p_holm=0.0011,
         )
         for over in ("all", "unseen GAN", "unseen diffusion")
     ],
     mixtures=[
-        MixtureAP(run, share, 0.4321 + share / 2, (0.41 + share / 2, 0.45 + share / 2))
+        MixtureAP(
+            run=run, share=share, ap=0.4321 + share / 2, ci=(0.41 + share / 2, 0.45 + share / 2)
+        )
         for run in ("clip", "synclr")
         for share in (0.01, 0.05, 0.1, 0.25, 0.5)
     ],
     boundary=[
-        BoundaryPoint(run, artefact, strength, 0.5 + strength / 4, (0.48, 0.78), 0.5)
+        BoundaryPoint(
+            run=run,
+            artefact=artefact,
+            strength=strength,
+            ap=0.5 + strength / 4,
+            ci=(0.48, 0.78),
+            chance=0.5,
+        )
         for run in ("clip", "synclr")
         for artefact in ("checkerboard", "spectral-peak")
         for strength in (0.001, 0.01, 1.0)
