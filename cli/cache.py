@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _packs
 from featcache.errors import SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from featcache.cache.store import KeySummary
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store.")
 app.command("export")(_packs.export)
