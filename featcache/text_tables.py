@@ -204,8 +204,8 @@ class TextTable:
                     yield _Layout(shown, intervals, gap, wrap)
 
     def _texts(self, i: int, layout: _Layout) -> list[str]:
-        whole = i in layout.intervals
-        return [row[i].full() if whole else row[i].text for row in self.rows]
+        with_interval = i in layout.intervals
+        return [row[i].full() if with_interval else row[i].text for row in self.rows]
 
     def _limits(self, i: int, layout: _Layout) -> tuple[int, int]:
         """Return the least width that keeps numbers and words whole, and the natural width."""
@@ -231,15 +231,15 @@ class TextTable:
         spare = room - sum(widths)
         if spare < 0:
             return None
-        wanted = [natural - least for least, natural in limits]
-        if sum(wanted) <= spare:
+        missing = [natural - least for least, natural in limits]
+        if sum(missing) <= spare:
             return [natural for _, natural in limits]
         # The names are the last to wrap; the other texts share what is left.
-        first = min(wanted[0], spare // 2)
+        first = min(missing[0], spare // 2)
         widths[0] += first
-        spare, wanted[0] = spare - first, 0
-        total = sum(wanted)
-        for k, more in enumerate(wanted):
+        spare, missing[0] = spare - first, 0
+        total = sum(missing)
+        for k, more in enumerate(missing):
             widths[k] += min(more, spare * more // total) if total else 0
         for k, i in enumerate(layout.shown):
             texts = self._texts(i, layout)
@@ -327,8 +327,8 @@ class TextTable:
         for number in range(height):
             line = Text()
             for k, (i, lines, width) in enumerate(zip(layout.shown, wrapped, widths, strict=True)):
-                at = number - (height - len(lines)) if bottom else number
-                text = lines[at] if 0 <= at < len(lines) else Text()
+                position = number - (height - len(lines)) if bottom else number
+                text = lines[position] if 0 <= position < len(lines) else Text()
                 blank = " " * (width - text.cell_len)
                 if k:
                     line.append(gap)
@@ -382,9 +382,11 @@ class TextTable:
             sentences.append(f"In {n_parts} parts, as the terminal has {width} columns.")
         if columns:
             plural = "s" if len(columns) > 1 else ""
-            sentences.append(f"Left out, for lack of room: {noun}{plural} {_some(columns)}.")
+            sentences.append(
+                f"Left out, for lack of room: {noun}{plural} {_format_names(columns)}."
+            )
         if intervals:
-            sentences.append(f"Intervals not shown: {_some(intervals)}.")
+            sentences.append(f"Intervals not shown: {_format_names(intervals)}.")
         if self._transposed and self.columns[0].label:
             sentences.insert(0, "Transposed: rows and columns are exchanged.")
         if columns or intervals:
@@ -469,7 +471,7 @@ def _chunks(text: str) -> list[str]:
     return [chunk for chunk in _CHUNK.findall(text) if chunk]
 
 
-def _some(names: Sequence[str]) -> str:
+def _format_names(names: Sequence[str]) -> str:
     """Return a few names, and how many more there are."""
     most = 6
     if len(names) <= most:

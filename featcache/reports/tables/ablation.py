@@ -97,18 +97,18 @@ def summary_table(result: AblationResult) -> Table:
     Table
         For the terminal; :func:`subset_table` has the generators.
     """
-    whole = subset_table(result)
-    kept = [column for column in whole.columns if not column.shaded]
-    at = next(i for i, column in enumerate(kept) if column.key == "mean_acc") + 1
-    kept.insert(at, Column(key="auroc", label="AUROC", kind="percent"))
-    (section,) = whole.sections
+    table = subset_table(result)
+    kept = [column for column in table.columns if not column.shaded]
+    position = next(i for i, column in enumerate(kept) if column.key == "mean_acc") + 1
+    kept.insert(position, Column(key="auroc", label="AUROC", kind="percent"))
+    (section,) = table.sections
     rows = tuple(
         replace(row, cells={**row.cells, "auroc": _mean_auroc(one)})
         for row, one in zip(section.rows, result.rows, strict=True)
     )
     best = f"Best single feature: {_join(result.best_single)}." if result.best_single else ""
     return replace(
-        whole,
+        table,
         name="summary",
         caption=f"Means over the generators, in percent, the best first. {best}".rstrip(),
         columns=tuple(kept),
