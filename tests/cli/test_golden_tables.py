@@ -233,7 +233,7 @@ EFFICIENCY = EfficiencyResult(
             mean=0.7433,
             deviation=0.0287,
             ci=(0.7211, 0.7655),
-            unbounded=n > 9999,
+            whole=n > 9999,
         )
         for n in (10, 100, 1000, 360_000)
     ],
