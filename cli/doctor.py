@@ -10,7 +10,7 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 
 if TYPE_CHECKING:
-    from featcache.doctor import Finding
+    from featcache.doctor import CheckResult
 
 MARKS = {"ok": "ok", "warning": "!", "problem": "FAILED"}
 
@@ -35,6 +35,6 @@ def doctor(
     return 5 if failed else 0
 
 
-def _show(findings: Sequence[Finding]) -> None:
+def _show(findings: Sequence[CheckResult]) -> None:
     rows = [[f.topic, MARKS[f.state], f.detail, f.fix] for f in findings]
     out.print_table(["topic", "state", "found", "fix"], rows)

@@ -362,10 +362,10 @@ class TextTable:
                         head = heads[k] if k < len(heads) else ""
                         body = lines[k] if k < len(lines) else ""
                         blank = " " * (indent - 2 - cell_len(head))
-                        line = Text(f"  {head}{blank}")
-                        line.append(body, cell.style)
-                        line.rstrip()
-                        yield line
+                        record = Text(f"  {head}{blank}")
+                        record.append(body, cell.style)
+                        record.rstrip()
+                        yield record
 
     def _left_out(self, layout: _Layout, width: int, n_parts: int = 1) -> Iterator[Text]:
         """Yield the sentence on what is not shown; nothing where all of it is."""

@@ -216,7 +216,7 @@ def _row(row: GeneratorRow) -> TableRow:
 
 def _family_row(row: GroupRow) -> TableRow:
     cells: dict[str, Cell] = {"name": f"mean of {row.name} ({len(row.generators)})"}
-    known: dict[str, Estimate] = {"ap": row.ap, "auroc": row.auroc, "acc": row.acc}
+    known: dict[str, Cell] = {"ap": row.ap, "auroc": row.auroc, "acc": row.acc}
     return TableRow(cells=cells | known)
 
 
