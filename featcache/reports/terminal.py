@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from featcache.reports.formatting import Estimate, escape_controls, format_list, format_number
+from featcache.reports.formatting import escape_controls, format_list, format_number
 from featcache.reports.summarize import (
     GeneratorRow,
     GroupRow,
