@@ -112,7 +112,7 @@ def runs_table(result: StudyResult) -> Table:
     columns = (
         Column(key="run", label="Run"),
         *([Column(key="train", label="Trained on")] if len(trained) > 1 else []),
-        Column(key="D", label="D", kind="count"),
+        Column(key="D", label="D", kind="count", optional=True),
         Column(key="C", label="C", kind="number"),
         Column(
             key="mAP", label="mAP", kind="percent", help="mean AP over all generators", shaded=True
