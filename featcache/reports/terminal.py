@@ -164,7 +164,7 @@ def _number(estimate: Estimate, with_interval: bool) -> Text:
 
 def _legend(result: EvalResult) -> Iterable[Text]:
     trained = set(result.train.generators) & set(result.generators)
-    first = "Percent, with 95 % bootstrap intervals over source photographs."
+    first = "Percent, with 95 % intervals (Wilson-t) over source photographs."
     mark = f" {_TRAINED_MARK} in the training set." if trained else ""
     yield Text(first + mark, "dim")
     if result.controls:
