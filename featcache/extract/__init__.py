@@ -3,16 +3,13 @@
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featcache.extract.forecast import estimate_seconds, forecast
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
 from featcache.extract.results import ExtractSummary, Reject, RunReport, write_rejects
 from featcache.extract.run import extract
-
-if TYPE_CHECKING:
-    from featcache.api import FeatureSet
 
 __all__ = [
     "ExtractOptions",
@@ -39,10 +36,9 @@ class _CallablePackage(ModuleType):
     package above, where the function of the short interface has to stand.
     """
 
-    def __call__(self, *arguments: Any, **options: Any) -> "FeatureSet":
-        """Call :func:`featcache.api.extract`."""
-        features: FeatureSet = import_module("featcache.api").extract(*arguments, **options)
-        return features
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Return what :func:`featcache.api.extract` returns, a ``FeatureSet``."""
+        return import_module("featcache.api").extract(*arguments, **options)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

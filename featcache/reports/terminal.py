@@ -149,7 +149,7 @@ def _feature(result: EvalResult, i: int) -> str:
     key = result.keys[i] if i < len(result.keys) else {}
     preprocess = key.get("preprocessing")
     known = {
-        "weights": str(key.get("weights", "")).removeprefix("sha256:")[:12],
+        "weights": str(key.get("weights", "")).rpartition(":")[2][:12],
         "preset": str(preprocess.get("preset", "")) if isinstance(preprocess, dict) else "",
     }
     facts = [f"{label} {escape_controls(text)}" for label, text in known.items() if text]
@@ -222,7 +222,7 @@ def _family_row(row: GroupRow) -> TableRow:
 
 def _legend(result: EvalResult) -> Iterator[Text]:
     trained = set(result.train.generators) & set(result.generators)
-    first = "Percent, with 95 % bootstrap intervals over source photographs."
+    first = "Percent, with 95 % intervals (Wilson-t) over source photographs."
     mark = f" {_TRAINED_MARK} in the training set." if trained else ""
     yield Text(first + mark, "dim")
     if result.controls:

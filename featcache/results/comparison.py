@@ -68,6 +68,9 @@ class RunComparison(JsonResult):
         Number of rows of scores that both runs have.
     notes : list of str
         Caveats, one sentence each.
+    ci_method : {"percentile", "wilson-t"}
+        How intervals were computed: see :mod:`featcache.metrics.intervals`. Differences have
+        Student's t there; results of before have the percentile bootstrap.
     """
 
     metric: str
@@ -81,3 +84,4 @@ class RunComparison(JsonResult):
     n_resamples: int = 0
     n_samples: int = 0
     notes: list[str] = field(default_factory=list)
+    ci_method: str = "percentile"

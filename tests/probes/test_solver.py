@@ -298,3 +298,33 @@ def test_folded_scaling_is_the_scaled_copy(monkeypatch: pytest.MonkeyPatch) -> N
         assert a.converged
         assert b.converged
     np.testing.assert_allclose(folded.weight, copied.weight, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 1e-7])
+@pytest.mark.parametrize("C", [1e-8, 1e-4, 1.0])
+def test_the_gap_is_a_bound_for_rare_fakes_and_small_weights(C: float, scale: float) -> None:
+    """The intercept starts far from its optimum here; scikit-learn's objective is the reference."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 5)), np.zeros(500, int)
+    y[:2] = 1
+    weight = np.full(500, scale)
+    probe = LogisticProbe(C=C, scaling="none").fit(X, y, weight)
+    theirs = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(X, y, weight)
+    own, best = (
+        0.5 * (m.coef_**2).sum()
+        + C * (weight * np.logaddexp(0, -(2 * y - 1) * m.decision_function(X))).sum()
+        for m in (probe, theirs)
+    )
+    assert probe.certificate_.converged
+    assert (own - best) / own <= probe.certificate_.gap + 1e-12
+    assert probe.certificate_.gap < 1e-9
+
+
+def test_balanced_classes_count_sample_weights() -> None:
+    rng = np.random.default_rng(1)
+    X, weight = rng.normal(size=(200, 3)), rng.uniform(0.1, 5, 200)
+    y = (X[:, 0] + rng.normal(size=200) > 1).astype(int)
+    own = LogisticProbe(scaling="none", class_weight="balanced").fit(X, y, weight)
+    shares = weight.sum() / (2 * np.bincount(y, weight))  # as scikit-learn 1.9 defines it
+    theirs = LogisticRegression(tol=1e-10).fit(X, y, weight * shares[y])
+    np.testing.assert_allclose(own.coef_, theirs.coef_, rtol=1e-3)
