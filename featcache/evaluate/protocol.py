@@ -18,6 +18,7 @@ from featcache.evaluate.fitting import FittedHead, fit_feature_sets, predict_log
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.scoring import Evaluation, ap_at_priors, group_results, mean_result
 from featcache.evaluate.task import ProbeTask, prepare_task
+from featcache.metrics import CI_METHOD
 from featcache.probes import Linear, SavedHead, head_kinds
 from featcache.results import EvalResult, Scores, ViewResult
 
@@ -201,6 +202,7 @@ def _describe(
         certificate=fitted.certificate,
         selection=fitted.selection,
         digest=digest,
+        ci_method=CI_METHOD,
     )
 
 

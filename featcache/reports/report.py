@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from featcache.metrics.intervals import FEW_SOURCES
 from featcache.reports.formatting import escape_controls, format_list
 from featcache.reports.headline import ablation_headline
 from featcache.reports.summarize import Summary, summarize
 from featcache.reports.tables.ablation import ablation_tables
 from featcache.reports.tables.base import Exhibit, Table
+from featcache.reports.tables.generators import few_sources
 from featcache.reports.tables.transfer import (
     efficiency_headline,
     efficiency_table,
@@ -124,12 +126,21 @@ def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> 
         heading=f"Probe on {' + '.join(map(escape_controls, result.features))}",
         finding=summary.finding,
         tables=summary.tables,
-        notes=summary.notes,
+        notes=(*summary.notes, *_few_sources(result)),
         diagnosis=summary.diagnosis,
         facts=_visible(facts),
         keys=_keys(result.keys),
         summary=summary,
     )
+
+
+def _few_sources(result: EvalResult) -> list[str]:
+    """Return the note on intervals of few sources, for results whose method has a correction."""
+    few = few_sources(result) if result.ci_method != "percentile" else []
+    if not few:
+        return []
+    names = ", ".join(map(escape_controls, few))
+    return [f"Fewer than {FEW_SOURCES} source photographs, so the interval is uncertain: {names}."]
 
 
 def ablation_part(result: AblationResult, *, anchor: str = "ablation") -> Part:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from featcache.metrics.intervals import FEW_SOURCES
 from featcache.reports.formatting import escape_controls, format_list, format_number
 from featcache.reports.summarize import (
     GeneratorRow,
@@ -28,7 +29,7 @@ from featcache.reports.tables.base import (
     interval_text,
     value_text,
 )
-from featcache.reports.tables.generators import NAME, metric_column
+from featcache.reports.tables.generators import NAME, describe_ci, few_sources, metric_column
 from featcache.results import EvalResult
 from featcache.text_tables import TextCell, TextColumn, TextSection, TextTable
 
@@ -222,9 +223,13 @@ def _family_row(row: GroupRow) -> TableRow:
 
 def _legend(result: EvalResult) -> Iterator[Text]:
     trained = set(result.train.generators) & set(result.generators)
-    first = "Percent, with 95 % intervals (Wilson-t) over source photographs."
     mark = f" {_TRAINED_MARK} in the training set." if trained else ""
-    yield Text(first + mark, "dim")
+    yield Text(f"Percent, with {describe_ci(result)}.{mark}", "dim")
+    if few := few_sources(result):
+        yield Text(
+            f"Fewer than {FEW_SOURCES} source photographs, so the interval is uncertain:"
+            f" {', '.join(map(escape_controls, few))}."
+        )
     if result.controls:
         yield Text(
             "control: processed photographs that no generator made, not in the mean; "

@@ -391,6 +391,9 @@ class EvalResult(JsonResult):
         Recognised patterns of failure.
     digest : str
         Name of the folder ``<cache>/results/<digest>`` of the result.
+    ci_method : {"percentile", "wilson-t"}
+        How the intervals were made: percentiles of the bootstrap, in results of before, or
+        :func:`featcache.metrics.score_ci`.
     """
 
     features: list[str]
@@ -420,6 +423,7 @@ class EvalResult(JsonResult):
     views: dict[str, ViewResult] = field(default_factory=dict)
     diagnosis: list[Diagnosis] = field(default_factory=list)
     digest: str = ""
+    ci_method: str = "percentile"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain dicts, lists and numbers, ready for JSON.

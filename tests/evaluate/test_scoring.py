@@ -7,7 +7,7 @@ import pytest
 
 from featcache.evaluate.estimates import MIN_STRATUM, EvaluationRows, source_strata
 from featcache.evaluate.scoring import evaluate_scores
-from featcache.metrics import METRICS, compute_metrics, percentile_ci
+from featcache.metrics import METRICS, compute_metrics, score_ci
 from featcache.results import Scores
 
 
@@ -65,7 +65,8 @@ def test_means_over_generators_are_taken_in_every_resample() -> None:
     replicates = [estimates.replicates[name]["ap"] for name in ("g", "h")]
     mean = estimates.mean("ap")
     assert mean.value == np.mean([estimates.values[name]["ap"] for name in ("g", "h")])
-    assert mean.ci == percentile_ci(np.mean(replicates, axis=0))
+    n_sources = estimates.n_sources(["g", "h"])
+    assert mean.ci == score_ci("ap", mean.value, np.mean(replicates, axis=0), n_sources)
     assert estimates.mean("ap", ["g"]) == estimates.estimate("ap", "g")
     assert np.isnan(estimates.mean("ap", []).value)
 

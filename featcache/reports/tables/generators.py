@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from featcache.metrics import METRICS
+from featcache.metrics.intervals import FEW_SOURCES
 from featcache.reports.formatting import Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.results import EvalResult, GeneratorResult, GroupResult
@@ -22,6 +23,40 @@ _COUNTS = (
 NAME = Column(key="name", label="Generator")
 _MAIN = ("ap", "auroc", "acc", "r_acc", "f_acc")
 _MORE = ("bacc", "acc_val", "acc_oracle", "tpr_at_fpr1", "tpr_at_fpr5", "eer", "brier", "ece")
+
+
+def describe_ci(result: EvalResult) -> str:
+    """Return what the intervals of a result are.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe, also one that an earlier version has saved.
+
+    Returns
+    -------
+    str
+        For captions.
+    """
+    kinds = {"percentile": "bootstrap intervals", "wilson-t": "intervals (Wilson-t)"}
+    return f"95 % {kinds.get(result.ci_method, 'intervals')} over source photographs"
+
+
+def few_sources(result: EvalResult) -> list[str]:
+    """Return the generators whose intervals rest on few photographs.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    list of str
+        Those with fewer than :data:`featcache.metrics.intervals.FEW_SOURCES` sources.
+    """
+    rows = {**result.generators, **result.controls}
+    return [name for name, row in rows.items() if row.n_sources < FEW_SOURCES]
 
 
 def metric_column(name: str) -> Column:
@@ -102,7 +137,7 @@ def generator_table(result: EvalResult) -> Table:
     return Table(
         name="generators",
         caption=(
-            "Per generator, in percent, with 95 % intervals (Wilson-t) over source photographs. "
+            f"Per generator, in percent, with {describe_ci(result)}. "
             f"Accuracies at threshold {result.threshold:g}."
         ),
         columns=columns,
