@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from featcache.files import store_error
+from featcache.files import open_file, store_error
 from featcache.parsing import parse_json
 
 log = logging.getLogger("featcache")
@@ -128,7 +128,7 @@ def read_owner(path: Path) -> Owner | None:
         Who signed a claim.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             text = file.read(4096)
         fields = parse_json(text)
         return Owner(

@@ -21,7 +21,7 @@ from featcache.cache.keys import FeatureKey, read_key
 from featcache.cache.shard import Discard, decode_ids, read_payload
 from featcache.cache.store import FeatureStore
 from featcache.errors import ShardError, StoreError
-from featcache.files import TEMPORARY_PREFIX, store_error, temporary_is_dead
+from featcache.files import TEMPORARY_PREFIX, open_file, store_error, temporary_is_dead
 from featcache.progress import track
 
 DAY_S = 86_400
@@ -118,7 +118,7 @@ def _diagnose(path: Path, key: FeatureKey, error: StoreError) -> DamagedFile:
     if not isinstance(error, ShardError):
         return DamagedFile(path, str(error), repairable=False)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             while file.read(1 << 20):
                 pass
         check_shard(path, key)

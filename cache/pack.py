@@ -30,7 +30,7 @@ from featcache.cache.keys import FeatureKey, parse_key
 from featcache.cache.maintenance import check_shard
 from featcache.cache.store import FeatureStore
 from featcache.errors import DataError, FeatcacheError, MissingFeaturesError
-from featcache.files import TEMPORARY_PREFIX, atomic_file, store_error
+from featcache.files import TEMPORARY_PREFIX, atomic_file, open_file, read_file, store_error
 from featcache.parsing import parse_json
 
 PACK_FORMAT = "featcache-pack-1"
@@ -129,7 +129,7 @@ def _describe(name: str, source: Path | bytes) -> Member:
 
 
 def _open(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
 
 
 @dataclass
@@ -183,7 +183,7 @@ def import_pack(
     except OSError as error:
         raise store_error(error, store.root) from error
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             about, members = _read_list(file)
             _stage(file, members, staged)
         result = Imported(licence=str(about.get("licence", "")))
@@ -263,11 +263,11 @@ def _check(
             raise ValueError(f"the name {member.name!r} is not allowed in a pack")
         if match["manifest"]:
             check_manifest(match["manifest"], file)
-            result.manifests[match["manifest"]] = file.read_bytes()
+            result.manifests[match["manifest"]] = read_file(file)
         elif match["shard"]:
             shards.append((match["key"], match["shard"], file))
         else:
-            keys[match["key"]] = parse_key(file.read_bytes())
+            keys[match["key"]] = parse_key(read_file(file))
     for fingerprint, key in keys.items():
         if key.fingerprint != fingerprint:
             raise ValueError(f"the key {fingerprint} holds another key")

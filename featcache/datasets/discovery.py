@@ -18,6 +18,7 @@ from featcache.datasets.listed import in_list, in_parquet, in_tar, is_list, shar
 from featcache.datasets.records import Reading
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of, walk
 from featcache.errors import DataError, unknown_name
+from featcache.files import open_file
 from featcache.images import is_image
 
 HEAD_BYTES = 65536
@@ -275,7 +276,7 @@ def _looks_like_image(file: File) -> bool:
     try:
         if "::" in file.path:
             return is_image(read_bytes(file.path)[:HEAD_BYTES])
-        with open(file.path, "rb") as opened:
+        with open_file(file.path) as opened:
             return is_image(opened.read(HEAD_BYTES))
     except OSError:
         return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DataError
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
 
 REAL = "real"
 """The ``generator`` of a photograph."""
@@ -213,7 +213,7 @@ class Manifest:
 
     @classmethod
     def _read(cls, path: Path, later: Mapping[str, str]) -> Manifest:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_file(path).decode("utf-8", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""))
         names = next(reader, [])
         lacking = [name for name in _COLUMNS if name not in names]

@@ -27,7 +27,7 @@ from featcache.extract.forward import finite_rows
 from featcache.extract.loading import Loaded
 from featcache.extract.plan import Request, WorkItem
 from featcache.extract.profiling import binding_stage, format_stages
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
 
 FILE_NAME = "rejects.csv"
 
@@ -65,7 +65,7 @@ def write_rejects(store: Path, summaries: Iterable[ExtractSummary]) -> Path:
             )
     path = store / FILE_NAME
     data = text.getvalue().encode("utf-8", "surrogateescape")
-    if not path.exists() or path.read_bytes() != data:
+    if not path.exists() or read_file(path) != data:
         write_atomic(path, data)
     return path
 
