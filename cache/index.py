@@ -140,8 +140,8 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
     entries = tuple(
         have.get(stamp) or read_entry(folder / stamp[0], key) for stamp in sorted(files)
     )
-    if entries == known.entries:
-        return known
+    if entries == known.entries or folder.is_symlink():
+        return known if entries == known.entries else Index(entries)
     index = Index(entries)
     _write(folder / layout.INDEX_FILE, key, index)
     return index

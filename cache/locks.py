@@ -23,6 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
+from featcache.errors import StoreError
 from featcache.files import open_file, store_error
 from featcache.parsing import parse_json
 
@@ -91,6 +92,8 @@ def acquire(path: Path, made: Path) -> Iterator[bool]:
     StoreError
         If the folder cannot be written.
     """
+    if path.is_symlink():
+        raise StoreError(f"{path} is a link, not the lock of a shard. Remove it and run again.")
     lock = FileLock(path, timeout=0, thread_local=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported")  # its fallback is as safe
@@ -150,6 +153,8 @@ def held(path: Path) -> bool:
     -------
     bool
     """
+    if path.is_symlink() or not path.is_file():  # no process of ours made it
+        return False
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -30,7 +30,14 @@ from featcache.cache.keys import FeatureKey, parse_key
 from featcache.cache.maintenance import check_shard
 from featcache.cache.store import FeatureStore
 from featcache.errors import DataError, FeatcacheError, MissingFeaturesError
-from featcache.files import TEMPORARY_PREFIX, atomic_file, open_file, read_file, store_error
+from featcache.files import (
+    atomic_file,
+    digest_bytes,
+    open_file,
+    read_file,
+    store_error,
+    temporary_prefix,
+)
 from featcache.parsing import parse_json
 
 PACK_FORMAT = "featcache-pack-1"
@@ -96,13 +103,20 @@ def export_pack(
         for shard in shards:
             check_shard(shard, key)
             sources[f"{folder}/{shard.name}"] = shard
-    sources |= {f"manifests/{name}.csv": data for name, data in sorted(manifests.items())}
+    datasets = {}
+    for name, data in sorted(manifests.items()):
+        member = f"manifests/{name}.csv"
+        if not NAMES.fullmatch(member):  # spaces, umlauts, long names: the list has the real one
+            stem = f"dataset-{digest_bytes(name.encode('utf-8', 'surrogateescape'))}"
+            member, datasets[stem] = f"manifests/{stem}.csv", name
+        sources[member] = data
     members = [_describe(name, source) for name, source in sources.items()]
     about = {
         "format": PACK_FORMAT,
         "licence": licence,
         "written_by": f"featcache {__version__}",
         "members": [vars(member) for member in members],
+        **({"datasets": datasets} if datasets else {}),
     }
     first = json.dumps(about, indent=1, sort_keys=True).encode("ascii")
     total = sum(member.n_bytes + 2 * BLOCK for member in members) + len(first)
@@ -179,7 +193,7 @@ def import_pack(
     """
     try:
         store.root.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}import-", dir=store.root))
+        staged = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=store.root))
     except OSError as error:
         raise store_error(error, store.root) from error
     try:
@@ -187,7 +201,7 @@ def import_pack(
             about, members = _read_list(file)
             _stage(file, members, staged)
         result = Imported(licence=str(about.get("licence", "")))
-        contents = _check(staged, members, result, check_manifest)
+        contents = _check(staged, members, result, check_manifest, _dataset_names(about))
         _add(store, contents, result)
     except DataError as error:
         raise _bad(path, str(error)) from error
@@ -227,6 +241,16 @@ def _read_list(file: BinaryIO) -> tuple[dict[str, Any], list[Member]]:
     return about, members
 
 
+def _dataset_names(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the real names of data sets by the names of their members, each a plain file name."""
+    names = {str(stem): str(name) for stem, name in dict(about.get("datasets") or {}).items()}
+    for name in names.values():
+        n_bytes = len(f"{name}.conflicts.csv".encode("utf-8", "surrogateescape"))
+        if not name or "/" in name or "\\" in name or "\0" in name or n_bytes > 255:
+            raise ValueError(f"the name {name!r} is not allowed for a data set")
+    return names
+
+
 def _stage(file: BinaryIO, members: Sequence[Member], staged: Path) -> None:
     """Copy the members into a folder of our own, under numbers, and compare sizes and digests."""
     for number, member in enumerate(members):
@@ -253,6 +277,7 @@ def _check(
     members: Sequence[Member],
     result: Imported,
     check_manifest: Callable[[str, Path], object],
+    datasets: Mapping[str, str],
 ) -> list[tuple[FeatureKey, str, Path]]:
     """Check every key, shard and manifest; return (key, name, file) of each shard."""
     keys: dict[str, FeatureKey] = {}
@@ -262,8 +287,11 @@ def _check(
         if match is None:
             raise ValueError(f"the name {member.name!r} is not allowed in a pack")
         if match["manifest"]:
-            check_manifest(match["manifest"], file)
-            result.manifests[match["manifest"]] = read_file(file)
+            name = datasets.get(match["manifest"], match["manifest"])
+            if name in result.manifests:
+                raise ValueError(f"it has two manifests of the data set {name!r}")
+            check_manifest(name, file)
+            result.manifests[name] = read_file(file)
         elif match["shard"]:
             shards.append((match["key"], match["shard"], file))
         else:

@@ -19,7 +19,7 @@ from featcache.cache.lookup import ambiguity_error, key_matches, missing_error
 from featcache.cache.reader import Reader
 from featcache.cache.shard import Rows, decode_ids, write_shard
 from featcache.errors import StoreError
-from featcache.files import read_text, store_error, write_atomic
+from featcache.files import read_text, require_below, store_error, write_atomic
 from featcache.parsing import parse_json
 
 
@@ -322,6 +322,7 @@ class FeatureStore:
             If it cannot be written, or was there and is gone: nothing is made in its place, which
             may be the empty folder below a disk that fell off.
         """
+        require_below(self.root, self.folder(key))
         path = self.folder(key) / layout.KEY_FILE
         if path.exists():
             self._prepared.add(key.fingerprint)

@@ -16,6 +16,7 @@ import socket
 import stat
 import tempfile
 import time
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,7 +78,7 @@ def atomic_file(path: Path, n_bytes: int = 0) -> Iterator[BinaryIO]:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(), dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -113,7 +114,9 @@ def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
     """
     match = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([0-9a-f]{{8}})-(\d+)-", path.name)
     try:
-        if match and match[1] == _host_digest():
+        if match is None:  # not ours: somebody's own file beside a target
+            return False
+        if match[1] == _host_digest():
             os.kill(int(match[2]), 0)
             return False
         return time.time() - path.lstat().st_mtime > max_age_s
@@ -123,7 +126,13 @@ def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
         return False
 
 
-def _temporary_prefix() -> str:
+def temporary_prefix() -> str:
+    """Return how the names of this process's temporary files begin.
+
+    Returns
+    -------
+    str
+    """
     return f"{TEMPORARY_PREFIX}{_host_digest()}-{os.getpid()}-"
 
 
@@ -157,14 +166,14 @@ def whole_folder(root: Path) -> Iterator[Path]:
         for leftover in root.parent.glob(f"{TEMPORARY_PREFIX}*"):
             if leftover.is_dir() and temporary_is_dead(leftover):
                 shutil.rmtree(leftover, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+        folder = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=root.parent))
         try:
             yield folder
             folder.chmod(0o777 & ~_umask())
             # Put a folder in its place; the old one leaves that place whole, so that a kill
             # leaves no half.
             if root.exists():
-                old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+                old = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=root.parent))
                 os.replace(root, old)
                 os.replace(folder, root)
                 shutil.rmtree(old, ignore_errors=True)
@@ -197,6 +206,58 @@ def printable(text: str) -> str:
     a\\udcff.png
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def terminal_text(text: str) -> str:
+    r"""Return a text without anything that a terminal acts on; line ends stay.
+
+    Parameters
+    ----------
+    text : str
+        May hold names from files.
+
+    Returns
+    -------
+    str
+        Control characters (ANSI sequences), marks of writing direction and surrogates are
+        backslash escapes.
+
+    Examples
+    --------
+    >>> terminal_text("a\x1b[31m\u202e\n")
+    'a\\x1b[31m\\u202e\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def require_below(root: Path, folder: Path) -> None:
+    """Refuse a folder that a link leads out of a store, before something is written there.
+
+    Parameters
+    ----------
+    root : Path
+        The store; it may be a link itself.
+    folder : Path
+        Below it by name; it need not exist.
+
+    Raises
+    ------
+    StoreError
+        If it lies elsewhere.
+    """
+    real, place = os.path.realpath(root), os.path.realpath(folder)
+    if place != real and not place.startswith(real.rstrip(os.sep) + os.sep):
+        raise StoreError(
+            f"{folder} leads out of the store {root} to {place}; nothing is written there. Remove "
+            "the link, or name the folder that is meant as --cache."
+        )
 
 
 def store_error(

@@ -166,7 +166,7 @@ def _open(path: str, size: int, mtime_ns: int) -> Container:
         if suffix == ".parquet":
             return ParquetFile(path)
         return TarFile(path) if suffix == ".tar" else ZipFile(path)
-    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise DataError(
             f"{path!r} is no readable {suffix[1:]} file: {error}. Remove or replace it."
         ) from error

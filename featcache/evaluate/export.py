@@ -18,7 +18,7 @@ from featcache.datasets import Manifest, Sample
 from featcache.datasets.library import manifest_path
 from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
-from featcache.files import digest_bytes, printable, read_file, write_atomic
+from featcache.files import digest_bytes, printable, read_file, require_below, write_atomic
 from featcache.metrics import METRICS
 from featcache.results import AblationResult, EfficiencyResult, TransferResult
 
@@ -234,5 +234,6 @@ def import_features(store: FeatureStore, path: Path) -> Imported:
         if target.exists() and read_file(target) != content:
             # A different manifest of that name stays; the imported one gets a name of its own.
             target = manifest_path(store.root, f"{name}-{digest_bytes(content)[:8]}")
+        require_below(store.root, target.parent)
         write_atomic(target, content)
     return imported
