@@ -51,7 +51,7 @@ def _write(
     name = digest_bytes(path.read_bytes())
     return Sample(
         dataset="bench", root=str(folder), path=str(path), label=i % 2,
-        generator="real" if i % 2 == 0 else "g", paired_with="g", group="g", split="train",
+        generator="real" if i % 2 == 0 else "g", paired_with="g", family="g", split="train",
         source=name, sample_id=name,
     )  # fmt: skip
 
@@ -86,8 +86,10 @@ class Bench:
         items = group({request.id: work for request in self.requests})
         for request in self.requests:
             store.prepare(request.key)
-        for _ in self.pipeline(items):
-            pass
+        self.stages: dict[str, float] = {}
+        for report in self.pipeline(items):
+            for stage, seconds in report.seconds.items():
+                self.stages[stage] = self.stages.get(stage, 0.0) + seconds
         return work.n_samples
 
     def forward_only(self, n: int) -> None:

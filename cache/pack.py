@@ -125,11 +125,11 @@ def export_pack(
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name, source in {PACK_FILE: first, **sources}.items():
-            with _open(source) as data:
+            with _open(source) as content:
                 info = tarfile.TarInfo(name)
-                info.size = data.seek(0, os.SEEK_END)
-                data.seek(0)
-                tar.addfile(info, data)
+                info.size = content.seek(0, os.SEEK_END)
+                content.seek(0)
+                tar.addfile(info, content)
     return path.stat().st_size
 
 

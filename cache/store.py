@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from featcache.backbones.names import canonical_name
 from featcache.cache import layout, locks
 from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey, read_key
@@ -89,7 +90,7 @@ class FeatureStore:
         Parameters
         ----------
         name : str
-            Feature name as the user types it.
+            Feature name as the user types it, aliases included.
         **wanted : str or None
             Further leaves of the key that must have this value (``precision="fp32"``); None means
             any.
@@ -106,6 +107,7 @@ class FeatureStore:
         SettingsError
             If it has several kinds: says in which fields they differ.
         """
+        name = canonical_name(name)
         named = [key for key in self.list_keys() if key.name == name]
         matches = [key for key in named if key_matches(key, wanted)]
         if len(matches) == 1:

@@ -54,7 +54,8 @@ SourcePattern = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Decoding threads. [default: cores]")
+    int | None,
+    typer.Option("--workers", help="Workers that decode and, on a CPU, compute. [default: cores]"),
 ]
 Weights = Annotated[
     list[str] | None,

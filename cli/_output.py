@@ -12,7 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from featcache.errors import FeatcacheError
 from featcache.files import terminal_text
@@ -78,16 +78,10 @@ def print_lines(*lines: str) -> None:
 
 def print_table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:
     """Print a plain table; ``right`` names the columns of numbers."""
-    from rich.table import Table
-    from rich.text import Text
+    from featcache.text_tables import plain_table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if name in right else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=i == 0 or name in right)
-    for row in rows:
-        table.add_row(*(Text(terminal_text(cell)) for cell in row))
-    print_rich(table)
+    shown = [[terminal_text(cell) for cell in row] for row in rows]
+    print_rich(plain_table(columns, shown, list(right)))
 
 
 def _plain(value: Any) -> Any:

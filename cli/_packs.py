@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,17 +56,16 @@ def export(
     root = load_settings(cache=selection.cache).cache
     store = FeatureStore(root)
     # The keys of the features that were named, in every view.
-    from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
     from featcache.evaluate.data import find_keys
     from featcache.settings import split_names
     from featcache.views import parse_views
 
-    names = split_names(selection.features)
+    weights: dict[str, Any] = {"weights": selection.weights or {}}  # parsed by the options
     probe_options = ProbeOptions(
-        features=names,
+        features=split_names(selection.features),
         wanted={"preset": selection.preset, "precision": selection.precision},
-        weights=weights_identities(selection.weights or [], names),
+        **weights,
     )
     keys = [
         key

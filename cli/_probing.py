@@ -120,29 +120,27 @@ def options(
     settings: Settings, heads: HeadOptions, reading: ReadOptions, **more: Any
 ) -> ProbeOptions:
     """Return the options of a probe from flags and settings; ``more`` are those of one command."""
-    from featcache.backbones.hub import weights_identities
     from featcache.evaluate import ProbeOptions
-    from featcache.settings import split_all
 
-    values = parse_C(str(settings.C) if heads.C is None else heads.C)
-    features = settings.features or settings.backbone
+    flags: dict[str, Any] = {  # the options parse them
+        "C": settings.C if heads.C is None else heads.C,
+        "train_views": heads.train_view,
+        "test_views": heads.test_view,
+        "memory": reading.memory,
+        "weights": reading.weights or {},
+    }
     return ProbeOptions(
-        features=features,
+        features=settings.features or settings.backbone,
         train=settings.train,
-        C=values[0],
-        grid=values if len(values) > 1 else [],
         head=heads.head,
         scaling=heads.scaling,
-        train_views=split_all(heads.train_view) or ["clean"],
-        test_views=split_all(heads.test_view) or ["clean"],
         intersection=reading.intersection,
-        memory=parse_size(reading.memory),
         engine=reading.engine,
         address=settings.address,
         processes=settings.processes,
         wanted={"preset": reading.preset, "precision": reading.precision},
-        weights=weights_identities(reading.weights or [], features),
         k=heads.k,
+        **flags,
         **more,
     )
 
@@ -163,34 +161,6 @@ def save_if_possible(
     return folder
 
 
-def parse_C(text: str) -> list[float]:
-    """Return the values that ``--C`` means: one, several, or the grid."""
-    from featcache.evaluate import GRID
-
-    if text == "grid":
-        return list(GRID)
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise SettingsError(
-            f"C = {text!r} is not a number, several with commas, or 'grid'."
-        ) from error
-    if not all(0 < value < float("inf") for value in values):
-        raise SettingsError(f"C = {text} is not allowed: it must be positive.")
-    return values
-
-
-def parse_priors(text: str) -> list[float]:
-    """Return the shares of fakes that ``--prior`` names."""
-    try:
-        values = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise SettingsError(f"prior = {text!r} is no share such as 0.1, or several.") from error
-    if not all(0 < value < 1 for value in values):
-        raise SettingsError(f"prior = {text} is not allowed: a share lies between 0 and 1.")
-    return values
-
-
 def parse_sizes(text: str) -> list[int]:
     """Return the numbers of training samples that ``--sizes`` names, or the usual ones."""
     from featcache.evaluate.learning_curve import SIZES
@@ -199,22 +169,3 @@ def parse_sizes(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()] or list(SIZES)
     except ValueError as error:
         raise SettingsError(f"sizes = {text!r} are no whole numbers with commas.") from error
-
-
-def parse_size(text: str | None) -> int | None:
-    """Return a size in bytes: ``"500M"``, ``"2G"`` or a number of bytes."""
-    if text is None:
-        return None
-    multipliers = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, multiplier = (
-        (text[:-1], multipliers[text[-1].upper()])
-        if text[-1:].upper() in multipliers
-        else (text, 1)
-    )
-    try:
-        size = int(float(number) * multiplier)
-    except ValueError as error:
-        raise SettingsError(f"memory = {text!r} is not a size such as 500M or 2G.") from error
-    if size <= 0:
-        raise SettingsError(f"memory = {text!r} is not allowed: it must be positive.")
-    return size

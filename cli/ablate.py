@@ -86,41 +86,11 @@ def ablate(
 
 
 def _print(result: AblationResult) -> None:
-    from featcache.reports.tables.ablation import format_variant, varied_fields
+    from featcache.reports.tables.ablation import contribution_table, summary_table
+    from featcache.reports.terminal import terminal_table
 
-    more = varied_fields(result)
-    numbers = ["C", "mAP", "interval", "acc", "AUROC", "vs single", "p (Holm)"]
-    rows = []
-    for row in result.rows:
-        comparison, variant_text = row.vs_best_single, format_variant(row)
-        rows.append(
-            [
-                " + ".join(row.features),
-                *(["; ".join(variant_text[key] for key in more)] if more else []),
-                f"{row.C:g}",
-                f"{100 * row.mAP:.1f}",
-                f"[{100 * row.mAP_ci[0]:.1f}, {100 * row.mAP_ci[1]:.1f}]",
-                f"{100 * row.mean_acc:.1f}",
-                f"{100 * row.means['auroc'].value:.1f}",
-                f"{100 * comparison.difference:+.1f}" if comparison else "-",
-                f"{comparison.p_holm:.2g}" if comparison else "-",
-            ]
-        )
-    columns = ["features", *(["; ".join(more.values()).lower()] if more else []), *numbers]
-    out.print_table(columns, rows, right=numbers)
-    if result.contributions:
-        out.print_table(
-            ["feature", "Shapley", "alone", "added last"],
-            [
-                [
-                    contribution.feature,
-                    f"{100 * contribution.shapley:+.1f}",
-                    f"{100 * contribution.alone:.1f}",
-                    f"{100 * contribution.last:+.1f}",
-                ]
-                for contribution in result.contributions
-            ],
-            right=["Shapley", "alone", "added last"],
-        )
+    for table in (summary_table(result), contribution_table(result)):
+        if table is not None:
+            out.print_rich(terminal_table(table, whole="--csv F.csv, --json"), "")
     for note in result.notes:
         out.print_message(f"- {note}")

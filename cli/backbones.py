@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -29,12 +30,16 @@ def ls(
     if json:
         out.print_json({"backbones": rows})
         return
-    columns = ["name", "alias", "n_features", "weights", "summary"]
-    table = [[str(row.get(name, "")) for name in columns] for row in map(_with_alias, rows)]
-    out.print_table(columns, table, right={"n_features"})
+    _show(rows)
     out.print_message(
         "Also any timm:NAME and open_clip:ARCH/TAG. More of one: featcache backbones show NAME"
     )
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    columns = ["name", "alias", "n_features", "weights", "summary"]
+    table = [[str(row.get(name, "")) for name in columns] for row in map(_with_alias, rows)]
+    out.print_table(columns, table, right={"n_features"})
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _packs
 from featcache.errors import SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from featcache.cache.store import KeySummary
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store.")
 app.command("export")(_packs.export)
@@ -46,6 +50,10 @@ def ls(
     if not summaries:
         out.print_message(f"The store {root} has no features.")
         return
+    _show_features(summaries)
+
+
+def _show_features(summaries: Sequence[KeySummary]) -> None:
     columns = ["feature", "made with", "samples", "rejected", "D", "shards", "MB", "key"]
     table = [
         [
@@ -165,6 +173,11 @@ def du(
         rows = [{"path": path, "n_files": n, "n_bytes": size} for path, n, size in usage]
         out.print_json({"cache": str(root), "n_bytes": total, "usage": rows})
         return
+    _show_usage(usage)
+
+
+def _show_usage(usage: Sequence[tuple[str, int, int]]) -> None:
+    total = sum(n_bytes for _, _, n_bytes in usage)
     table = [[path, f"{n:,}", f"{size / 1e6:,.1f}"] for path, n, size in usage]
     out.print_table(
         ["path", "files", "MB"],

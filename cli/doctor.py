@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+
+if TYPE_CHECKING:
+    from featcache.doctor import CheckResult
 
 MARKS = {"ok": "ok", "warning": "!", "problem": "FAILED"}
 
@@ -26,6 +31,10 @@ def doctor(
     if json:
         out.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     else:
-        rows = [[MARKS[f.state], f.topic, f.detail, f.fix] for f in findings]
-        out.print_table(["", "topic", "found", "fix"], rows)
+        _show(findings)
     return 5 if failed else 0
+
+
+def _show(findings: Sequence[CheckResult]) -> None:
+    rows = [[f.topic, MARKS[f.state], f.detail, f.fix] for f in findings]
+    out.print_table(["topic", "state", "found", "fix"], rows)

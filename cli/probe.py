@@ -62,10 +62,7 @@ def probe(
 
     output.start()
     settings = probing.load(features, heads, samples, reading)
-    priors = probing.parse_priors(prior)
-    options = probing.options(
-        settings, heads, reading, fusion=fusion, prior=(*priors, 0.5)[0], priors=priors
-    )
+    options = probing.options(settings, heads, reading, fusion=fusion, prior=prior)
     manifest, store = load_selection(settings), FeatureStore(settings.cache)
     given = None
     if heads.head.endswith(".safetensors"):

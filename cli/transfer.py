@@ -99,7 +99,7 @@ def _show(part: Part) -> None:
     from featcache.reports.terminal import terminal_table
 
     for table in part.tables:
-        out.print_rich(terminal_table(table, most=6), "")
+        out.print_rich(terminal_table(table, whole="--csv F.csv, --json"), "")
     out.print_rich(part.finding)
     for note in part.notes:
         out.print_message(f"- {note}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from featcache._version import __version__
 
 if TYPE_CHECKING:
+    from featcache.api import compare, extract, load_features, scan
     from featcache.backbones import load_backbone
     from featcache.cache import FeatureKey, FeatureStore
     from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
@@ -38,13 +39,17 @@ _HOMES = {
     "SavedHead": "featcache.probes",
     "ScanOptions": "featcache.datasets",
     "ablate": "featcache.evaluate",
+    "compare": "featcache.api",
     "efficiency": "featcache.evaluate",
+    "extract": "featcache.extract",
     "extract_features": "featcache.extract",
     "load_backbone": "featcache.backbones",
+    "load_features": "featcache.api",
     "load_head": "featcache.probes",
     "load_manifests": "featcache.datasets",
     "load_study": "featcache.studies",
     "run_probe": "featcache.evaluate",
+    "scan": "featcache.api",
     "scan_into": "featcache.datasets",
     "transfer": "featcache.evaluate",
 }
@@ -64,13 +69,17 @@ __all__ = [
     "ScanOptions",
     "__version__",
     "ablate",
+    "compare",
     "efficiency",
+    "extract",
     "extract_features",
     "load_backbone",
+    "load_features",
     "load_head",
     "load_manifests",
     "load_study",
     "run_probe",
+    "scan",
     "scan_into",
     "transfer",
 ]
@@ -79,7 +88,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'featcache' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), _NAMES.get(name, name))
+    home = import_module(_HOMES[name])
+    # The package featcache.extract is callable itself: Python binds it to this very name.
+    return home if name == "extract" else getattr(home, _NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:

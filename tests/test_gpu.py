@@ -57,7 +57,10 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     ("changes", "least"),
     [
         ({}, 0.99999),
-        ({"precision": "bf16"}, 0.999),
+        (
+            {"precision": "bf16"},
+            0.998,
+        ),  # a CNN rounds to 8 bits after every layer: 0.9984 on an H200
         ({"precision": "fp16"}, 0.999),
         ({"compiled": True}, 0.99999),
         ({"batch_size": 0}, 0.99999),

@@ -180,7 +180,8 @@ class TarFile:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             n_bytes = os.fstat(file.fileno()).st_size
             for member in tar:
-                tar.members.clear()  # tarfile keeps every header; only ours are needed
+                # tarfile keeps every header; only ours are needed.
+                tar.members.clear()  # type: ignore[attr-defined]
                 if member.isreg():
                     if member.offset_data + member.size > n_bytes:
                         raise ValueError(f"the member {member.name!r} is cut off")

@@ -131,8 +131,8 @@ def _read_readable(paths: Mapping[str, Path]) -> list[Manifest]:
             errors.append(error)
     if errors and not manifests:
         raise errors[0]
-    for error in errors:
-        log.warning("Left out: %s", terminal_text(str(error)))
+    for reason in errors:
+        log.warning("Left out: %s", terminal_text(str(reason)))
     return manifests
 
 

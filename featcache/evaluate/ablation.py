@@ -334,6 +334,7 @@ def compare_rows(
             ours.mean_replicates(metric) - theirs.mean_replicates(metric),
             metric,
             partner.names,
+            ours.n_sources(list(ours.values)),
         )
     return correct_comparisons(comparisons)
 

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, unknown_name
 from featcache.evaluate.estimates import Estimates, EvaluationRows, source_numbers
-from featcache.metrics import METRICS, delong, holm, percentile_ci, two_sided_p
+from featcache.metrics import CI_METHOD, METRICS, delong, difference_ci, holm
 from featcache.results import Comparison, RunComparison, Scores
 
 NO_THRESHOLDS = (float("nan"), float("nan"))
@@ -100,13 +101,23 @@ def compare(
             name: _with_delong(comparisons[name], a, b, rows) for name, rows in test.rows.items()
         }
     result = _combine(differences, metric, comparisons, groups, trained, baseline)
-    return replace(result, n_resamples=n_resamples, n_samples=len(a.label), notes=notes)
+    return replace(
+        result,
+        n_resamples=n_resamples,
+        n_samples=len(a.label),
+        notes=notes,
+        ci_method=CI_METHOD,
+    )
 
 
 def paired_comparison(
-    difference: float, replicates: NDArray[np.float64], metric: str, baseline: Sequence[str]
+    difference: float,
+    replicates: NDArray[np.float64],
+    metric: str,
+    baseline: Sequence[str],
+    n_sources: float,
 ) -> Comparison:
-    """Describe a paired difference with its interval and bootstrap p-value.
+    """Describe a paired difference with its interval and the p-value that agrees with it.
 
     Parameters
     ----------
@@ -118,18 +129,20 @@ def paired_comparison(
         Name of the metric.
     baseline : sequence of str
         What the subtrahend is called.
+    n_sources : float
+        Effective number of sources.
 
     Returns
     -------
     Comparison
         Not corrected: ``p_holm`` is ``p``.
     """
-    p = two_sided_p(difference, replicates)
+    ci, p = difference_ci(difference, replicates, n_sources)
     return Comparison(
         other=list(baseline),
         metric=metric,
         difference=difference,
-        ci=percentile_ci(replicates),
+        ci=ci,
         p=p,
         p_holm=p,
     )
@@ -159,7 +172,8 @@ def _compare_mean(
     """Compare the means over some generators; not corrected."""
     value = float(np.mean([differences.values[name][metric] for name in generators]))
     replicates = differences.mean_replicates(metric, generators)
-    return paired_comparison(value, replicates, metric, baseline)
+    n_sources = differences.n_sources(generators)
+    return paired_comparison(value, replicates, metric, baseline, n_sources)
 
 
 def _combine(
@@ -170,7 +184,7 @@ def _combine(
     trained: Sequence[str],
     baseline: Sequence[str],
 ) -> RunComparison:
-    """Compare the means over families and over all, and correct each table of comparisons."""
+    """Compare the means over families and over all, and correct for everything together."""
     names = [name for name in comparisons if groups[name] != CONTROL]
     families: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -181,38 +195,49 @@ def _combine(
     }
 
     def compare_means(tables: Mapping[str, list[str]]) -> dict[str, Comparison]:
-        return correct_comparisons(
-            {
-                family: _compare_mean(differences, metric, members, baseline)
-                for family, members in sorted(tables.items())
-            }
-        )
+        return {
+            family: _compare_mean(differences, metric, members, baseline)
+            for family, members in sorted(tables.items())
+        }
 
     all_unseen = [name for name in names if name not in trained]
+    tables = {
+        "generators": {name: comparisons[name] for name in names},
+        "groups": compare_means(families),
+        "groups_unseen": compare_means(
+            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
+        ),
+        "means": compare_means({"all": names} | ({"unseen": all_unseen} if all_unseen else {})),
+        "controls": {name: c for name, c in comparisons.items() if groups[name] == CONTROL},
+    }
+    # One family: all of them stand in one table, and a reader looks for the small p in all of it.
+    flat = {(kind, name): c for kind, table in tables.items() for name, c in table.items()}
+    corrected = correct_comparisons(flat)
+    done = {kind: {name: corrected[kind, name] for name in table} for kind, table in tables.items()}
     return RunComparison(
         metric=metric,
         other=list(baseline),
-        generators=correct_comparisons({name: comparisons[name] for name in names}),
-        groups=compare_means(families),
-        groups_unseen=compare_means(
-            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
-        ),
-        overall=_compare_mean(differences, metric, names, baseline),
-        unseen=_compare_mean(differences, metric, all_unseen, baseline) if all_unseen else None,
-        controls=correct_comparisons(
-            {name: c for name, c in comparisons.items() if groups[name] == CONTROL}
-        ),
+        generators=done["generators"],
+        groups=done["groups"],
+        groups_unseen=done["groups_unseen"],
+        overall=done["means"]["all"],
+        unseen=done["means"].get("unseen"),
+        controls=done["controls"],
     )
 
 
 def _with_delong(
     comparison: Comparison, a: Scores, b: Scores, rows: NDArray[np.intp]
 ) -> Comparison:
-    """Use DeLong's p-value where every sample is a source of its own: it assumes independence."""
+    """Use DeLong's test and interval where every sample is a source: it assumes independence."""
     if len(set(a.source[rows].tolist())) < len(rows):
         return comparison
-    _, p = delong(a.label[rows], a.logit[rows], b.logit[rows])
-    return replace(comparison, p=p, p_holm=p, test="delong") if np.isfinite(p) else comparison
+    variance, p = delong(a.label[rows], a.logit[rows], b.logit[rows])
+    if not np.isfinite(p):
+        return comparison
+    half = float(norm.ppf(0.975) * np.sqrt(variance))
+    ci = (comparison.difference - half, comparison.difference + half)
+    return replace(comparison, ci=ci, p=p, p_holm=p, test="delong")
 
 
 def _match_rows(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcache.evaluate.fitting import FeatureSet
 from featcache.evaluate.scoring import Evaluation
 from featcache.evaluate.task import ProbeTask
-from featcache.metrics import percentile_ci
+from featcache.metrics import difference_ci
 from featcache.results import Contribution
 
 MAX_SAMPLES = 1000
@@ -56,6 +56,8 @@ def contributions(
     results = next(iter(evaluations.values())).generators.values()
     chance = float(np.mean([r.n_fake / (r.n_real + r.n_fake) for r in results]))
     values[frozenset()] = np.full_like(values[complete], chance)
+    estimates = next(iter(evaluations.values())).estimates
+    n_sources = estimates.n_sources(list(estimates.values))
     shapley_values = []
     for i, name in enumerate(features):
         shapley = np.zeros_like(values[complete])
@@ -68,7 +70,7 @@ def contributions(
             Contribution(
                 feature=name,
                 shapley=float(shapley[0]),
-                ci=percentile_ci(shapley[1:]),
+                ci=difference_ci(float(shapley[0]), shapley[1:], n_sources)[0],
                 alone=float(values[frozenset({i})][0]),
                 last=float(values[complete][0] - values[complete - {i}][0]),
             )

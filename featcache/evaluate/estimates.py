@@ -1,4 +1,4 @@
-"""Estimates of metrics with bootstrap intervals: the one path from scores to numbers.
+"""Estimates of metrics with intervals: the one path from scores to numbers.
 
 :class:`EvaluationRows` knows which rows belong to which generator and which sources the bootstrap
 resamples. It sorts the scores of a head and estimates metrics. :class:`Estimates` holds value and
@@ -21,8 +21,9 @@ from featcache.metrics import (
     Resamples,
     SortedScores,
     bootstrap,
-    percentile_ci,
+    effective_sources,
     point_metrics,
+    score_ci,
 )
 from featcache.results import Mean, Scores
 
@@ -88,10 +89,53 @@ class Estimates:
         On the test samples.
     replicates : dict of generator to dict of metric to ndarray of shape (n_resamples,), float64
         On the resamples, which all generators share.
+    sources : dict of generator to ndarray of shape (n_samples,), intp
+        Source of each sample.
+    labels : dict of generator to ndarray of shape (n_samples,), int64
+        0 real, 1 fake.
     """
 
     values: dict[str, dict[str, float]]
     replicates: dict[str, dict[str, NDArray[np.float64]]]
+    sources: dict[str, NDArray[np.intp]]
+    labels: dict[str, NDArray[np.int64]]
+
+    def n_sources(self, generators: Sequence[str]) -> float:
+        """Return the effective number of sources behind some generators.
+
+        Parameters
+        ----------
+        generators : sequence of str
+            Names of generators, at least one.
+
+        Returns
+        -------
+        float
+            See :func:`featcache.metrics.effective_sources`.
+        """
+        sources = np.concatenate([self.sources[name] for name in generators])
+        labels = np.concatenate([self.labels[name] for name in generators])
+        return effective_sources(sources, labels)
+
+    def only(self, generators: Iterable[str]) -> Estimates:
+        """Return the estimates of some generators.
+
+        Parameters
+        ----------
+        generators : iterable of str
+            Names of generators.
+
+        Returns
+        -------
+        Estimates
+        """
+        names = list(generators)
+        return Estimates(
+            values={name: self.values[name] for name in names},
+            replicates={name: self.replicates[name] for name in names},
+            sources={name: self.sources[name] for name in names},
+            labels={name: self.labels[name] for name in names},
+        )
 
     def estimate(self, metric: str, generator: str) -> Mean:
         """Return a metric of one generator with its 95 % interval.
@@ -108,8 +152,9 @@ class Estimates:
         Mean
             Value and interval.
         """
-        ci = percentile_ci(self.replicates[generator][metric])
-        return Mean(value=self.values[generator][metric], ci=ci)
+        value, replicates = self.values[generator][metric], self.replicates[generator][metric]
+        ci = score_ci(metric, value, replicates, self.n_sources([generator]))
+        return Mean(value=value, ci=ci)
 
     def mean(self, metric: str, generators: Iterable[str] | None = None) -> Mean:
         """Return the unweighted mean over generators with its 95 % interval.
@@ -132,7 +177,8 @@ class Estimates:
         if not names:
             return Mean(value=math.nan)
         value = float(np.mean([self.values[name][metric] for name in names]))
-        return Mean(value=value, ci=percentile_ci(self.mean_replicates(metric, names)))
+        replicates = self.mean_replicates(metric, names)
+        return Mean(value=value, ci=score_ci(metric, value, replicates, self.n_sources(names)))
 
     def mean_replicates(
         self, metric: str, generators: Iterable[str] | None = None
@@ -164,7 +210,9 @@ class Estimates:
             name: {metric: r - subtrahend.replicates[name][metric] for metric, r in row.items()}
             for name, row in self.replicates.items()
         }
-        return Estimates(values=values, replicates=replicates)
+        return Estimates(
+            values=values, replicates=replicates, sources=self.sources, labels=self.labels
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,4 +317,6 @@ class EvaluationRows:
         return Estimates(
             values={name: point_metrics(item, metrics, prior) for name, item in scores.items()},
             replicates=bootstrap(scores, sources, self.resamples, metrics, prior),
+            sources=sources,
+            labels={name: self.label[rows] for name, rows in self.rows.items()},
         )

@@ -133,9 +133,18 @@ def open_rows(
     rows = StoreRows(store, keys, ids, widths, chunk)
     if parted or (memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2):
         return rows
-    return Arrays(
-        [np.concatenate([store.read(view[b], ids) for view in keys]) for b in range(len(widths))]
-    )
+    return Arrays([_read_views(store, [view[b] for view in keys], ids) for b in range(len(widths))])
+
+
+def _read_views(store: FeatureStore, keys: list[FeatureKey], ids: list[str]) -> NDArray[Any]:
+    """Read one feature in every view straight into the rows where it stays."""
+    if len(keys) == 1:
+        return store.read(keys[0], ids)
+    readers = [store.reader(key, ids) for key in keys]
+    features = np.empty((len(ids) * len(keys), readers[0].n_features), np.float32)
+    for view, reader in enumerate(readers):
+        reader.read(slice(0, len(ids)), features[view * len(ids) : (view + 1) * len(ids)])
+    return features
 
 
 def read_rows(source: Source) -> NDArray[np.float32]:

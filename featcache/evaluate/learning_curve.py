@@ -23,7 +23,7 @@ from featcache.evaluate.transfer import (
     fit_training_sets,
     require_single_head,
 )
-from featcache.metrics import percentile_ci
+from featcache.metrics import score_ci
 from featcache.probes.base import classes_needed
 from featcache.results import EfficiencyPoint, EfficiencyResult
 
@@ -109,7 +109,12 @@ def _curve(task: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[Efficien
                 mAP=mAP,
                 mean=float(np.mean(mAP)),
                 deviation=float(np.std(mAP, ddof=1)) if len(mAP) > 1 else float("nan"),
-                ci=percentile_ci(np.mean([head.mean_replicates("ap") for head in heads], axis=0)),
+                ci=score_ci(
+                    "ap",
+                    float(np.mean(mAP)),
+                    np.mean([head.mean_replicates("ap") for head in heads], axis=0),
+                    heads[0].n_sources(list(heads[0].values)),
+                ),
                 whole=n == n_all,
             )
         )

@@ -88,34 +88,49 @@ def plan_folds(
         generators = np.array([sample.paired_with for sample in val])
         return Folds("val", weights, [np.arange(len(val))], labels_of(val), generators)
     # Sources are numbered in a random order that is the same at every call.
-    sources = sorted({source_of(sample) for sample in train})
-    number = {name: i for i, name in enumerate(np.random.default_rng(0).permutation(sources))}
-    numbers = [number[source_of(sample)] for sample in train]
+    codes, n_sources = _source_codes(train)
+    rank = np.empty(n_sources, np.intp)
+    rank[np.random.default_rng(0).permutation(n_sources)] = np.arange(n_sources)
+    numbers = rank[codes]
     generator_lists = [paired[sample.sample_id] for sample in train]
     known = sorted({name for names in generator_lists for name in names})
     if len(known) > 1:
         # A shared real is held out with one of its generators; sources are dealt out in turn.
-        fold_of = [
-            known.index(names[i % len(names)])
-            for names, i in zip(generator_lists, numbers, strict=True)
-        ]
-        folds = _hold_out("generator", train, np.array(fold_of), n_views)
+        position = {name: i for i, name in enumerate(known)}
+        lengths = np.fromiter(map(len, generator_lists), np.intp, len(train))
+        flat = np.array([position[name] for names in generator_lists for name in names])
+        fold_of = flat[np.cumsum(lengths) - lengths + numbers % lengths]
+        folds = _hold_out("generator", train, codes, fold_of, n_views)
         if folds is not None and len(folds.held_out) > 1:
             return folds
-    return _hold_out("source", train, np.array(numbers) % max(n_folds, 2), n_views)
+    return _hold_out("source", train, codes, numbers % max(n_folds, 2), n_views)
+
+
+def _source_codes(samples: Sequence[Sample]) -> tuple[NDArray[np.intp], int]:
+    """Return the source of each sample as its position among the sorted names; how many."""
+    names = [source_of(sample) for sample in samples]
+    # Bytes are a quarter of the memory of text, and sort in the same order.
+    ascii_only = all(map(str.isascii, names))
+    sources, codes = np.unique(np.array(names, "S" if ascii_only else "U"), return_inverse=True)
+    return np.asarray(codes, np.intp).reshape(-1), len(sources)
 
 
 def _hold_out(
-    split_by: SplitBy, train: Sequence[Sample], fold_of: NDArray[np.intp], n_views: int
+    split_by: SplitBy,
+    train: Sequence[Sample],
+    sources: NDArray[np.intp],
+    fold_of: NDArray[np.intp],
+    n_views: int,
 ) -> Folds | None:
     """Return the folds that have both classes on both sides; None if there are none."""
     labels = labels_of(train)
-    sources = np.array([source_of(sample) for sample in train])
     weights, held_out = [np.ones(len(train))], []
     for fold in np.unique(fold_of):
         out = fold_of == fold
-        fitted = ~out & ~np.isin(sources, sources[out])  # a source is on one side only
-        if len(set(labels[out])) == 2 and len(set(labels[fitted])) == 2:
+        is_out = np.zeros(len(sources), bool)
+        is_out[sources[out]] = True
+        fitted = ~out & ~is_out[sources]  # a source is on one side only
+        if all(len(np.unique(labels[side])) == 2 for side in (out, fitted)):
             weights.append(fitted.astype(float))
             held_out.append(np.flatnonzero(out))
     if not held_out:

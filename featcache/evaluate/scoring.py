@@ -13,7 +13,7 @@ import numpy as np
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError
 from featcache.evaluate.estimates import Estimates, EvaluationRows
-from featcache.metrics import METRICS, best_threshold, percentile_ci
+from featcache.metrics import METRICS, best_threshold
 from featcache.results import GeneratorResult, GroupResult, Mean, Scores
 
 
@@ -112,7 +112,7 @@ def evaluate_scores(
     own = {item.name for item in fields(GeneratorResult)}
     results = {}
     for name, item in sorted_scores.items():
-        ci = {m: percentile_ci(estimates.replicates[name][m]) for m in METRICS}
+        ci = {m: estimates.estimate(m, name).ci for m in METRICS}
         metrics: dict[str, Any] = {m: v for m, v in estimates.values[name].items() if m in own}
         metrics |= {f"{m}_ci": ci[m] for m in METRICS if m in own}
         metrics["more"] = {
@@ -132,10 +132,7 @@ def evaluate_scores(
     return Evaluation(
         generators=generators,
         controls={name: result for name, result in results.items() if result.group == CONTROL},
-        estimates=Estimates(
-            values={name: estimates.values[name] for name in generators},
-            replicates={name: estimates.replicates[name] for name in generators},
-        ),
+        estimates=estimates.only(generators),
     )
 
 

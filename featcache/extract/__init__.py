@@ -1,5 +1,10 @@
 """Make features: plan what is missing, run each backbone once per image, write shards."""
 
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
 from featcache.extract.forecast import estimate_seconds, forecast
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
@@ -24,3 +29,16 @@ __all__ = [
     "plan",
     "write_rejects",
 ]
+
+
+class _CallablePackage(ModuleType):
+    """This package as ``featcache.extract(...)``: Python binds a package to its name in the
+    package above, where the function of the short interface has to stand.
+    """
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Return what :func:`featcache.api.extract` returns, a ``FeatureSet``."""
+        return import_module("featcache.api").extract(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -106,7 +106,10 @@ class Forward:
         with numerics(self.device):
             start = _mark(self.device)
             images = self._normalise(pixels, preprocessing)
-            features = self._run_full(images) if self._compiled else self._run(images, self.dtype)
+            if self._compiled is not None:
+                features = self._run_full(images)
+            else:
+                features = self._run(images, self.dtype)
             parts = [part.to("cpu", non_blocking=self.device.type == "cuda") for part in features]
             end = _mark(self.device)
         fragile = self.dtype == torch.float16
@@ -170,7 +173,8 @@ class Forward:
 
         narrow = dtype != torch.float32
         with torch.autocast(self.device.type, dtype=dtype, enabled=narrow):
-            features = (network or self.model)(images)
+            # Not "or": a compiled network has a length only where its network has one.
+            features = (self.model if network is None else network)(images)
         return tuple(part.float() for part in features)
 
     def _recompute(self, features: list[NDArray[np.float32]], images: torch.Tensor) -> None:

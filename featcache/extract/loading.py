@@ -43,20 +43,20 @@ class Loaded:
     unread: str = ""
 
 
-def load(sample: tuple[str, str], streams: Sequence[Request], times: StageTimes) -> Loaded:
-    """Read, check and decode one sample, once, and make its pixels for every stream.
+def read_sample(sample: tuple[str, str], times: StageTimes) -> bytes | Loaded:
+    """Read and check the bytes of one sample.
 
     Parameters
     ----------
     sample : (str, str)
         Sample id and path.
-    streams : sequence of Request
-        One request of each stream.
     times : StageTimes
+        Seconds by stage; the function adds to them.
 
     Returns
     -------
-    Loaded
+    bytes or Loaded
+        The bytes, or a sample that says why they could not be read.
     """
     name, path = sample
     try:
@@ -67,6 +67,37 @@ def load(sample: tuple[str, str], streams: Sequence[Request], times: StageTimes)
         return Loaded(name, path, unread=f"cannot be read: {error.strerror or error}")
     if changed:
         return Loaded(name, path, unread="the file changed while featcache was at work; run again")
+    return data
+
+
+def load(
+    sample: tuple[str, str],
+    streams: Sequence[Request],
+    times: StageTimes,
+    data: bytes | Loaded | None = None,
+) -> Loaded:
+    """Read, check and decode one sample, once, and make its pixels for every stream.
+
+    Parameters
+    ----------
+    sample : (str, str)
+        Sample id and path.
+    streams : sequence of Request
+        One request of each stream.
+    times : StageTimes
+        Seconds by stage; the function adds to them.
+    data : bytes or Loaded, optional
+        What :func:`read_sample` returned, where the sample has been read already.
+
+    Returns
+    -------
+    Loaded
+    """
+    name, path = sample
+    if data is None:
+        data = read_sample(sample, times)
+    if isinstance(data, Loaded):
+        return data
     loaded = Loaded(name, path)
     try:
         with times("decode"):

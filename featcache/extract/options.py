@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from featcache.errors import SettingsError
+from featcache.settings import split_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class ExtractOptions:
     shard_rows : int
         Rows per shard at the most.
     workers : int
-        On a CPU, forward passes at the same time, one thread each; on a GPU, decoding threads.
+        On a CPU, forward passes at the same time, one thread each; on a GPU, decoding processes.
         0 means one per core.
     compiled : bool
         Send the networks through ``torch.compile`` (GPUs, long runs).
@@ -35,7 +37,7 @@ class ExtractOptions:
     strict : bool
         Stop at the first image that cannot be used.
     part : tuple of int
-        (i, n): do only the i-th of n parts of the shards, counted from 1.
+        (i, n), or ``"i/n"``: do only the i-th of n parts of the shards, counted from 1.
     """
 
     preset: str = "univfd"
@@ -51,6 +53,13 @@ class ExtractOptions:
     address: str = ""
     strict: bool = False
     part: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        views: Any = [self.views] if isinstance(self.views, str) else self.views
+        names = tuple(name for view in views for name in split_names(view))
+        object.__setattr__(self, "views", names or ("clean",))
+        if isinstance(self.part, str):
+            object.__setattr__(self, "part", parse_part(self.part))
 
 
 def parse_part(text: str) -> tuple[int, int]:

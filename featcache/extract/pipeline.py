@@ -2,7 +2,7 @@
 
 On a CPU every core is a worker that takes a batch from file to features in one thread: no thread
 waits for another in the middle of an operation, and the features do not depend on the number of
-cores. On a GPU threads load samples, one thread keeps the device a batch ahead, and results are
+cores. On a GPU processes load samples, one thread keeps the device a batch ahead, and results are
 fetched a batch later. In both, files are read across the ends of shards while shards are
 written; the networks wait there, so that a kill costs one shard at most.
 """
@@ -25,6 +25,7 @@ from featcache.cache import FeatureStore
 from featcache.errors import ResourceError
 from featcache.extract import device as dev
 from featcache.extract.concurrency import CommitOrder, map_ahead
+from featcache.extract.decode_pool import CHUNK, DecodePool, can_fork
 from featcache.extract.fingerprint import check_network_fingerprints
 from featcache.extract.forward import Networks, PendingBatch, group_by
 from featcache.extract.loading import Loaded, load
@@ -55,6 +56,14 @@ class Batch:
     def requests(self) -> list[Request]:
         """What is to be made of them."""
         return [shard.request for shard in self.rows.shards]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive samples of a batch that one worker loads."""
+
+    batch: Batch
+    samples: tuple[tuple[str, str], ...]
 
 
 class Pipeline:
@@ -253,10 +262,15 @@ class Pipeline:
     def _through_device(
         self, batches: Iterable[Batch]
     ) -> Generator[tuple[Batch, list[Loaded], Features], None, None]:
-        """Load in threads; keep the device one batch ahead of the results that are fetched."""
+        """Load in worker processes; keep the device one batch ahead of the results that are
+        fetched.
+        """
         running: tuple[Batch, PendingBatch] | None = None
-        with ThreadPoolExecutor(self.threads, "featcache-load") as pool:
-            for batch, samples in self._loaded(batches, pool):
+        with ExitStack() as stack:
+            # Before the first batch: a forked process holds the locks that are held then.
+            load_chunk = self._chunk_loader(stack)
+            pool = stack.enter_context(ThreadPoolExecutor(self.threads, "featcache-load"))
+            for batch, samples in self._loaded(batches, pool, load_chunk):
                 if running is not None and running[0].item != batch.item:
                     yield running[0], running[1].samples, running[1].result(self.times)
                     running = None
@@ -267,21 +281,38 @@ class Pipeline:
             if running is not None:
                 yield running[0], running[1].samples, running[1].result(self.times)
 
+    def _chunk_loader(self, stack: ExitStack) -> Callable[[Chunk], list[Loaded]]:
+        """Return what loads a chunk of a batch: a worker process where the system can fork."""
+        if self.threads > 1 and can_fork():
+            decode = stack.enter_context(DecodePool(list(self._requests.values()), self.threads))
+            return lambda chunk: decode(chunk.samples, _streams(chunk.batch), self.times)
+        return lambda chunk: [
+            load(sample, _streams(chunk.batch), self.times) for sample in chunk.samples
+        ]
+
     def _loaded(
-        self, batches: Iterable[Batch], pool: ThreadPoolExecutor
+        self,
+        batches: Iterable[Batch],
+        pool: ThreadPoolExecutor,
+        load_chunk: Callable[[Chunk], list[Loaded]],
     ) -> Iterator[tuple[Batch, list[Loaded]]]:
-        """Yield batches with their samples, sample by sample loaded ahead."""
+        """Yield batches with their samples, chunk by chunk loaded ahead."""
 
-        def work(task: tuple[Batch, tuple[str, str] | None]) -> tuple[Batch, Loaded | None]:
-            batch, sample = task
-            return batch, load(sample, _streams(batch), self.times) if sample else None
+        def work(chunk: Chunk) -> tuple[Batch, list[Loaded]]:
+            return chunk.batch, load_chunk(chunk) if chunk.samples else []
 
-        tasks = ((batch, sample) for batch in batches for sample in batch.samples or (None,))
-        results = map_ahead(pool, work, tasks, AHEAD * self.batch_size)
+        chunks = (
+            Chunk(batch, batch.samples[start : start + CHUNK])
+            for batch in batches
+            for start in range(0, max(len(batch.samples), 1), CHUNK)
+        )
+        # Enough for the next batch and for every worker to have a chunk in hand.
+        ahead = AHEAD * max(-(-self.batch_size // CHUNK), self.threads)
+        results = map_ahead(pool, work, chunks, ahead)
         for _, group in groupby(results, lambda result: result[0].number):
             with self.times("wait"):
                 loaded_group = list(group)
-            yield loaded_group[0][0], [loaded for _, loaded in loaded_group if loaded is not None]
+            yield loaded_group[0][0], [sample for _, part in loaded_group for sample in part]
 
     def _write(self, batch: Batch) -> ItemReport:
         """Put the shards of a finished item into the store."""

@@ -24,11 +24,22 @@ from featcache.metrics.definitions import (
     load_plugins,
     register_metric,
 )
+from featcache.metrics.intervals import (
+    CI_METHOD,
+    CI_METHOD_TEXT,
+    FEW_SOURCES,
+    difference_ci,
+    effective_sources,
+    score_ci,
+)
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
 from featcache.metrics.significance import delong, holm, two_sided_p
 from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
 
 __all__ = [
+    "CI_METHOD",
+    "CI_METHOD_TEXT",
+    "FEW_SOURCES",
     "METRICS",
     "Metric",
     "ResampledCounts",
@@ -39,10 +50,13 @@ __all__ = [
     "bootstrap",
     "compute_metrics",
     "delong",
+    "difference_ci",
+    "effective_sources",
     "holm",
     "percentile_ci",
     "point_metrics",
     "register_metric",
+    "score_ci",
     "two_sided_p",
     "weighted_metrics",
 ]

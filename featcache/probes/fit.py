@@ -19,6 +19,7 @@ from featcache.probes.rowspace import RowSpace
 from featcache.probes.scaling import Scale, Scaled, learn_scale
 from featcache.probes.solver import (
     AddedSums,
+    Fold,
     HeadBatch,
     Parted,
     RowSums,
@@ -29,10 +30,14 @@ from featcache.probes.solver import (
 )
 from featcache.probes.solver.lbfgs import MEMORY
 from featcache.probes.solver.problem import Float
+from featcache.probes.solver.sums import GRAM_ROWS_PER_COLUMN
 from featcache.results import Certificate
 
 TOLS = {np.dtype(np.float32): 1e-9, np.dtype(np.float64): 1e-14}
 """Share of the objective that a head may be above its minimum, by what the precision can tell."""
+
+MAX_MEAN = 8.0
+"""Root mean square of the columns' means over their deviations up to which scaling is folded."""
 
 SMALL_CELLS = 8_000_000
 """Features up to this many numbers are solved in float64: it costs nothing there and is exact."""
@@ -204,6 +209,9 @@ def _open_sums(
 ) -> Iterator[Sums]:
     """Open the sums over the scaled features: here, or in parts where an engine holds them."""
     if engine is None:
+        if fold := _fold(raw, how, memory):
+            yield RowSums(raw, labels, weights, fold)
+            return
         with threads.thread_pool():
             source = _scaled(raw, how, memory)
         yield RowSums(source, labels, weights)
@@ -239,6 +247,23 @@ def _dtype(raw: Source, memory: int | None) -> np.dtype[Any]:
     cells = raw.n_rows * sum(raw.widths)
     small = cells <= SMALL_CELLS and (memory is None or 8 * cells <= memory // 2)
     return np.dtype(np.float64) if small else np.dtype(raw.dtype)
+
+
+def _fold(raw: Source, how: Scale, memory: int | None) -> Fold | None:
+    """Return the scaling to fold into the products; None where the rows are to be scaled.
+
+    Folding needs many more rows than columns, so that matrices are made of samples, and columns
+    whose means are not far above their deviations: else the products would cancel.
+    """
+    dtype = _dtype(raw, memory)
+    if how.l2 or dtype != np.dtype(raw.dtype) or dtype != np.float32:
+        return None
+    if raw.n_rows <= GRAM_ROWS_PER_COLUMN * sum(raw.widths):
+        return None
+    factor = 1.0 / how.scale
+    if np.sqrt(np.mean((how.shift * factor * how.per_task.max(axis=0)) ** 2)) > MAX_MEAN:
+        return None
+    return Fold(how.shift.astype(dtype), factor.astype(dtype))
 
 
 def _scaled(raw: Source, how: Scale, memory: int | None) -> Source:

@@ -105,7 +105,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # un
         weight = None
         if sample_weight is not None or self.class_weight is not None:
             weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            shares = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            shares = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=y, sample_weight=weight
+            )
             weight = (weight * shares[labels])[None]
         widths = self.widths or [X.shape[1]]
         if sum(widths) != X.shape[1]:

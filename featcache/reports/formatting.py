@@ -103,6 +103,31 @@ def format_fraction(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else UNKNOWN
 
 
+def format_number(value: float) -> str:
+    """Return a number with three significant digits, very small and large ones as powers of ten.
+
+    Parameters
+    ----------
+    value : float
+        Such as a C between 1e-06 and 1e+06.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> [format_number(value) for value in (1e-4, 0.00025, 0.01, 1.0, 31.62, 1000.0, 1e6)]
+    ['1e-04', '2.5e-04', '0.01', '1', '31.6', '1000', '1e+06']
+    """
+    if not math.isfinite(value):
+        return UNKNOWN
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
+
+
 def escape_controls(text: str) -> str:
     r"""Return a text that every terminal, page and encoding can show.
 

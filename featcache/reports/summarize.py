@@ -6,7 +6,6 @@ Rendering computes nothing: what a report says is decided here, once for the ter
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +23,7 @@ from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histog
 from featcache.reports.tables.base import Table
 from featcache.reports.tables.generators import ordered_generators
 from featcache.reports.tables.probe import probe_tables
-from featcache.results import EvalResult, GeneratorResult, Scores
+from featcache.results import EvalResult, GeneratorResult, GroupResult, Scores
 
 Kind = Literal["trained", "unseen", "control"]
 """What a test set is to the probe: a generator of its training set, another one, or a control."""
@@ -136,7 +135,7 @@ def summarize(result: EvalResult, scores: Scores) -> Summary:
         rows=rows,
         controls=controls,
         mean=mean_row(result),
-        groups=tuple(_group_rows(result)),
+        groups=group_rows(result),
         histograms=tuple(histogram(scores, key) for key in keys),
         curves=tuple(curves(scores, key) for key in keys),
         confusions=confusions,
@@ -208,6 +207,36 @@ def mean_row(result: EvalResult) -> MeanRow:
     )
 
 
+def group_rows(result: EvalResult) -> tuple[GroupRow, ...]:
+    """Return the means of the families of generators, as the result has them.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    tuple[GroupRow, ...]
+        The means, with their intervals where the result has them.
+    """
+    return tuple(_group_row(name, group) for name, group in result.groups.items())
+
+
+def _group_row(name: str, group: GroupResult) -> GroupRow:
+    def mean(metric: str, value: float) -> Estimate:
+        known = group.means.get(metric)
+        return Estimate.of(value, known.ci) if known else Estimate(value)
+
+    return GroupRow(
+        name=escape_controls(name),
+        generators=tuple(map(escape_controls, group.generators)),
+        ap=mean("ap", group.mAP),
+        auroc=mean("auroc", group.mean_auroc),
+        acc=mean("acc", group.mean_acc),
+    )
+
+
 def _row(key: str, metrics: GeneratorResult, kind: Kind) -> GeneratorRow:
     n = metrics.n_real + metrics.n_fake
     return GeneratorRow(
@@ -239,14 +268,3 @@ def _path(result: EvalResult) -> tuple[PathPoint, ...]:
         )
         for point in result.selection.path
     )
-
-
-def _group_rows(result: EvalResult) -> Iterator[GroupRow]:
-    for name, group in result.groups.items():
-        yield GroupRow(
-            name=escape_controls(name),
-            generators=tuple(map(escape_controls, group.generators)),
-            ap=Estimate(group.mAP),
-            auroc=Estimate(group.mean_auroc),
-            acc=Estimate(group.mean_acc),
-        )

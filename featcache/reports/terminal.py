@@ -1,99 +1,103 @@
-"""Any table of a report for the terminal.
-
-The table of results for the terminal.
-"""
+"""Tables of reports for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from featcache.reports.formatting import Estimate, escape_controls
+from featcache.reports.formatting import escape_controls, format_list, format_number
 from featcache.reports.summarize import (
     GeneratorRow,
+    GroupRow,
     control_rows,
     generator_rows,
+    group_rows,
     mean_row,
 )
-from featcache.reports.tables.base import Table, full_text, value_text
+from featcache.reports.tables.base import (
+    Cell,
+    Column,
+    Section,
+    Table,
+    TableRow,
+    interval_text,
+    value_text,
+)
+from featcache.reports.tables.generators import NAME, metric_column
 from featcache.results import EvalResult
+from featcache.text_tables import TextCell, TextColumn, TextSection, TextTable
 
 
-def terminal_table(table: Table, most: int | None = None) -> RichTable:
+def terminal_table(table: Table, whole: str = "--json") -> TextTable:
     """Return a table of a report, ready for ``rich.print``; what is bold there is bold here.
 
     Parameters
     ----------
     table : Table
-    most : int, optional
-        A table of more columns is shown without its intervals, which it has no room for.
+    whole : str
+        Where the whole table is, for what a narrow terminal has no room for.
 
     Returns
     -------
-    RichTable
-        A table of a report, ready for ``rich.print``.
+    TextTable
     """
-    words_of = value_text if most and len(table.columns) > most else full_text
-    shown = RichTable(
+    return TextTable(
         title=table.caption,
-        title_justify="left",
-        title_style="bold",
-        caption=table.note or None,
-        caption_justify="left",
-        box=box.HORIZONTALS,
-        show_edge=False,
-        header_style="bold",
-    )
-    for column in table.columns:
-        is_text = column.kind == "text"
-        shown.add_column(column.label, justify="left" if is_text else "right", overflow="fold")
-    for section in table.sections:
-        if section.heading:
-            shown.add_row(Text(section.heading, "italic"))
-        for row in section.rows:
-            shown.add_row(
-                *(
-                    Text(
-                        words_of(row.cells.get(column.key), column),
-                        "bold" if column.key in row.bold else "",
-                    )
-                    for column in table.columns
-                )
+        note=table.note,
+        columns=tuple(
+            TextColumn(
+                label=column.label,
+                numeric=column.kind != "text",
+                optional=column.optional,
+                matrix=column.shaded,
             )
-        shown.add_section()
-    return shown
+            for column in table.columns
+        ),
+        sections=tuple(
+            TextSection(
+                heading=section.heading,
+                rows=tuple(
+                    tuple(_cell(row, column) for column in table.columns) for row in section.rows
+                ),
+            )
+            for section in table.sections
+        ),
+        whole=whole,
+    )
+
+
+def _cell(row: TableRow, column: Column) -> TextCell:
+    cell = row.cells.get(column.key)
+    style = "bold" if row.role == "mean" or column.key in row.bold else ""
+    return TextCell(value_text(cell, column), interval_text(cell, column), style)
 
 
 _TRAINED_MARK = "*"
 _METRICS = ("ap", "auroc", "acc", "r_acc", "f_acc")
-# The first layout that fits is taken: which metrics show their interval, and the gap between
-# columns.
-_LAYOUTS = ((_METRICS, 2), (("ap", "auroc", "acc"), 2), (("ap",), 2), (("ap",), 1))
 
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """A rich renderable that shows as many intervals as the terminal has room for."""
+    """A rich renderable: what was fitted, the table of a probe run, its legend and the notes."""
 
     result: EvalResult
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table, its legend and the notes."""
-        tables = [_table(self.result, wide, gap) for wide, gap in _LAYOUTS]
-        unbounded = options.update(width=10_000)
-        fits = (
-            t for t in tables if Measurement.get(console, unbounded, t).maximum <= options.max_width
-        )
-        yield next(fits, tables[-1])
+        """Yield the sentence on the head, the table, its legend, and what to read with care."""
+        yield Text(format_fitted(self.result))
+        yield ""
+        yield terminal_table(_table(self.result), whole="--json, --report F.html")
         yield ""
         yield from _legend(self.result)
+        if self.result.diagnosis:
+            yield Text("Read with care", "bold")
+            for diagnosis in self.result.diagnosis:
+                yield _bullet(escape_controls(diagnosis.sentence))
         for note in self.result.notes:
             yield _bullet(escape_controls(note))
 
@@ -113,58 +117,112 @@ def results_table(result: EvalResult) -> ResultsTable:
     return ResultsTable(result)
 
 
-def _table(result: EvalResult, wide: tuple[str, ...], gap: int) -> RichTable:
-    # The box puts one blank between columns; the padding makes up the rest.
-    padding = (0, gap - 1, 0, 0)
-    table = RichTable(box=box.HORIZONTALS, padding=padding, show_edge=False, header_style="bold")
-    table.add_column("generator", overflow="fold", min_width=8)
-    table.add_column("group", overflow="fold", min_width=6)
-    for header in ("n\nreal", "n\nfake"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for header in ("AP", "AUROC", f"acc\n@{result.threshold:g}", "real\nacc", "fake\nacc"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for row in generator_rows(result):
-        table.add_row(*_cells(row, wide))
-    table.add_section()
-    mean = mean_row(result)
-    head = [Text(f"mean of {mean.n_generators}"), Text(), Text(), Text()]
-    known = {"ap": mean.ap, "acc": mean.acc}
-    table.add_row(
-        *(
-            head
-            + [_number(known[name], name in wide) if name in known else Text() for name in _METRICS]
-        ),
-        style="bold",
+def format_fitted(result: EvalResult) -> str:
+    """Return what was fitted: features, weights, preset, head, C and how it was chosen, training
+    set.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    head = result.head
+    if head == "logistic":
+        head = f"logistic ({escape_controls(result.scaling)})"
+    train = result.train
+    on = ", ".join(map(escape_controls, train.generators)) or "nothing"
+    views = "" if train.views == ["clean"] else f", views {', '.join(train.views)}"
+    return (
+        f"{format_list([_feature(result, i) for i in range(len(result.features))])}; head {head},"
+        f"{_chosen(result)} fitted on {on} ({train.n_real:,} real, {train.n_fake:,} fake{views})."
     )
+
+
+def _feature(result: EvalResult, i: int) -> str:
+    """Return a feature with the weights and the preprocessing that made it."""
+    name = escape_controls(result.features[i])
+    key = result.keys[i] if i < len(result.keys) else {}
+    preprocess = key.get("preprocessing")
+    known = {
+        "weights": str(key.get("weights", "")).rpartition(":")[2][:12],
+        "preset": str(preprocess.get("preset", "")) if isinstance(preprocess, dict) else "",
+    }
+    facts = [f"{label} {escape_controls(text)}" for label, text in known.items() if text]
+    return f"{name} ({', '.join(facts)})" if facts else name
+
+
+def _chosen(result: EvalResult) -> str:
+    """Return C and how it was chosen; nothing for heads without C."""
+    if result.head not in ("logistic", "univfd-sgd"):
+        return ""
+    chosen = result.selection
+    if chosen is None:
+        return f" C = {format_number(result.C)} (given),"
+    where = (
+        "the validation split"
+        if chosen.split_by == "val"
+        else f"{chosen.n_folds} {'fold' if chosen.n_folds == 1 else 'folds'} by {chosen.split_by}"
+    )
+    return (
+        f" C = {format_number(result.C)} (of {len(chosen.path)}, by {chosen.metric.upper()} on"
+        f" {where}),"
+    )
+
+
+def _table(result: EvalResult) -> Table:
+    """Return the rows of all test sets, the means of the families, the mean, and the controls."""
+    columns = (
+        NAME,
+        Column(key="group", label="family", optional=True),
+        Column(key="n_real", label="n real", kind="count", optional=True),
+        Column(key="n_fake", label="n fake", kind="count", optional=True),
+        metric_column("ap"),
+        metric_column("auroc"),
+        Column(key="acc", label=f"acc @{result.threshold:g}", kind="percent"),
+        Column(key="r_acc", label="real acc", kind="percent"),
+        Column(key="f_acc", label="fake acc", kind="percent"),
+    )
+    sections = [Section(rows=tuple(map(_row, generator_rows(result))))]
+    families = group_rows(result)
+    if len(families) > 1:
+        sections.append(Section(rows=tuple(map(_family_row, families))))
+    mean = mean_row(result)
+    cells: dict[str, Cell] = {"name": f"mean of {mean.n_generators}", "ap": mean.ap}
+    overall = TableRow(cells={**cells, "acc": mean.acc}, role="mean")
+    if len(families) > 1:
+        sections[-1] = Section(rows=(*sections[-1].rows, overall))
+    else:
+        sections.append(Section(rows=(overall,)))
     if controls := control_rows(result):
-        table.add_section()
-        for row in controls:
-            table.add_row(*_cells(row, wide))
-    return table
+        sections.append(Section(rows=tuple(map(_row, controls))))
+    return Table(name="results", caption="", columns=columns, sections=tuple(sections))
 
 
-def _cells(row: GeneratorRow, wide: tuple[str, ...]) -> list[Text]:
+def _row(row: GeneratorRow) -> TableRow:
     mark = f" {_TRAINED_MARK}" if row.kind == "trained" else ""
-    # Text, not str: a generator called "[red]" is a name, no markup.
-    head = [
-        Text(row.name + mark),
-        Text(row.group, "dim"),
-        Text(str(row.n_real)),
-        Text(str(row.n_fake)),
-    ]
-    return head + [_number(getattr(row, name), name in wide) for name in _METRICS]
+    cells: dict[str, Cell] = {
+        "name": row.name + mark,
+        "group": row.group,
+        "n_real": row.n_real,
+        "n_fake": row.n_fake,
+    }
+    return TableRow(cells=cells | {name: getattr(row, name) for name in _METRICS})
 
 
-def _number(estimate: Estimate, with_interval: bool) -> Text:
-    text = Text(estimate.short)
-    if with_interval and estimate.interval:
-        text.append(f" {estimate.interval}", "dim not bold")
-    return text
+def _family_row(row: GroupRow) -> TableRow:
+    cells: dict[str, Cell] = {"name": f"mean of {row.name} ({len(row.generators)})"}
+    known: dict[str, Cell] = {"ap": row.ap, "auroc": row.auroc, "acc": row.acc}
+    return TableRow(cells=cells | known)
 
 
-def _legend(result: EvalResult) -> Iterable[Text]:
+def _legend(result: EvalResult) -> Iterator[Text]:
     trained = set(result.train.generators) & set(result.generators)
-    first = "Percent, with 95 % bootstrap intervals over source photographs."
+    first = "Percent, with 95 % intervals (Wilson-t) over source photographs."
     mark = f" {_TRAINED_MARK} in the training set." if trained else ""
     yield Text(first + mark, "dim")
     if result.controls:

@@ -51,9 +51,9 @@ class RunComparison(JsonResult):
     other : list of str
         Name of the second run, e.g. its features.
     generators : dict of str to Comparison
-        By generator, without controls; ``p_holm`` is corrected over them.
+        By generator, without controls. Every ``p_holm`` is corrected over all comparisons here.
     groups : dict of str to Comparison
-        Mean over the generators of each family; corrected over the families.
+        Mean over the generators of each family.
     groups_unseen : dict of str to Comparison
         Mean over those of them that were not trained on, where a family has both.
     overall : Comparison
@@ -61,13 +61,16 @@ class RunComparison(JsonResult):
     unseen : Comparison or None
         Mean over those that were not trained on; None where there are none.
     controls : dict of str to Comparison
-        By control; corrected over the controls.
+        By control.
     n_resamples : int
         Number of bootstrap resamples.
     n_samples : int
         Number of rows of scores that both runs have.
     notes : list of str
         Caveats, one sentence each.
+    ci_method : {"percentile", "wilson-t"}
+        How intervals were computed: see :mod:`featcache.metrics.intervals`. Differences have
+        Student's t there; results of before have the percentile bootstrap.
     """
 
     metric: str
@@ -81,3 +84,4 @@ class RunComparison(JsonResult):
     n_resamples: int = 0
     n_samples: int = 0
     notes: list[str] = field(default_factory=list)
+    ci_method: str = "percentile"

@@ -100,15 +100,9 @@ def _overs(paired: RunComparison) -> Iterator[tuple[str, Paired]]:
 
 
 def _corrected(differences: list[Difference]) -> list[Difference]:
-    """Correct for the number of runs, for each mean on its own."""
-    families: dict[tuple[str, str], list[int]] = {}
-    for place, difference in enumerate(differences):
-        families.setdefault((difference.over, difference.metric), []).append(place)
-    corrected = list(differences)
-    for places in families.values():
-        for place, p in zip(places, holm([differences[i].p for i in places]), strict=True):
-            corrected[place] = replace(differences[place], p_holm=p)
-    return corrected
+    """Correct for everything that the table of differences shows: runs, means and metrics."""
+    corrected = holm([difference.p for difference in differences])
+    return [replace(d, p_holm=p) for d, p in zip(differences, corrected, strict=True)]
 
 
 def references(

@@ -41,7 +41,7 @@ class Difference:
     value : float
     ci : (float, float)
     p, p_holm : float
-        Two-sided; ``p_holm`` corrected for all comparisons of the study over the same generators.
+        Two-sided; ``p_holm`` corrected for all differences of the study, which stand in one table.
     """
 
     run: str

@@ -112,7 +112,7 @@ def runs_table(result: StudyResult) -> Table:
     columns = (
         Column(key="run", label="Run"),
         *([Column(key="train", label="Trained on")] if len(trained) > 1 else []),
-        Column(key="D", label="D", kind="count"),
+        Column(key="D", label="D", kind="count", optional=True),
         Column(key="C", label="C", kind="number"),
         Column(
             key="mAP", label="mAP", kind="percent", help="mean AP over all generators", shaded=True
@@ -204,7 +204,7 @@ def differences_table(result: StudyResult) -> Table:
         Column(key="value", label="Difference", kind="points"),
         Column(key="p", label="p", kind="p", help="two-sided, before correction"),
         Column(
-            key="p_holm", label="p (Holm)", kind="p", help="corrected for the runs of this table"
+            key="p_holm", label="p (Holm)", kind="p", help="corrected for all rows of this table"
         ),
     )
     rows = tuple(

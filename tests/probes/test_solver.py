@@ -279,3 +279,52 @@ def test_balanced_classes_and_errors() -> None:
         LogisticProbe(widths=[1, 1]).fit(X, y)
     with pytest.raises(ValueError, match="C must be"):
         LogisticProbe(C=-1).fit(X, y)
+
+
+def test_folded_scaling_is_the_scaled_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At many rows no scaled copy is made; the objective is that of the copy, per task too."""
+    rng = np.random.default_rng(4)
+    X = (rng.normal(2, 3, size=(3000, 8)) * np.arange(1, 9)).astype(np.float32)
+    y = labels(rng, X, 3)[None].repeat(2, axis=0)
+    weights = np.ones((2, 3000))
+    weights[1, :1200] = 0
+    heads = HeadBatch(uses=np.ones((2, 1), bool), C=np.ones(2), task=np.arange(2))
+    monkeypatch.setattr("featcache.probes.fit.SMALL_CELLS", 0)
+    folded = fit_heads(Arrays([X]), y, heads, weights=weights)
+    monkeypatch.setattr("featcache.probes.fit.MAX_MEAN", 0.0)
+    copied = fit_heads(Arrays([X]), y, heads, weights=weights)
+    for a, b in zip(folded.certificates, copied.certificates, strict=True):
+        assert a.objective == pytest.approx(b.objective, rel=1e-6)
+        assert a.converged
+        assert b.converged
+    np.testing.assert_allclose(folded.weight, copied.weight, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 1e-7])
+@pytest.mark.parametrize("C", [1e-8, 1e-4, 1.0])
+def test_the_gap_is_a_bound_for_rare_fakes_and_small_weights(C: float, scale: float) -> None:
+    """The intercept starts far from its optimum here; scikit-learn's objective is the reference."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 5)), np.zeros(500, int)
+    y[:2] = 1
+    weight = np.full(500, scale)
+    probe = LogisticProbe(C=C, scaling="none").fit(X, y, weight)
+    theirs = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12).fit(X, y, weight)
+    own, best = (
+        0.5 * (m.coef_**2).sum()
+        + C * (weight * np.logaddexp(0, -(2 * y - 1) * m.decision_function(X))).sum()
+        for m in (probe, theirs)
+    )
+    assert probe.certificate_.converged
+    assert (own - best) / own <= probe.certificate_.gap + 1e-12
+    assert probe.certificate_.gap < 1e-9
+
+
+def test_balanced_classes_count_sample_weights() -> None:
+    rng = np.random.default_rng(1)
+    X, weight = rng.normal(size=(200, 3)), rng.uniform(0.1, 5, 200)
+    y = (X[:, 0] + rng.normal(size=200) > 1).astype(int)
+    own = LogisticProbe(scaling="none", class_weight="balanced").fit(X, y, weight)
+    shares = weight.sum() / (2 * np.bincount(y, weight))  # as scikit-learn 1.9 defines it
+    theirs = LogisticRegression(tol=1e-10).fit(X, y, weight * shares[y])
+    np.testing.assert_allclose(own.coef_, theirs.coef_, rtol=1e-3)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
@@ -118,6 +119,19 @@ class Sums(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Scaling that is folded into the products: heads see ``(x - shift) * factor``.
+
+    Parameters
+    ----------
+    shift, factor : ndarray of shape (n_columns,), in the dtype of the features
+    """
+
+    shift: Real
+    factor: Real
+
+
 class RowSums:
     """The sums over the rows of one source.
 
@@ -128,12 +142,18 @@ class RowSums:
         0 or 1.
     weights : ndarray of shape (n_tasks, n_rows), optional
         Weight of each sample in each task; 0 leaves it out. All 1 by default.
+    fold : Fold, optional
+        What the heads see of a raw source; no scaled copy of it is made.
     """
 
     def __init__(
-        self, source: Source, labels: NDArray[Any], weights: NDArray[Any] | None = None
+        self,
+        source: Source,
+        labels: NDArray[Any],
+        weights: NDArray[Any] | None = None,
+        fold: Fold | None = None,
     ) -> None:
-        self.source = source
+        self.source, self._fold = source, fold
         self.widths, self.dtype = list(source.widths), np.dtype(source.dtype)
         self._labels = np.asarray(labels, dtype=self.dtype)
         self._weights = None if weights is None else np.asarray(weights, dtype=self.dtype)
@@ -153,6 +173,7 @@ class RowSums:
         Float
         """
         self.heads = heads
+        self._sampled: set[int] = set()
         self._z = np.zeros((len(heads), self.source.n_rows), dtype=self.dtype)
         self._dz = np.zeros_like(self._z)
         ones = np.ones_like(self._labels) if self._weights is None else self._weights
@@ -168,14 +189,12 @@ class RowSums:
         """
         n_columns = sum(self.widths)
         total, done = np.zeros((n_columns, n_columns)), 0
-        share = min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
+        share = self._share(n_columns)
         for _, blocks in self.source.chunks(range(len(self.widths))):
-            n = max(int(share * len(blocks[0])), 1)
-            if n < len(blocks[0]):
-                sampled = np.linspace(0, len(blocks[0]) - 1, n).astype(np.intp)
-                blocks = [block[sampled] for block in blocks]
+            sampled = _sample(len(blocks[0]), share)
+            blocks = [self._scaled(b, block[sampled]) for b, block in enumerate(blocks)]
             _add_square(total, blocks)
-            done += n
+            done += len(blocks[0])
         return total, done
 
     def move(self, heads: Index, directions: Float) -> None:
@@ -188,6 +207,11 @@ class RowSums:
         directions : Float
             Search directions of shape (n_heads, n_columns + 1).
         """
+        fold = self._fold
+        if fold is not None:
+            weight = directions[:, :-1] * fold.factor
+            shifted = directions[:, -1:] - (weight @ fold.shift)[:, None]
+            directions = np.concatenate([weight, shifted], axis=1)
         steps = directions.astype(self.dtype)
         dz = np.repeat(steps[:, -1:], self.source.n_rows, axis=1)
 
@@ -263,10 +287,30 @@ class RowSums:
         n_columns = sum(self.widths[b] for b in blocks)
         total = np.zeros((n_columns, n_columns))
         _, curvature = self._derivatives(head, self._z[head])
-        root = np.sqrt(curvature)
+        # A sample does for a start; a head that asks again is shown to need all rows.
+        first = self.dtype == np.float32 and head not in self._sampled
+        self._sampled.add(head)
+        share, seen = self._share(n_columns) if first else 1.0, 0.0
         for rows, chunk in self.source.chunks(blocks):
-            _add_square(total, [chunk[b] * root[rows, None] for b in blocks])
+            sampled = _sample(rows.stop - rows.start, share)
+            weight = curvature[rows][sampled]
+            seen += float(weight.sum(dtype=np.float64))
+            root = np.sqrt(weight)[:, None]
+            _add_square(total, [self._scaled(b, chunk[b][sampled]) * root for b in blocks])
+        # The sample stands for all rows: what it lacks is the rest of the curvature.
+        total *= float(curvature.sum(dtype=np.float64)) / max(seen, np.finfo(float).tiny)
         return total
+
+    def _share(self, n_columns: int) -> float:
+        """Return the share of the rows that second-order information is computed from."""
+        return min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
+
+    def _scaled(self, b: int, rows: Any) -> Any:
+        """Return rows of a block as the heads see them."""
+        if self._fold is None:
+            return rows
+        columns = self._columns[b]
+        return (rows - self._fold.shift[columns]) * self._fold.factor[columns]
 
     def _gradient(self, heads: Index, residuals: Real) -> Float:
         out = np.zeros((len(heads), sum(self.widths) + 1))
@@ -279,6 +323,9 @@ class RowSums:
                 out[columns, self._columns[b]] += product
 
         self._products(heads, work)
+        if self._fold is not None:
+            out[:, :-1] -= out[:, -1:] * self._fold.shift
+            out[:, :-1] *= self._fold.factor
         return out
 
     def _products(self, heads: Index, work: Callable[[slice, int, Any, Real], None]) -> None:
@@ -328,6 +375,12 @@ class RowSums:
         if self._weights is not None:
             loss *= self._weights[task]
         return float(loss.sum(dtype=np.float64))
+
+
+def _sample(n: int, share: float) -> slice | Index:
+    """Return evenly spaced positions, a share of n and at least one; a slice for all."""
+    n_sampled = max(int(share * n), 1)
+    return slice(None) if n_sampled >= n else np.linspace(0, n - 1, n_sampled).astype(np.intp)
 
 
 def _add_square(total: Float, blocks: list[Real]) -> None:

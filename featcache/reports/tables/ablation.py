@@ -5,6 +5,7 @@ they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
@@ -57,7 +58,7 @@ def subset_table(result: AblationResult) -> Table:
     columns = (
         Column(key="name", label="Features"),
         *(Column(key=key, label=label) for key, label in varied_fields(result).items()),
-        Column(key="n_features", label="D", kind="count"),
+        Column(key="n_features", label="D", kind="count", optional=True),
         Column(key="C", label="C", kind="number"),
         Column(key="mAP", label="mAP", kind="percent"),
         Column(key="mean_acc", label="Mean acc", kind="percent"),
@@ -81,6 +82,43 @@ def subset_table(result: AblationResult) -> Table:
             "for all rows. The difference is paired over the same resampled photographs."
         ),
     )
+
+
+def summary_table(result: AblationResult) -> Table:
+    """Return the means of every feature set, without a column for each generator.
+
+    Parameters
+    ----------
+    result : AblationResult
+        Result of an ablation.
+
+    Returns
+    -------
+    Table
+        For the terminal; :func:`subset_table` has the generators.
+    """
+    table = subset_table(result)
+    kept = [column for column in table.columns if not column.shaded]
+    position = next(i for i, column in enumerate(kept) if column.key == "mean_acc") + 1
+    kept.insert(position, Column(key="auroc", label="AUROC", kind="percent"))
+    (section,) = table.sections
+    rows = tuple(
+        replace(row, cells={**row.cells, "auroc": _mean_auroc(one)})
+        for row, one in zip(section.rows, result.rows, strict=True)
+    )
+    best = f"Best single feature: {_join(result.best_single)}." if result.best_single else ""
+    return replace(
+        table,
+        name="summary",
+        caption=f"Means over the generators, in percent, the best first. {best}".rstrip(),
+        columns=tuple(kept),
+        sections=(Section(rows=rows),),
+    )
+
+
+def _mean_auroc(row: AblationRow) -> Estimate | None:
+    mean = row.means.get("auroc")
+    return Estimate.of(mean.value, mean.ci) if mean else None
 
 
 def varied_fields(result: AblationResult) -> dict[str, str]:

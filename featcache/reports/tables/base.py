@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from featcache.reports.formatting import UNKNOWN, Estimate
+from featcache.reports.formatting import UNKNOWN, Estimate, format_number
 
 Cell = str | int | float | Estimate | None
 Kind = Literal["text", "count", "percent", "points", "number", "p"]
@@ -24,13 +24,18 @@ sign.
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: its key in the rows, its heading, how its cells read, and what it means."""
+    """One column: its key in the rows, its heading, how its cells read, and what it means.
+
+    ``shaded`` columns are those of a heat map; ``optional`` ones are left out first where a
+    terminal is too narrow.
+    """
 
     key: str
     label: str
     kind: Kind = "text"
     help: str = ""
     shaded: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,4 +222,4 @@ def _number(value: float, kind: str) -> str:
         return f"{value:,.0f}"
     if kind == "p":
         return "<0.001" if value < 0.001 else f"{value:.3f}"
-    return f"{value:.3g}"
+    return format_number(value)

@@ -63,7 +63,7 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
 
 def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
     mean = comparison.overall
-    sure = "significant" if mean.p < SIGNIFICANT else "not significant"
+    sure = "significant" if mean.p_holm < SIGNIFICANT else "not significant"
     better = [
         escape_controls(n) for n, one in comparison.generators.items() if _winner(one) == "first"
     ]
@@ -73,8 +73,8 @@ def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
     return (
         f"On the same {len(comparison.generators)} generators the mAP of {names[0]} less that of"
         f" {names[1]} is {100 * mean.difference:+.1f} points [{100 * mean.ci[0]:+.1f},"
-        f" {100 * mean.ci[1]:+.1f}], {sure} (p = {mean.p:.3f}). Significantly better on"
-        f" {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
+        f" {100 * mean.ci[1]:+.1f}], {sure} (p = {mean.p_holm:.3f}, corrected). Significantly"
+        f" better on {format_list(better) or 'none'}, worse on {format_list(worse) or 'none'}."
     )
 
 

@@ -102,7 +102,7 @@ def generator_table(result: EvalResult) -> Table:
     return Table(
         name="generators",
         caption=(
-            "Per generator, in percent, with 95 % bootstrap intervals over source photographs. "
+            "Per generator, in percent, with 95 % intervals (Wilson-t) over source photographs. "
             f"Accuracies at threshold {result.threshold:g}."
         ),
         columns=columns,
