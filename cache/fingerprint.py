@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from featcache.cache import layout
 from featcache.errors import FeatcacheWarning
-from featcache.files import store_error, write_atomic
-from featcache.parsing import parse_json
+from featcache.files import read_file, store_error, write_atomic
+from featcache.parsing import MAX_JSON_BYTES, parse_json
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
 """Relative change of a feature vector that devices and batch sizes explain, by precision."""
@@ -58,7 +58,7 @@ def read_fingerprint(folder: Path) -> NetworkFingerprint | None:
         If the store cannot be read or written.
     """
     try:
-        data = parse_json((folder / layout.FINGERPRINT_FILE).read_bytes())
+        data = parse_json(read_file(folder / layout.FINGERPRINT_FILE, MAX_JSON_BYTES))
         shape = tuple(map(int, data["shape"]))
         values = np.frombuffer(base64.b64decode(data["features"], validate=True), "<f4")
         versions = {str(name): str(value) for name, value in data["versions"].items()}

@@ -19,6 +19,7 @@ import numpy as np
 from featcache.cache import layout
 from featcache.cache.keys import FeatureKey
 from featcache.errors import ShardError, StoreError
+from featcache.files import open_file, require_file
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def read_header(path: Path, key: FeatureKey) -> Header:
         If the file is damaged, of another format, hostile, or belongs to another key.
     """
     try:
+        require_file(path)
         status = os.stat(path)
         with h5py.File(path, "r", locking=False) as file:
             version = int(_scalar(file, layout.ATTR_FORMAT, path))
@@ -165,7 +167,7 @@ def names_digest(path: Path, header: Header) -> bool:
     first = min((extent.offset for extent in extents), default=header.size)
     last = max((extent.offset + extent.n_bytes for extent in extents), default=header.size)
     digest = header.digest.encode("ascii")
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if digest in file.read(first):
             return True
         file.seek(last)

@@ -25,7 +25,7 @@ from featcache.cache.header import Extent, Header, fit_together, read_header
 from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import Discard, read_payload
 from featcache.errors import StoreError
-from featcache.files import digest_bytes, store_error, write_atomic
+from featcache.files import digest_bytes, read_file, store_error, write_atomic
 from featcache.parsing import parse_json
 
 MAX_INDEX_BYTES = 1 << 32
@@ -140,8 +140,8 @@ def load_index(folder: Path, key: FeatureKey, known: Index | None = None) -> Ind
     entries = tuple(
         have.get(stamp) or read_entry(folder / stamp[0], key) for stamp in sorted(files)
     )
-    if entries == known.entries:
-        return known
+    if entries == known.entries or folder.is_symlink():
+        return known if entries == known.entries else Index(entries)
     index = Index(entries)
     _write(folder / layout.INDEX_FILE, key, index)
     return index
@@ -224,7 +224,7 @@ def read_index_file(path: Path, key: FeatureKey) -> Index:
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:
             return Index(())
-        data = path.read_bytes()
+        data = read_file(path, MAX_INDEX_BYTES)
         with safe_open(path, "numpy") as file:
             about = parse_json(file.metadata()["index"], max_bytes=MAX_INDEX_BYTES)
         ids = load(data)["ids"]
@@ -244,6 +244,8 @@ def _parse(entries: list[dict[str, Any]], ids: NDArray[Any]) -> Iterable[Entry]:
         )
         if not fit_together(extents):
             raise ValueError("it was not written by this program")
+        if entry["name"] != os.path.basename(entry["name"]):
+            raise ValueError("it names a file outside its folder")
         stop = start + extents[1].shape[0]
         yield Entry(
             entry["name"],

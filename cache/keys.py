@@ -10,7 +10,7 @@ from typing import Any
 
 from featcache.cache import layout
 from featcache.errors import StoreError
-from featcache.files import canonical_json, digest_json
+from featcache.files import canonical_json, digest_json, open_file
 from featcache.parsing import parse_json
 
 FIELDS = (
@@ -144,7 +144,7 @@ def read_key(path: Path) -> FeatureKey:
         If it is something else: says what to do.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             key = parse_key(file.read(layout.MAX_KEY_BYTES + 1))
         fits = key.fingerprint == path.parent.name
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from featcache.files import store_error
+from featcache.errors import StoreError
+from featcache.files import open_file, store_error
 from featcache.parsing import parse_json
 
 log = logging.getLogger("featcache")
@@ -91,6 +92,8 @@ def acquire(path: Path, made: Path) -> Iterator[bool]:
     StoreError
         If the folder cannot be written.
     """
+    if path.is_symlink():
+        raise StoreError(f"{path} is a link, not the lock of a shard. Remove it and run again.")
     lock = FileLock(path, timeout=0, thread_local=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flock not supported")  # its fallback is as safe
@@ -128,7 +131,7 @@ def read_owner(path: Path) -> Owner | None:
         Who signed a claim.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             text = file.read(4096)
         fields = parse_json(text)
         return Owner(
@@ -150,6 +153,8 @@ def held(path: Path) -> bool:
     -------
     bool
     """
+    if path.is_symlink() or not path.is_file():  # no process of ours made it
+        return False
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -21,7 +21,13 @@ from featcache.cache.keys import FeatureKey, read_key
 from featcache.cache.shard import Discard, decode_ids, read_payload
 from featcache.cache.store import FeatureStore
 from featcache.errors import ShardError, StoreError
-from featcache.files import TEMPORARY_PREFIX, store_error, temporary_is_dead
+from featcache.files import (
+    TEMPORARY_PREFIX,
+    open_file,
+    require_below,
+    store_error,
+    temporary_is_dead,
+)
 from featcache.progress import track
 
 DAY_S = 86_400
@@ -118,7 +124,7 @@ def _diagnose(path: Path, key: FeatureKey, error: StoreError) -> DamagedFile:
     if not isinstance(error, ShardError):
         return DamagedFile(path, str(error), repairable=False)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path) as file:
             while file.read(1 << 20):
                 pass
         check_shard(path, key)
@@ -229,7 +235,11 @@ def key_folders(store: FeatureStore) -> list[Path]:
         If the store cannot be read or written.
     """
     try:
-        return sorted(path for path in (store.root / layout.KEYS_FOLDER).glob("*") if path.is_dir())
+        return sorted(
+            path
+            for path in (store.root / layout.KEYS_FOLDER).glob("*")
+            if path.is_dir() and not path.is_symlink()
+        )
     except OSError as error:
         raise store_error(error, store.root, verb="read") from error
 
@@ -244,6 +254,8 @@ def _quarantine(store: FeatureStore, report: VerifyReport) -> None:
         if item.repairable:
             target = store.root / QUARANTINE / item.path.parent.name / item.path.name
             try:
+                require_below(store.root, target.parent)
+                require_below(store.root, item.path.parent)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(item.path, target)
             except FileNotFoundError:
@@ -275,6 +287,7 @@ def find_unused(
         Temporary files and claims of processes that are gone, keys without shards for a day, and
         what the arguments say.
     """
+    require_below(store.root, store.root / layout.KEYS_FOLDER)
     unwanted = {key.fingerprint for key in drop}
     unused = [
         UnusedFile(path, _size(path), "temporary file of a process that is gone")

@@ -30,7 +30,14 @@ from featcache.cache.keys import FeatureKey, parse_key
 from featcache.cache.maintenance import check_shard
 from featcache.cache.store import FeatureStore
 from featcache.errors import DataError, FeatcacheError, MissingFeaturesError
-from featcache.files import TEMPORARY_PREFIX, atomic_file, store_error
+from featcache.files import (
+    atomic_file,
+    digest_bytes,
+    open_file,
+    read_file,
+    store_error,
+    temporary_prefix,
+)
 from featcache.parsing import parse_json
 
 PACK_FORMAT = "featcache-pack-1"
@@ -96,13 +103,20 @@ def export_pack(
         for shard in shards:
             check_shard(shard, key)
             sources[f"{folder}/{shard.name}"] = shard
-    sources |= {f"manifests/{name}.csv": data for name, data in sorted(manifests.items())}
+    datasets = {}
+    for name, data in sorted(manifests.items()):
+        member = f"manifests/{name}.csv"
+        if not NAMES.fullmatch(member):  # spaces, umlauts, long names: the list has the real one
+            stem = f"dataset-{digest_bytes(name.encode('utf-8', 'surrogateescape'))}"
+            member, datasets[stem] = f"manifests/{stem}.csv", name
+        sources[member] = data
     members = [_describe(name, source) for name, source in sources.items()]
     about = {
         "format": PACK_FORMAT,
         "licence": licence,
         "written_by": f"featcache {__version__}",
         "members": [vars(member) for member in members],
+        **({"datasets": datasets} if datasets else {}),
     }
     first = json.dumps(about, indent=1, sort_keys=True).encode("ascii")
     total = sum(member.n_bytes + 2 * BLOCK for member in members) + len(first)
@@ -111,11 +125,11 @@ def export_pack(
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name, source in {PACK_FILE: first, **sources}.items():
-            with _open(source) as data:
+            with _open(source) as content:
                 info = tarfile.TarInfo(name)
-                info.size = data.seek(0, os.SEEK_END)
-                data.seek(0)
-                tar.addfile(info, data)
+                info.size = content.seek(0, os.SEEK_END)
+                content.seek(0)
+                tar.addfile(info, content)
     return path.stat().st_size
 
 
@@ -129,7 +143,7 @@ def _describe(name: str, source: Path | bytes) -> Member:
 
 
 def _open(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
 
 
 @dataclass
@@ -179,15 +193,15 @@ def import_pack(
     """
     try:
         store.root.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}import-", dir=store.root))
+        staged = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=store.root))
     except OSError as error:
         raise store_error(error, store.root) from error
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             about, members = _read_list(file)
             _stage(file, members, staged)
         result = Imported(licence=str(about.get("licence", "")))
-        contents = _check(staged, members, result, check_manifest)
+        contents = _check(staged, members, result, check_manifest, _dataset_names(about))
         _add(store, contents, result)
     except DataError as error:
         raise _bad(path, str(error)) from error
@@ -227,6 +241,16 @@ def _read_list(file: BinaryIO) -> tuple[dict[str, Any], list[Member]]:
     return about, members
 
 
+def _dataset_names(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the real names of data sets by the names of their members, each a plain file name."""
+    names = {str(stem): str(name) for stem, name in dict(about.get("datasets") or {}).items()}
+    for name in names.values():
+        n_bytes = len(f"{name}.conflicts.csv".encode("utf-8", "surrogateescape"))
+        if not name or "/" in name or "\\" in name or "\0" in name or n_bytes > 255:
+            raise ValueError(f"the name {name!r} is not allowed for a data set")
+    return names
+
+
 def _stage(file: BinaryIO, members: Sequence[Member], staged: Path) -> None:
     """Copy the members into a folder of our own, under numbers, and compare sizes and digests."""
     for number, member in enumerate(members):
@@ -253,6 +277,7 @@ def _check(
     members: Sequence[Member],
     result: Imported,
     check_manifest: Callable[[str, Path], object],
+    datasets: Mapping[str, str],
 ) -> list[tuple[FeatureKey, str, Path]]:
     """Check every key, shard and manifest; return (key, name, file) of each shard."""
     keys: dict[str, FeatureKey] = {}
@@ -262,12 +287,15 @@ def _check(
         if match is None:
             raise ValueError(f"the name {member.name!r} is not allowed in a pack")
         if match["manifest"]:
-            check_manifest(match["manifest"], file)
-            result.manifests[match["manifest"]] = file.read_bytes()
+            name = datasets.get(match["manifest"], match["manifest"])
+            if name in result.manifests:
+                raise ValueError(f"it has two manifests of the data set {name!r}")
+            check_manifest(name, file)
+            result.manifests[name] = read_file(file)
         elif match["shard"]:
             shards.append((match["key"], match["shard"], file))
         else:
-            keys[match["key"]] = parse_key(file.read_bytes())
+            keys[match["key"]] = parse_key(read_file(file))
     for fingerprint, key in keys.items():
         if key.fingerprint != fingerprint:
             raise ValueError(f"the key {fingerprint} holds another key")

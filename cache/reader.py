@@ -17,7 +17,7 @@ from featcache.cache.index import Entry, Index
 from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import read_payload
 from featcache.errors import MissingFeaturesError
-from featcache.files import store_error
+from featcache.files import open_file, store_error
 
 MAX_THREADS = 4
 """Shards that are read and checked at the same time."""
@@ -120,7 +120,7 @@ class _Column:
             features, path = entry.header.features, self._folder / entry.name
             try:
                 first, last = int(target.rows[0]), int(target.rows[-1])
-                with open(path, "rb", buffering=0) as file:
+                with open_file(path, buffering=0) as file:
                     file.seek(features.offset + first * features.row_bytes)
                     data = file.read((last - first + 1) * features.row_bytes)
                 target.consume(

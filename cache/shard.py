@@ -22,7 +22,7 @@ from featcache.cache import layout
 from featcache.cache.header import Extent, Header, damaged, read_header, vanished
 from featcache.cache.keys import FeatureKey
 from featcache.errors import StoreError
-from featcache.files import store_error, write_atomic
+from featcache.files import open_file, store_error, write_atomic
 
 BLOCK_BYTES = 1 << 21
 """What is read, hashed and passed on at a time: small enough for a cache, large enough for
@@ -255,7 +255,7 @@ def read_payload(path: Path, key: FeatureKey, header: Header, sink: Sink) -> Con
     """
     state = xxhash.xxh3_128(f"{key.json}\n{header.writer}\n".encode("ascii"))
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_file(path, buffering=0) as file:
             _stream(file, header.features, state, sink)
             small = [_load(file, extent, state) for extent in header.extents[1:]]
     except FileNotFoundError as error:

@@ -20,7 +20,7 @@ from featcache.cache.lookup import ambiguity_error, key_matches, missing_error
 from featcache.cache.reader import Reader
 from featcache.cache.shard import Rows, decode_ids, write_shard
 from featcache.errors import StoreError
-from featcache.files import store_error, write_atomic
+from featcache.files import read_text, require_below, store_error, write_atomic
 from featcache.parsing import parse_json
 
 
@@ -58,7 +58,7 @@ class FeatureStore:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file, not a folder. Choose another --cache.")
         try:
-            text = marker.read_text(encoding="utf-8") if marker.exists() else None
+            text = read_text(marker) if marker.exists() else None
             version = parse_json(text)["format"] if text is not None else layout.FORMAT_VERSION
         except OSError as error:
             raise store_error(error, marker) from error
@@ -324,6 +324,7 @@ class FeatureStore:
             If it cannot be written, or was there and is gone: nothing is made in its place, which
             may be the empty folder below a disk that fell off.
         """
+        require_below(self.root, self.folder(key))
         path = self.folder(key) / layout.KEY_FILE
         if path.exists():
             self._prepared.add(key.fingerprint)

@@ -11,11 +11,11 @@ import math
 import sys
 import traceback
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import FeatcacheError
-from featcache.files import printable
+from featcache.files import terminal_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,12 +35,12 @@ def start_logging(verbose: bool, quiet: bool) -> None:
 
 def print_message(text: str) -> None:
     """Say something on standard error, unless ``-q`` was given."""
-    logging.getLogger("featcache").info(text)
+    logging.getLogger("featcache").info(terminal_text(text))
 
 
 def warn(text: str) -> None:
     """Say on standard error what went wrong, even with ``-q``."""
-    logging.getLogger("featcache").warning(printable(text))
+    logging.getLogger("featcache").warning(terminal_text(text))
 
 
 def print_json(document: Any) -> None:
@@ -51,24 +51,36 @@ def print_json(document: Any) -> None:
 def print_rich(*renderables: RenderableType) -> None:
     """Print tables and text, as wide as the terminal; text is never read as markup."""
     from rich.console import Console
+    from rich.segment import Segment
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False, markup=False)
+    class SafeConsole(Console):
+        """Escapes what a terminal would act on, whatever was drawn and wherever it came from."""
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield (
+                    segment
+                    if segment.control
+                    else segment._replace(text=terminal_text(segment.text))
+                )
+
+    console = SafeConsole(file=sys.stdout, highlight=False, soft_wrap=False, markup=False)
     for renderable in renderables:
-        console.print(printable(renderable) if isinstance(renderable, str) else renderable)
+        console.print(terminal_text(renderable) if isinstance(renderable, str) else renderable)
 
 
 def print_lines(*lines: str) -> None:
     """Print plain sentences, wrapped to the terminal."""
     from rich.text import Text
 
-    print_rich(*(Text(printable(line)) for line in lines))
+    print_rich(*(Text(terminal_text(line)) for line in lines))
 
 
 def print_table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:
     """Print a plain table; ``right`` names the columns of numbers."""
     from featcache.text_tables import plain_table
 
-    shown = [[printable(cell) for cell in row] for row in rows]
+    shown = [[terminal_text(cell) for cell in row] for row in rows]
     print_rich(plain_table(columns, shown, list(right)))
 
 
@@ -83,7 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
-    logging.getLogger("featcache").warning("Warning: %s", printable(str(message)))
+    logging.getLogger("featcache").warning("Warning: %s", terminal_text(str(message)))
 
 
 BUG = 1
@@ -104,10 +116,10 @@ def report(error: BaseException, as_json: bool) -> int:
     code, text = explain(error)
     if code == BUG:
         traceback.print_exception(error)
-    sys.stderr.write(printable(f"Error: {text}") + "\n")
+    sys.stderr.write(terminal_text(f"Error: {text}") + "\n")
     if as_json:
         name = type(error).__name__
-        print_json({"error": {"type": name, "message": printable(text), "exit_code": code}})
+        print_json({"error": {"type": name, "message": terminal_text(text), "exit_code": code}})
     return code
 
 

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import time
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, cast, overload
 
 from featcache.errors import FeatcacheError, StoreError
+
+StrPath = str | os.PathLike[str]
+"""A path as the operating system takes it."""
 
 TEMPORARY_PREFIX = ".tmp-"
 """Every temporary file starts like this, then host and process: what a killed one left is
@@ -72,7 +78,7 @@ def atomic_file(path: Path, n_bytes: int = 0) -> Iterator[BinaryIO]:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(), dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -108,7 +114,9 @@ def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
     """
     match = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([0-9a-f]{{8}})-(\d+)-", path.name)
     try:
-        if match and match[1] == _host_digest():
+        if match is None:  # not ours: somebody's own file beside a target
+            return False
+        if match[1] == _host_digest():
             os.kill(int(match[2]), 0)
             return False
         return time.time() - path.lstat().st_mtime > max_age_s
@@ -118,7 +126,13 @@ def temporary_is_dead(path: Path, max_age_s: float = 86_400) -> bool:
         return False
 
 
-def _temporary_prefix() -> str:
+def temporary_prefix() -> str:
+    """Return how the names of this process's temporary files begin.
+
+    Returns
+    -------
+    str
+    """
     return f"{TEMPORARY_PREFIX}{_host_digest()}-{os.getpid()}-"
 
 
@@ -152,14 +166,14 @@ def whole_folder(root: Path) -> Iterator[Path]:
         for leftover in root.parent.glob(f"{TEMPORARY_PREFIX}*"):
             if leftover.is_dir() and temporary_is_dead(leftover):
                 shutil.rmtree(leftover, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+        folder = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=root.parent))
         try:
             yield folder
             folder.chmod(0o777 & ~_umask())
             # Put a folder in its place; the old one leaves that place whole, so that a kill
             # leaves no half.
             if root.exists():
-                old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root.parent))
+                old = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=root.parent))
                 os.replace(root, old)
                 os.replace(folder, root)
                 shutil.rmtree(old, ignore_errors=True)
@@ -192,6 +206,58 @@ def printable(text: str) -> str:
     a\\udcff.png
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def terminal_text(text: str) -> str:
+    r"""Return a text without anything that a terminal acts on; line ends stay.
+
+    Parameters
+    ----------
+    text : str
+        May hold names from files.
+
+    Returns
+    -------
+    str
+        Control characters (ANSI sequences), marks of writing direction and surrogates are
+        backslash escapes.
+
+    Examples
+    --------
+    >>> terminal_text("a\x1b[31m\u202e\n")
+    'a\\x1b[31m\\u202e\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def require_below(root: Path, folder: Path) -> None:
+    """Refuse a folder that a link leads out of a store, before something is written there.
+
+    Parameters
+    ----------
+    root : Path
+        The store; it may be a link itself.
+    folder : Path
+        Below it by name; it need not exist.
+
+    Raises
+    ------
+    StoreError
+        If it lies elsewhere.
+    """
+    real, place = os.path.realpath(root), os.path.realpath(folder)
+    if place != real and not place.startswith(real.rstrip(os.sep) + os.sep):
+        raise StoreError(
+            f"{folder} leads out of the store {root} to {place}; nothing is written there. Remove "
+            "the link, or name the folder that is meant as --cache."
+        )
 
 
 def store_error(
@@ -282,6 +348,158 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+MAX_READ_BYTES = 1 << 32
+"""Bytes of a file that is read into memory, at the most, where a reader sets no lower limit."""
+
+
+@overload
+def open_file(path: StrPath, buffering: Literal[0]) -> io.FileIO: ...
+@overload
+def open_file(path: StrPath, buffering: Literal[-1] = ...) -> io.BufferedReader: ...
+def open_file(path: StrPath, buffering: int = -1) -> io.FileIO | io.BufferedReader:
+    """Open a regular file for reading, and nothing else.
+
+    A pipe would be waited for, a device may have no end, and opening one may do something. Every
+    file that featcache reads is opened here, so that a name in a folder, list or store that leads
+    to such a thing is an error like that of a file without permission.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Links are followed.
+    buffering : {-1, 0}
+        0 gives the file without a buffer, as in :func:`open`.
+
+    Returns
+    -------
+    io.BufferedReader or io.FileIO
+        In binary mode; closed by the caller.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, pipe, socket or device.
+    """
+    flags = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_CLOEXEC") | _flag("O_BINARY")
+    _require_regular(os.stat(path).st_mode, path)  # a device is not even opened
+    handle = os.open(path, flags | _flag("O_NOCTTY"))
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)  # it may have been exchanged since
+        return cast("io.FileIO | io.BufferedReader", os.fdopen(handle, "rb", buffering))
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_file(path: StrPath, max_bytes: int = MAX_READ_BYTES) -> bytes:
+    """Return the bytes of a regular file, a bounded number of them.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    max_bytes : int
+        Refuse a longer file, whatever length it has when it is opened.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    OSError
+        As for :func:`open_file`, or if the file is longer.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise _too_long(path, max_bytes)
+        data = file.read(min(size, max_bytes) + 1)
+        if len(data) > size:  # it grows, or is of a file system that knows no sizes
+            data += file.read(max_bytes + 1 - len(data))
+        if len(data) > max_bytes:
+            raise _too_long(path, max_bytes)
+    return data
+
+
+def open_text(path: StrPath, newline: str | None = "") -> io.TextIOWrapper:
+    """Open a regular file for reading as text; bytes that are no UTF-8 are kept as surrogates.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    newline : str, optional
+        As in :func:`open`.
+
+    Returns
+    -------
+    io.TextIOWrapper
+        Closed by the caller. A byte-order mark is dropped.
+
+    Raises
+    ------
+    OSError
+        As for :func:`open_file`.
+    """
+    return io.TextIOWrapper(
+        open_file(path), encoding="utf-8-sig", errors="surrogateescape", newline=newline
+    )
+
+
+def read_text(path: StrPath, max_bytes: int = 1 << 26) -> str:
+    """Return the text of a regular file in UTF-8, of bounded length.
+
+    Parameters
+    ----------
+    path : str or PathLike
+    max_bytes : int
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    OSError
+        As for :func:`read_file`.
+    ValueError
+        If it is no UTF-8.
+    """
+    return read_file(path, max_bytes).decode("utf-8")
+
+
+def require_file(path: StrPath) -> None:
+    """Raise an error for what is no regular file, before a library opens it by its name.
+
+    Parameters
+    ----------
+    path : str or PathLike
+
+    Raises
+    ------
+    OSError
+        As for :func:`open_file`.
+    """
+    open_file(path).close()
+
+
+def _flag(name: str) -> int:
+    """Return a flag of ``os.open``; 0 where the system has none of the name."""
+    return int(getattr(os, name, 0))
+
+
+def _require_regular(mode: int, path: StrPath) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            errno.EINVAL, "it is no regular file but a pipe, socket or device", os.fspath(path)
+        )
+
+
+def _too_long(path: StrPath, max_bytes: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {max_bytes:,} bytes", os.fspath(path))
+
+
 DIGEST_BYTES = 16
 """128 bits: no two of a billion images share an id by accident (odds below 1e-20)."""
 
@@ -366,7 +584,7 @@ def digest_file(path: Path) -> str:
 @lru_cache
 def _digest_file(path: Path, size: int, mtime_ns: int) -> str:
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(BLOCK_BYTES):
             state.update(block)
     return state.hexdigest()

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
+
+import regex
+
+from featcache.errors import SettingsError
 
 MAX_JSON_BYTES = 1 << 24
 MAX_JSON_DEPTH = 32
@@ -45,6 +52,92 @@ def parse_json(text: bytes | str, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
         raise ValueError("it is nested too deep") from error
     _check_depth(value)
     return value
+
+
+PATTERN_S = 1.0
+"""Seconds that a pattern may search in one path: good ones take microseconds."""
+
+
+class BoundedPattern:
+    """A regular expression from a user or file, whose searches end.
+
+    Parameters
+    ----------
+    pattern : str
+    where : str
+        Names the pattern in messages: ``"--source-pattern"``.
+
+    Raises
+    ------
+    SettingsError
+        If it is no regular expression.
+    """
+
+    def __init__(self, pattern: str, where: str) -> None:
+        self.pattern, self._where = pattern, where
+        try:
+            self._compiled = regex.compile(pattern)
+        except (regex.error, RecursionError, OverflowError) as error:
+            raise SettingsError(
+                f"{where} {pattern!r} is no regular expression: {error}."
+            ) from error
+
+    def first_group(self, text: str) -> str:
+        """Return the first group, or the whole match of a pattern without groups.
+
+        Parameters
+        ----------
+        text : str
+            Text to search.
+
+        Returns
+        -------
+        str
+            Empty where nothing matches.
+
+        Raises
+        ------
+        SettingsError
+            If the search takes longer than a second.
+        """
+        try:
+            match = self._compiled.search(text, timeout=PATTERN_S)
+        except TimeoutError as error:
+            raise SettingsError(
+                f"{self._where} {self.pattern!r} searches {text!r} for more than {PATTERN_S:g} s: "
+                "it backtracks without end. Avoid nested repeats such as (a+)+."
+            ) from error
+        if match is None:
+            return ""
+        return str(match[1 if self._compiled.groups else 0] or "")
+
+
+def format_csv(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Return rows as CSV that reads back as it was, whatever the texts hold.
+
+    A row with a carriage return is quoted whole: the module leaves it bare, and then refuses it.
+
+    Parameters
+    ----------
+    rows : iterable of sequence
+
+    Returns
+    -------
+    str
+        Lines end in ``\n``.
+
+    Examples
+    --------
+    >>> format_csv([["Icon\r", 1]])
+    '"Icon\r","1"\n'
+    """
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        bare = any(isinstance(value, str) and "\r" in value for value in row)
+        (quoted if bare else plain).writerow(row)
+    return text.getvalue()
 
 
 def _refuse(name: str) -> NoReturn:

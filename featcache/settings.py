@@ -21,7 +21,8 @@ from pydantic_settings import (
 )
 
 from featcache.errors import SettingsError, near_words
-from featcache.trust import require_trust
+from featcache.files import read_text
+from featcache.trust import MAX_SETTINGS_BYTES, require_trust
 
 FILE_NAME = "featcache.toml"
 PATH_KEYS = ("cache", "data", "weights")
@@ -262,7 +263,7 @@ def read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path, MAX_SETTINGS_BYTES))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
     if isinstance(values.get("layout"), list):

@@ -17,13 +17,17 @@ from typing import Any
 from platformdirs import user_config_path
 
 from featcache.errors import SettingsError
-from featcache.files import digest_bytes, write_atomic
+from featcache.files import digest_bytes, read_file, read_text, write_atomic
 
 ALWAYS = ("engine", "address")
 """Keys that need trust whatever they say: they decide what code runs."""
 
 PLACES = ("cache", "weights")
 """Keys that need trust if they point outside the folder of the file."""
+
+
+MAX_SETTINGS_BYTES = 1 << 20
+"""Bytes of a settings file at the most."""
 
 
 def trust_list() -> Path:
@@ -50,7 +54,7 @@ def trust(path: Path) -> None:
         If it cannot be read.
     """
     try:
-        digest = digest_bytes(path.read_bytes())
+        digest = digest_bytes(read_file(path, MAX_SETTINGS_BYTES))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}.") from error
     known = _read() | {str(path.resolve()): digest}
@@ -70,7 +74,7 @@ def is_trusted(path: Path) -> bool:
     -------
     bool
     """
-    return _read().get(str(path.resolve())) == digest_bytes(path.read_bytes())
+    return _read().get(str(path.resolve())) == digest_bytes(read_file(path, MAX_SETTINGS_BYTES))
 
 
 def require_trust(path: Path, values: dict[str, Any]) -> None:
@@ -110,7 +114,7 @@ def _is_below(folder: Path, place: str) -> bool:
 
 def _read() -> dict[str, str]:
     try:
-        known = json.loads(trust_list().read_text("utf-8"))
+        known = json.loads(read_text(trust_list()))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

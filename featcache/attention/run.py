@@ -15,6 +15,7 @@ from featcache.attention import maps
 from featcache.attention.record import Recording, recording
 from featcache.backbones import BackboneSpec, Preprocessing, build_network, preprocessing_of
 from featcache.errors import DataError
+from featcache.files import read_file
 from featcache.images import decode
 from featcache.probes import SavedHead
 from featcache.progress import track
@@ -180,7 +181,7 @@ def _tensor(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         name = os.fspath(path)
         raise DataError(f"{name!r} cannot be read: {error.strerror or error}.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DataError
-from featcache.files import printable, write_atomic
+from featcache.files import printable, read_text, write_atomic
 
 VERDICTS = ("solvable", "suspicious", "clean", "unknown")
 """From worst to best; ``unknown`` where there are too few images of a class."""
@@ -177,7 +177,7 @@ def read_audit(path: Path) -> AuditResult:
         If the file is no such result.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
         values.pop("trusted")
         duplicates = values.pop("duplicates")
         for name in ("leaks", "near_leaks"):

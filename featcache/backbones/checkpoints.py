@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from featcache.backbones.torchscript import is_torchscript, read_torchscript
 from featcache.errors import WeightsError
+from featcache.files import open_file
 
 _WRAPPERS = ("model", "state_dict")
 """Keys under which training scripts put the weights, beside optimiser and counters."""
@@ -59,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         If the file cannot be read, is damaged, holds code, or holds no weights.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(16)
         # Unwrap a checkpoint down to its mapping of tensors.
         value = _read(path, head)

@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 
 from featcache.backbones.weights import WeightsSource, missing, parse_weights, weights_folder
 from featcache.errors import StoreError, WeightsError
-from featcache.files import digest_file, write_atomic
+from featcache.files import digest_file, open_file, read_text, write_atomic
 from featcache.progress import progress
 
 PATIENCE_S = 2.0
@@ -167,7 +167,7 @@ def _resume(url: str, part: Path) -> None:
 
 
 def _verify(path: Path, sha256: str, origin: str) -> None:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(sha256):
         path.unlink()
@@ -251,7 +251,7 @@ def _file() -> Path:
 
 def _read() -> dict[str, str]:
     try:
-        memo = json.loads(_file().read_text(encoding="utf-8"))
+        memo = json.loads(read_text(_file()))
     except (OSError, ValueError):
         return {}  # lost or damaged: the files are read again
     good = isinstance(memo, dict) and all(isinstance(value, str) for value in memo.values())

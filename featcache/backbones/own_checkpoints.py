@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import WeightsError
-from featcache.files import canonical_json, write_atomic
+from featcache.files import canonical_json, open_file, write_atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +69,7 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
         ``format``, ``network``, and what :func:`write_checkpoint` was told.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = int.from_bytes(file.read(8), "little")
             if not 2 <= size <= min(MAX_HEADER_BYTES, path.stat().st_size):
                 return None

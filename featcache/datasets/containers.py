@@ -9,6 +9,7 @@ Images in the rows of a Parquet file, as Hugging Face and Community Forensics ke
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import re
 import tarfile
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import weakref
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from featcache.datasets.evidence import word_evidence
 from featcache.errors import DataError
-from featcache.files import TEMPORARY_PREFIX
+from featcache.files import TEMPORARY_PREFIX, open_file, read_file, require_file
 from featcache.images import is_image
 
 if TYPE_CHECKING:
@@ -36,6 +38,24 @@ SEPARATOR = "::"
 SUFFIXES = (".tar", ".zip", ".parquet")
 OPEN_CONTAINERS = 64
 """Containers of a process whose tables of contents are kept."""
+MAX_MEMBERS = 20_000_000
+"""Members of a container at the most: the largest published archives hold a few millions."""
+MAX_MEMBER_BYTES = 1 << 30
+"""Bytes of one image file at the most."""
+MAX_RATIO = 1000
+"""Unpacked over packed bytes of a member at the most; deflate cannot do more than 1,032."""
+RATIO_FROM_BYTES = 1 << 26
+"""Below this size a member may be as compressible as it likes: flat masks are."""
+
+
+def _check_count(n: int) -> None:
+    if n > MAX_MEMBERS:
+        raise ValueError(f"it has more than {MAX_MEMBERS:,} members")
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_MEMBER_BYTES:
+        raise OSError(f"{name!r} has {size:,} bytes; {MAX_MEMBER_BYTES:,} are the limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +128,7 @@ def read_bytes(path: str) -> bytes:
     """
     head, separator, member = path.partition(SEPARATOR)
     if not separator or os.path.exists(path):
-        with open(path, "rb") as file:
-            return file.read()
+        return read_file(path, MAX_MEMBER_BYTES)
     try:
         return open_container(head).read(member)
     except KeyError as error:
@@ -147,7 +166,7 @@ def _open(path: str, size: int, mtime_ns: int) -> Container:
         if suffix == ".parquet":
             return ParquetFile(path)
         return TarFile(path) if suffix == ".tar" else ZipFile(path)
-    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise DataError(
             f"{path!r} is no readable {suffix[1:]} file: {error}. Remove or replace it."
         ) from error
@@ -157,9 +176,17 @@ class TarFile:
     """An uncompressed tar: members are read at their offsets, without a lock."""
 
     def __init__(self, path: str) -> None:
-        with tarfile.open(path, "r:") as tar:
-            members = [member for member in tar if member.isreg()]
-        self._at = {member.name: (member.offset_data, member.size) for member in members}
+        self._at: dict[str, tuple[int, int]] = {}
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            n_bytes = os.fstat(file.fileno()).st_size
+            for member in tar:
+                # tarfile keeps every header; only ours are needed.
+                tar.members.clear()  # type: ignore[attr-defined]
+                if member.isreg():
+                    if member.offset_data + member.size > n_bytes:
+                        raise ValueError(f"the member {member.name!r} is cut off")
+                    self._at[member.name] = (member.offset_data, member.size)
+                    _check_count(len(self._at))
         self._path = path
 
     def members(self) -> Iterator[Member]:
@@ -186,16 +213,31 @@ class TarFile:
             The bytes of a member.
         """
         offset, size = self._at[name]
-        with open(self._path, "rb") as file:
+        _check_size(name, size)
+        with open_file(self._path) as file:
             file.seek(offset)
             return file.read(size)
+
+
+_ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
+"""What reading a member raises that is damaged, encrypted or packed in an unknown way."""
 
 
 class ZipFile:
     """A zip; one reader at a time."""
 
     def __init__(self, path: str) -> None:
-        self._zip = zipfile.ZipFile(path)
+        file = open_file(path)
+        try:
+            self._zip = zipfile.ZipFile(file)
+            _check_count(len(self._zip.infolist()))
+        except BaseException:
+            file.close()
+            raise
+        weakref.finalize(self, file.close)  # zipfile closes only what it has opened itself
         self._lock = threading.Lock()
 
     def members(self) -> Iterator[Member]:
@@ -230,8 +272,26 @@ class ZipFile:
         """
         with self._lock:
             try:
-                return self._zip.read(name)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+                info = self._zip.getinfo(name)
+                _check_size(name, info.file_size)
+                if info.file_size > max(RATIO_FROM_BYTES, MAX_RATIO * info.compress_size):
+                    raise OSError(f"it unpacks to more than {MAX_RATIO:,} times its size")
+                with self._zip.open(info) as member:
+                    data = member.read(info.file_size)
+                    if member.read(1):
+                        raise OSError("it unpacks to more bytes than it declares")
+                if len(data) != info.file_size:
+                    raise OSError("it unpacks to fewer bytes than it declares")
+                return data
+            except (
+                zipfile.BadZipFile,
+                RuntimeError,
+                NotImplementedError,
+                EOFError,
+                ValueError,
+                zlib.error,
+                lzma.LZMAError,
+            ) as error:
                 raise OSError(f"damaged or encrypted in the zip file: {error}") from error
 
 
@@ -247,6 +307,7 @@ class ParquetFile:
         # pyarrow takes a while to import, and most data sets have no Parquet.
         import pyarrow.parquet as pq
 
+        require_file(path)
         self._file = pq.ParquetFile(path)
         self.columns = image_columns(self._file)
         self.is_elsa = any(name.startswith("model_gen") for name in self._file.schema_arrow.names)
@@ -258,7 +319,7 @@ class ParquetFile:
         ]
         self._ends = [sum(counts[: i + 1]) for i in range(len(counts))]
         self._lock = threading.Lock()
-        self._spools: dict[int, _Spool] = {}
+        self._spool: _Spool | None = None
 
     @property
     def n_rows(self) -> int:
@@ -323,30 +384,42 @@ class ParquetFile:
         group = next(i for i, end in enumerate(self._ends) if row < end)
         start = self._ends[group - 1] if group else 0
         with self._lock:
-            if group not in self._spools:
-                self._spools[group] = _Spool(self._file, group, self.columns)
-        return self._spools[group].read(column, row - start)
+            if self._spool is None:
+                self._spool = _Spool(self._file, self.columns)
+            self._spool.add(group, start)
+        return self._spool.read(column, row)
 
 
 class _Spool:
-    """The images of one group of rows in a temporary file that has no name."""
+    """The images of a file's groups of rows in one temporary file that has no name.
 
-    def __init__(self, source: pq.ParquetFile, group: int, columns: list[str]) -> None:
+    One for all groups: a file handle for each would run out with a file of thousands of groups.
+    """
+
+    def __init__(self, source: pq.ParquetFile, columns: list[str]) -> None:
         # A handle of a temporary file that goes away with it.
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX)
+        self._handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX)
         os.unlink(name)
-        self._handle = handle
         weakref.finalize(self, os.close, self._handle)
+        self._source, self._columns = source, columns
+        self._groups: set[int] = set()
         self._at: dict[tuple[str, int], tuple[int, int]] = {}
-        end = 0
-        table = source.read_row_group(group, columns=columns)
+        self._end = 0
+
+    def add(self, group: int, first_row: int) -> None:
+        """Unpack a group of rows unless it is there; the caller holds the lock."""
+        if group in self._groups:
+            return
+        table = self._source.read_row_group(group, columns=self._columns)
         with open(self._handle, "wb", closefd=False) as file:
-            for column in columns:
-                for row, value in enumerate(table.column(column)):
+            file.seek(self._end)
+            for column in self._columns:
+                for row, value in enumerate(table.column(column), first_row):
                     data = image_bytes(value.as_py())
                     file.write(data)
-                    self._at[column, row] = (end, len(data))
-                    end += len(data)
+                    self._at[column, row] = (self._end, len(data))
+                    self._end += len(data)
+        self._groups.add(group)
 
     def read(self, column: str, row: int) -> bytes:
         offset, size = self._at[column, row]

@@ -18,7 +18,9 @@ from featcache.datasets.listed import in_list, in_parquet, in_tar, is_list, shar
 from featcache.datasets.records import Reading
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of, walk
 from featcache.errors import DataError, unknown_name
+from featcache.files import open_file
 from featcache.images import is_image
+from featcache.parsing import BoundedPattern
 
 HEAD_BYTES = 65536
 """Enough of a file's beginning to recognise its format, also behind EXIF of a phone."""
@@ -242,15 +244,15 @@ def _samples_of(
     result: Discovered, folder: Folder, rule: Rule, place: Place
 ) -> list[tuple[File, Place]]:
     """Return the images of one folder; what is none is counted with its reason."""
-    source_of = re.compile(rule.source) if rule.source else None
+    source_of = BoundedPattern(rule.source, "source =").first_group if rule.source else None
     samples = []
     for file in folder.files:
         reason = _why_skipped(file) or (NO_SAMPLE if rule.skip else "")
         if reason:
             result.skipped[reason] += 1
             continue
-        match = source_of.search(file.path) if source_of else None
-        samples.append((file, replace(place, source=match.group(1)) if match else place))
+        source = source_of(file.path) if source_of else ""
+        samples.append((file, replace(place, source=source) if source else place))
     if samples:
         word = ("real", "fake")[place.label]
         result.evidence[f"layout {place.layout}, {rule.template.text} ({word})"] += len(samples)
@@ -275,7 +277,7 @@ def _looks_like_image(file: File) -> bool:
     try:
         if "::" in file.path:
             return is_image(read_bytes(file.path)[:HEAD_BYTES])
-        with open(file.path, "rb") as opened:
+        with open_file(file.path) as opened:
             return is_image(opened.read(HEAD_BYTES))
     except OSError:
         return False

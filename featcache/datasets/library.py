@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,7 +10,10 @@ from featcache.datasets.manifest import Manifest, merge
 from featcache.datasets.scan import Scan, ScanOptions, dataset_name, scan
 from featcache.datasets.shared_reals import expand
 from featcache.errors import DataError, unknown_name
-from featcache.files import write_atomic
+from featcache.files import require_below, terminal_text, write_atomic
+from featcache.parsing import format_csv
+
+log = logging.getLogger("featcache")
 
 FOLDER = "manifests"
 
@@ -55,6 +57,8 @@ def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = Tru
         If another tree that still exists has the same name.
     """
     path = manifest_path(store, dataset_name(root.resolve()))
+    if keep:
+        require_below(store, path.parent)
     known = _read_if_current(path)
     if known:
         _check_same_tree(known, root.resolve(), path)
@@ -111,8 +115,25 @@ def load_manifests(
     for name in names or ():
         if name not in paths:
             raise unknown_name("dataset", name, paths)
-    manifest = merge(Manifest.read(paths[name]) for name in names or paths)
+    manifest = merge(
+        [Manifest.read(paths[name]) for name in names] if names else _read_readable(paths)
+    )
     return expand(manifest, generators, groups)
+
+
+def _read_readable(paths: Mapping[str, Path]) -> list[Manifest]:
+    """Return the manifests that can be read; each other is reported and disables none of them."""
+    manifests, errors = [], []
+    for path in paths.values():
+        try:
+            manifests.append(Manifest.read(path))
+        except DataError as error:
+            errors.append(error)
+    if errors and not manifests:
+        raise errors[0]
+    for reason in errors:
+        log.warning("Left out: %s", terminal_text(str(reason)))
+    return manifests
 
 
 def _write_conflicts(manifest: Manifest, path: Path) -> None:
@@ -121,11 +142,9 @@ def _write_conflicts(manifest: Manifest, path: Path) -> None:
     if not conflicts:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample_id", "label", "generator", "split", "path"])
-    writer.writerows((s.sample_id, s.label, s.paired_with, s.split, s.path) for s in conflicts)
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    rows = [(s.sample_id, s.label, s.paired_with, s.split, s.path) for s in conflicts]
+    text = format_csv([("sample_id", "label", "generator", "split", "path"), *rows])
+    write_atomic(path, text.encode("utf-8", "surrogateescape"))
 
 
 def _read_if_current(path: Path) -> Manifest | None:

@@ -30,6 +30,7 @@ from featcache.datasets.records import (
 from featcache.datasets.template import LABELS, split_of_folder
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of
 from featcache.errors import DataError
+from featcache.files import open_text, require_file
 
 SIDE_FILES = (".json", ".cls", ".txt", ".label")
 """Files beside an image of a WebDataset that say what it is."""
@@ -50,9 +51,10 @@ def is_list(path: Path) -> bool:
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 
+        require_file(path)
         return not image_columns(pq.ParquetFile(path))
     if path.suffix.lower() == ".txt":
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        with open_text(path, newline=None) as file:
             first = next((line for line in file if line.strip()), "")
         return any(suffix_of(word.strip("\"',")) in IMAGE_SUFFIXES for word in first.split())
     return path.suffix.lower() in LIST_SUFFIXES

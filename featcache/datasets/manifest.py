@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DataError
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
+from featcache.parsing import format_csv
 
 REAL = "real"
 """The ``generator`` of a photograph."""
@@ -179,11 +180,8 @@ class Manifest:
         path : Path
             File or folder.
         """
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(map(_row_of, self.samples))
-        write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        text = format_csv([_COLUMNS, *map(_row_of, self.samples)])
+        write_atomic(path, text.encode("utf-8", "surrogateescape"))
 
     @classmethod
     def read(cls, path: Path, *, all_columns: bool = False) -> Manifest:
@@ -206,14 +204,14 @@ class Manifest:
         """
         try:
             return cls._read(path, {} if all_columns else LATER)
-        except csv.Error as error:
+        except (csv.Error, OSError) as error:
             raise DataError(
                 f"{path} is no table: {error}. Run 'featcache datasets scan' again."
             ) from error
 
     @classmethod
     def _read(cls, path: Path, later: Mapping[str, str]) -> Manifest:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_file(path).decode("utf-8", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""))
         names = next(reader, [])
         lacking = [name for name in _COLUMNS if name not in names]

@@ -23,6 +23,7 @@ from featcache.datasets.evidence import (
 from featcache.datasets.layouts import EVERY, Place
 from featcache.datasets.template import split_of_folder
 from featcache.errors import DataError
+from featcache.files import open_file, open_text, read_file, require_file
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 
@@ -98,15 +99,16 @@ def read_list(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if suffix == ".parquet":
             import pyarrow.parquet as pq
 
+            require_file(path)
             batches = pq.ParquetFile(path).iter_batches(batch_size=4096)
             yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
         elif suffix in (".jsonl", ".ndjson"):
-            with path.open("rb") as lines:
+            with open_file(path) as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         yield number, json.loads(line)
         elif suffix == ".json":
-            yield from enumerate(_json_rows(json.loads(path.read_bytes())), 1)
+            yield from enumerate(_json_rows(json.loads(read_file(path))), 1)
         elif suffix == ".txt":
             yield from _text_rows(path)
         else:
@@ -118,7 +120,7 @@ def read_list(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open_text(path) as file:
         if not delimiter:
             header = file.readline()
             file.seek(0)
@@ -129,7 +131,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+    with open_text(path, newline=None) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 name, _, label = line.strip().replace("\t", " ").rpartition(" ")

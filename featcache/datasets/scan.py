@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -17,7 +16,8 @@ from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
 from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
 from featcache.datasets.template import SPLITS
-from featcache.errors import DataError, SettingsError
+from featcache.errors import DataError
+from featcache.parsing import BoundedPattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,20 +225,7 @@ def compile_source_pattern(pattern: str) -> Callable[[str], str]:
     """
     if not pattern:
         return lambda path: ""
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise SettingsError(
-            f"--source-pattern {pattern!r} is no regular expression: {error}."
-        ) from error
-
-    def source_of(path: str) -> str:
-        match = expression.search(path)
-        if match is None:
-            return ""
-        return (match.group(1) if expression.groups else match.group(0)) or ""
-
-    return source_of
+    return BoundedPattern(pattern, "--source-pattern").first_group
 
 
 def split_of(source: str, test_fraction: float) -> str:

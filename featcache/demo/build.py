@@ -24,7 +24,7 @@ from featcache.demo.photographs import (
     plan_crops,
 )
 from featcache.errors import DataError
-from featcache.files import whole_folder
+from featcache.files import read_text, whole_folder
 from featcache.progress import progress
 
 VERSION = 1
@@ -130,7 +130,7 @@ def _read_record(root: Path) -> dict[str, Any]:
     if not root.exists():
         return {}
     try:
-        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        record = json.loads(read_text(root / RECORD))
         if set(record) != {"recipe", "n_crops", "photos"}:
             raise ValueError(f"{RECORD} is not the demo's")
     except (OSError, ValueError, TypeError) as error:

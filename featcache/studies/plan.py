@@ -14,7 +14,7 @@ from typing import Any
 
 from featcache.datasets import Manifest
 from featcache.errors import DataError, SettingsError
-from featcache.files import digest_json, write_atomic
+from featcache.files import digest_json, read_text, write_atomic
 from featcache.studies.schema import Names, StudyPlan
 
 TUNED = "fine-tuned"
@@ -294,7 +294,7 @@ def read_lock(path: Path) -> Lock | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_text(path))
         if values.pop("format") != FORMAT:
             raise ValueError("it is of another version")
         return Lock(**values)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from featcache.errors import SettingsError, near_words, unknown_name
+from featcache.files import read_text
 
 SHIPPED = "shipped"
 
@@ -234,7 +235,7 @@ def load_study(name: str) -> StudyPlan:
 
 def _from_file(path: Path) -> StudyPlan:
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise SettingsError(f"The study {path} cannot be read: {error}.") from error
     study = parse_study(text, path.stem, str(path))

@@ -86,9 +86,9 @@ def test_a_shard_of_a_newer_format_is_no_damage(
 
 def test_waste_is_listed_and_removed_only_when_asked(store: FeatureStore) -> None:
     key = make_key()
-    writing = store.folder(key) / ".tmp-live"
+    writing = store.folder(key) / ".tmp-00000000-1-live"
     writing.write_bytes(b"x")
-    command = "import os, sys; from featcache import files; print(files._temporary_prefix())"
+    command = "import os, sys; from featcache import files; print(files.temporary_prefix())"
     prefix = subprocess.run(
         [sys.executable, "-P", "-c", command], capture_output=True, text=True, check=True
     ).stdout.strip()

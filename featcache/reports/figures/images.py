@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import ImageError
+from featcache.files import read_file
 from featcache.images import decode
 from featcache.reports.extras import require_viz
 from featcache.reports.figures.bars import BLUE, GREEN, GREY, VERMILION
@@ -272,7 +273,7 @@ def _range(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
 
 def _example(path: str) -> NDArray[np.uint8] | None:
     try:
-        return np.asarray(decode(Path(path).read_bytes()))
+        return np.asarray(decode(read_file(path)))
     except (OSError, ImageError):
         return None
 
@@ -314,7 +315,7 @@ def thumbnail(path: str, side: int = MAX_SIDE) -> Thumbnail:
         With a reason instead of a picture where the file cannot be read.
     """
     try:
-        image = decode(Path(path).read_bytes())
+        image = decode(read_file(path))
     except OSError as error:
         return Thumbnail(reason=escape_controls(error.strerror or str(error)))
     except ValueError as error:
