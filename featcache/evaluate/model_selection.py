@@ -17,7 +17,12 @@ from featcache.metrics import SortedScores, best_threshold, point_metrics
 from featcache.results import Certificate, CPoint, Selection
 
 METRIC = "auroc"
-"""Metric that is maximised: it does not depend on the share of fakes, and ties are rare."""
+"""Metric that is maximised: it does not depend on the share of fakes. Where validation is easy
+several C have the same value, mostly 1: the log loss tells them apart.
+"""
+
+TIED = 1e-12
+"""Values of the metric that differ by less are equal."""
 
 SplitBy = Literal["val", "generator", "source"]
 
@@ -167,7 +172,9 @@ def select_C(
 
     Notes
     -----
-    Of equally good values the first is chosen. The threshold has the highest balanced accuracy.
+    Of equally good values the one with the lowest log loss on the same folds is chosen: the first
+    would be the strongest penalty, whose probabilities are all near 0.5. The threshold has the
+    highest balanced accuracy.
     """
     parts = folds.held_out
     if folds.on_val_split:
@@ -175,13 +182,18 @@ def select_C(
         parts = [np.flatnonzero(folds.generators == name) for name in names]
     path = []
     for C, row, certificate in zip(grid, logits, certificates, strict=True):
+        usable = [
+            part
+            for part in parts
+            if len(set(folds.labels[part].tolist())) == 2 and np.isfinite(row[part]).all()
+        ]
         aurocs = np.array(
             [
                 point_metrics(SortedScores.of(folds.labels[part], row[part]), (METRIC,))[METRIC]
-                for part in parts
-                if len(set(folds.labels[part].tolist())) == 2 and np.isfinite(row[part]).all()
+                for part in usable
             ]
         )
+        losses = [log_loss(folds.labels[part], row[part]) for part in usable]
         n = len(aurocs)
         path.append(
             CPoint(
@@ -189,10 +201,15 @@ def select_C(
                 score=float(aurocs.mean()) if n else float("nan"),
                 standard_error=float(aurocs.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
                 certificate=certificate,
+                log_loss=float(np.mean(losses)) if n else float("nan"),
             )
         )
     values = np.nan_to_num(np.array([point.score for point in path]), nan=-np.inf)
-    best = int(np.argmax(values >= values.max() - 1e-12))
+    tied = values >= values.max() - TIED
+    losses_of_tied = [
+        point.log_loss if ok else np.inf for point, ok in zip(path, tied, strict=True)
+    ]
+    best = int(np.argmin(np.nan_to_num(losses_of_tied, nan=np.inf)))
     known = np.isfinite(logits[best])
     logit, label = logits[best][known], folds.labels[known]
     return Selection(
@@ -202,4 +219,22 @@ def select_C(
         path=path,
         C=float(grid[best]),
         threshold=best_threshold(SortedScores.of(label, expit(logit), logit=logit)),
+        n_tied=int(tied.sum()),
     )
+
+
+def log_loss(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """Return the mean log loss of logits.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,), int64
+        0 real, 1 fake.
+    logits : ndarray of shape (n_samples,), float64
+
+    Returns
+    -------
+    float >= 0
+        Mean of log(1 + exp(-(2y - 1) z)).
+    """
+    return float(np.mean(np.logaddexp(0.0, (1 - 2 * labels) * logits)))

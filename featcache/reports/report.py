@@ -14,6 +14,7 @@ from featcache.reports.summarize import Summary, summarize
 from featcache.reports.tables.ablation import ablation_tables
 from featcache.reports.tables.base import Exhibit, Table
 from featcache.reports.tables.generators import few_sources
+from featcache.reports.tables.probe import selection_notes
 from featcache.reports.tables.transfer import (
     efficiency_headline,
     efficiency_table,
@@ -126,7 +127,7 @@ def probe_part(result: EvalResult, scores: Scores, *, anchor: str = "probe") -> 
         heading=f"Probe on {' + '.join(map(escape_controls, result.features))}",
         finding=summary.finding,
         tables=summary.tables,
-        notes=(*summary.notes, *_few_sources(result)),
+        notes=(*summary.notes, *selection_notes(result), *_few_sources(result)),
         diagnosis=summary.diagnosis,
         facts=_visible(facts),
         keys=_keys(result.keys),

@@ -30,6 +30,7 @@ from featcache.reports.tables.base import (
     value_text,
 )
 from featcache.reports.tables.generators import NAME, describe_ci, few_sources, metric_column
+from featcache.reports.tables.probe import selection_notes
 from featcache.results import EvalResult
 from featcache.text_tables import TextCell, TextColumn, TextSection, TextTable
 
@@ -162,7 +163,7 @@ def _chosen(result: EvalResult) -> str:
     if result.head not in ("logistic", "univfd-sgd"):
         return ""
     chosen = result.selection
-    if chosen is None:
+    if chosen is None or len(chosen.path) == 1:
         return f" C = {format_number(result.C)} (given),"
     where = (
         "the validation split"
@@ -225,6 +226,8 @@ def _legend(result: EvalResult) -> Iterator[Text]:
     trained = set(result.train.generators) & set(result.generators)
     mark = f" {_TRAINED_MARK} in the training set." if trained else ""
     yield Text(f"Percent, with {describe_ci(result)}.{mark}", "dim")
+    for note in selection_notes(result):
+        yield Text(note)
     if few := few_sources(result):
         yield Text(
             f"Fewer than {FEW_SOURCES} source photographs, so the interval is uncertain:"

@@ -250,12 +250,15 @@ class CPoint:
         Standard error of that mean; NaN with one fold.
     certificate : Certificate or None
         Of the head on the whole training set at this C.
+    log_loss : float >= 0
+        Mean log loss over the same folds; NaN in results of before.
     """
 
     C: float
     score: Number
     standard_error: Number
     certificate: Certificate | None = None
+    log_loss: Number = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +280,9 @@ class Selection:
         The chosen value.
     threshold : float
         Threshold of highest balanced accuracy on the validation samples.
+    n_tied : int
+        Values of C that share the best value of the metric; of several the one with the lowest log
+        loss is chosen. 0 in results of before.
     """
 
     split_by: Literal["val", "generator", "source"]
@@ -285,6 +291,13 @@ class Selection:
     path: list[CPoint]
     C: float
     threshold: Number
+    n_tied: int = 0
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the chosen C is the smallest or the largest of at least three on the grid."""
+        values = [point.C for point in self.path]
+        return len(values) > 2 and self.C in (min(values), max(values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from featcache.reports.curve_data import Confusion, ReliabilityBin
-from featcache.reports.formatting import Estimate, escape_controls
+from featcache.reports.formatting import Estimate, escape_controls, format_number
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.reports.tables.generators import NAME, generator_table, group_table, more_table
 from featcache.results import EvalResult, GeneratorResult, Interval, ViewResult
+
+
+def selection_notes(result: EvalResult) -> list[str]:
+    """Return what a reader must know of how C was chosen.
+
+    Parameters
+    ----------
+    result : EvalResult
+        Result of a probe.
+
+    Returns
+    -------
+    list of str
+        Sentences: that validation could not tell values of C apart, that C lies on the grid's edge.
+    """
+    chosen = result.selection
+    if chosen is None or len(chosen.path) < 2:
+        return []
+    notes = []
+    if chosen.n_tied > 1:
+        best = max(point.score for point in chosen.path)
+        notes.append(
+            f"Validation cannot tell {chosen.n_tied} of {len(chosen.path)} values of C apart"
+            f" ({chosen.metric.upper()} {100 * best:.1f}): the one with the lowest log loss was"
+            " chosen."
+        )
+    if chosen.at_edge and chosen.n_tied:
+        notes.append(
+            f"C = {format_number(chosen.C)} lies on the edge of the grid: a better value may lie"
+            " beyond it (--C X,Y,... names others)."
+        )
+    return notes
 
 
 def probe_tables(
