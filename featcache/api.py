@@ -162,6 +162,7 @@ class FeatureSet:
         *,
         split: str | None = None,
         generators: str | Sequence[str] | None = None,
+        view: str = "clean",
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.str_]]:
         """Return features, labels and sources as arrays; each content once, sorted by sample id.
 
@@ -173,6 +174,8 @@ class FeatureSet:
             All splits by default.
         generators : str or sequence of str, optional
             Fakes of these and the reals that are paired with them; all by default.
+        view : str
+            View of the images, such as ``"jpeg:70"``.
 
         Returns
         -------
@@ -197,7 +200,8 @@ class FeatureSet:
                 " Dataset.to_pandas() shows what there is."
             )
         ids = sorted(rows)
-        blocks = [self.store.read(self.store.find(name), ids) for name in self._names(features)]
+        keys = [self.store.find(name, view=view) for name in self._names(features)]
+        blocks = [self.store.read(key, ids) for key in keys]
         X = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
         y = np.array([rows[name].label for name in ids], dtype=np.int64)
         return X, y, np.array([rows[name].source for name in ids], dtype=np.str_)

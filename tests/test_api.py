@@ -114,8 +114,12 @@ def test_any_classifier_of_scikit_learn_and_a_grid(features: FeatureSet) -> None
     assert grid.result.selection is not None
 
 
-def test_arrays_hold_each_content_once(features: FeatureSet) -> None:
+def test_arrays_hold_each_content_once(features: FeatureSet, root: Path) -> None:
+    fc.extract(fc.scan(root), LITE, cache=features.store.root, device="cpu", views="jpeg:70")
     X, y, sources = features.arrays([LITE, LAYER], split="train", generators="progan")
+    jpeg, *_ = features.arrays(LITE, split="train", generators="progan", view="jpeg:70")
+    assert jpeg.shape == (len(X), jpeg.shape[1])
+    assert not np.array_equal(jpeg, X[:, : jpeg.shape[1]])
     rows = {
         s.sample_id: s
         for s in features.manifest
@@ -123,7 +127,8 @@ def test_arrays_hold_each_content_once(features: FeatureSet) -> None:
     }
     assert len(X) == len(y) == len(sources) == len(rows)
     assert X.shape[1] == sum(
-        features.store.summary(features.store.find(name)).n_features for name in (LITE, LAYER)
+        features.store.summary(features.store.find(name, view="clean")).n_features
+        for name in (LITE, LAYER)
     )
     assert y.tolist() == [rows[name].label for name in sorted(rows)]
     with pytest.raises(DataError, match="No sample has split 'train'"):

@@ -195,7 +195,7 @@ def test_build_that_stops_half_way_leaves_nothing(
 
 
 def test_killed_build_is_cleared_by_the_next(tmp_path: Path, photos: Path) -> None:
-    left = tmp_path / "out" / ".tmp-killed" / "train"
+    left = tmp_path / "out" / ".tmp-00000000-1-killed" / "train"
     left.mkdir(parents=True)
     os.utime(left.parent, (0, 0))  # long ago; a young one may be another run's work
     build.build_tree(tmp_path / "out", photos=photos, n_reals=N)
