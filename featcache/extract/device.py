@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,11 +86,27 @@ def idle_gpu_warning(device: torch.device) -> str:
         return ""
     if torch.cuda.is_available():
         return "This machine has a GPU, but the work runs on the CPU. Use --device cuda."
+    if not has_nvidia_device():  # pip's default build of torch, on a machine without a GPU
+        return ""
     return (
-        f"This torch is built for CUDA {torch.version.cuda} but sees no GPU, so the work runs on"
-        " the CPU, 10 to 100 times slower. Look at nvidia-smi and the driver, or ignore this if"
-        " there is none."
+        f"This machine has an NVIDIA GPU, but this torch (CUDA {torch.version.cuda}) cannot use it,"
+        " so the work runs on the CPU, 10 to 100 times slower. Look at nvidia-smi and the driver."
     )
+
+
+def has_nvidia_device(devices: Path = Path("/dev")) -> bool:
+    """Return whether the machine has an NVIDIA GPU, whether or not its driver works.
+
+    Parameters
+    ----------
+    devices : Path
+        Folder of the device files.
+
+    Returns
+    -------
+    bool
+    """
+    return any(devices.glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
 
 
 def describe_device(device: torch.device) -> str:

@@ -315,16 +315,29 @@ def test_time_is_counted_by_stage_and_the_slow_one_is_named(
     assert n_workers == pytest.approx(2 * run.seconds, rel=0.2)
 
 
-def test_a_cuda_build_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "sees no GPU" in dev.idle_gpu_warning(torch.device("cpu"))
+    monkeypatch.setattr(dev, "has_nvidia_device", lambda: True)
+    assert "cannot use it" in dev.idle_gpu_warning(torch.device("cpu"))
+    monkeypatch.setattr(dev, "has_nvidia_device", lambda: False)
+    assert dev.idle_gpu_warning(torch.device("cpu")) == ""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "--device cuda" in dev.idle_gpu_warning(torch.device("cpu"))
     monkeypatch.setattr(torch.version, "cuda", None)
     assert dev.idle_gpu_warning(torch.device("cpu")) == ""
+
+
+def test_an_nvidia_device_is_seen_without_its_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (tmp_path / "nvidiactl").touch()
+    assert not dev.has_nvidia_device(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert dev.has_nvidia_device(tmp_path)
 
 
 def test_a_compiled_network_always_sees_full_batches(
