@@ -6,11 +6,12 @@ paths in it are relative to it. A key that does not exist is an error that names
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -51,8 +52,35 @@ def split_names(value: Any) -> Any:
     return value
 
 
+def require_local(path: Path) -> Path:
+    """Refuse an address such as ``s3://bucket``: as a path it would be a folder called ``s3:``.
+
+    Parameters
+    ----------
+    path : Path
+        A setting that names a file or folder.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is an address.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
+        raise ValueError(
+            "this is an address, and featcache reads and writes local folders; copy the data here,"
+            " or mount them"
+        )
+    return path
+
+
+LocalPath = Annotated[Path, AfterValidator(require_local)]
 Names = Annotated[list[str], NoDecode, BeforeValidator(split_names)]
-Paths = Annotated[list[Path], NoDecode, BeforeValidator(split_names)]
+Paths = Annotated[list[LocalPath], NoDecode, BeforeValidator(split_names)]
 
 
 class Settings(BaseSettings):
@@ -124,7 +152,7 @@ class Settings(BaseSettings):
         env_prefix="FEATCACHE_", extra="forbid", env_ignore_empty=True, validate_default=True
     )
 
-    cache: Path = Path("features")
+    cache: LocalPath = Path("features")
     data: Paths = []
     backbone: Names = []
     features: Names = []

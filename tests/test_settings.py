@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,15 @@ def test_errors_survive_a_worker_process_and_have_an_exit_code(
     assert (type(copy), str(copy)) == (class_, "what, where, why")
     assert class_.exit_code in {1, 2, 3, 4, 5}
     assert class_.__name__ in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "hf://datasets/a/b", "https://h/x", "gs:/b"])
+@pytest.mark.parametrize("name", ["cache", "data"])
+@pytest.mark.parametrize("convert", [str, Path])
+def test_addresses_are_no_folders(
+    address: str, name: str, convert: Callable[[str], str | Path]
+) -> None:
+    value = convert(address)
+    with pytest.raises(errors.SettingsError, match=rf"{name} = .*is an address.*local folders"):
+        load_settings(**{name: [value] if name == "data" else value})
+    assert load_settings(cache="a:b/c").cache == Path("a:b/c")

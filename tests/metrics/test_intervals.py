@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from benchmarks.coverage import METRICS, one, shift_for
 from featcache.metrics import difference_ci, effective_sources, score_ci
+
+SIMULATION = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
+"""The benchmark's own functions; ``benchmarks`` is no installed package."""
 
 
 def test_an_accuracy_has_wilsons_interval() -> None:
@@ -44,7 +49,8 @@ def test_effective_sources_are_kishs() -> None:
 @pytest.mark.parametrize("design", ["iid", "cluster", "paired"])
 def test_intervals_hold_near_the_ceiling(design: str) -> None:
     """60 test sets: below 85 % has a chance under 1 % at 95 %; percentile intervals gave 73."""
-    rows = [one(design, 30, shift_for("ap", 0.999), seed, 1) for seed in range(60)]
+    one, shift = SIMULATION["one"], SIMULATION["shift_for"]("ap", 0.999)
+    rows = [one(design, 30, shift, seed, 1) for seed in range(60)]
     held = [row["ap"][0] <= 0.999 <= row["ap"][1] for row in rows]
     assert np.mean(held) >= 0.85
-    assert set(rows[0]) == set(METRICS)
+    assert set(rows[0]) == set(SIMULATION["METRICS"])
