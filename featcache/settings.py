@@ -321,7 +321,10 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        lines.append(f"{name} = {problem['input']!r} is not allowed: {problem['msg']}.")
+        value = str(problem["input"]) if isinstance(problem["input"], Path) else problem["input"]
+        lines.append(
+            f"{name} = {value!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}."
+        )
     return " ".join(lines)
 
 
