@@ -143,7 +143,7 @@ def _run(
 
 
 def _show_forecast(plan: Forecast, json: bool) -> None:
-    from featcache.finetune.tables import format_forecast
+    from featcache.finetune.result import format_forecast
 
     if json:
         out.print_json({"dry_run": True, **plan.to_dict()})
@@ -152,7 +152,7 @@ def _show_forecast(plan: Forecast, json: bool) -> None:
 
 
 def _show(result: FinetuneResult) -> None:
-    from featcache.finetune.tables import COLUMNS, format_summary, table_rows
+    from featcache.finetune.result import COLUMNS, format_summary, table_rows
 
     out.print_table(COLUMNS, table_rows(result), right=COLUMNS[1:])
     out.print_rich("", *format_summary(result))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featcache.backbones import Preprocessing
 from featcache.errors import DataError
-from featcache.finetune.checkpoint import State, load_state, save_state
+from featcache.finetune.artifacts import State, load_state, save_state
 from featcache.finetune.data import Splits, load_batches, shuffled, view_of
 from featcache.finetune.model import TuningGraph
 from featcache.finetune.options import FinetuneOptions

@@ -5,7 +5,6 @@ Needs no pytest: the checks raise ``AssertionError``.
 """
 
 from featcache.testing.contract import check_backbone
-from featcache.testing.fixtures import small
-from featcache.testing.images import make_images, make_tree
+from featcache.testing.fixtures import make_images, make_tree, small
 
 __all__ = ["check_backbone", "make_images", "make_tree", "small"]

@@ -1,7 +1,16 @@
 """Views: named chains of image perturbations, pure and repeatable, part of every feature's key."""
 
-from featcache.views.parse import describe_steps, parse_views
-from featcache.views.view import CLEAN, STEPS, Arg, Params, Step, StepKind, View
+from featcache.views.view import (
+    CLEAN,
+    STEPS,
+    Arg,
+    Params,
+    Step,
+    StepKind,
+    View,
+    describe_steps,
+    parse_views,
+)
 
 __all__ = [
     "CLEAN",

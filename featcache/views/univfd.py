@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.images import resize_shorter_side
-from featcache.views.codecs import JPEG_FACTS, through_jpeg
-from featcache.views.steps import gaussian_blur
+from featcache.views.steps import JPEG_FACTS, gaussian_blur, through_jpeg
 from featcache.views.view import Params, StepKind
 
 RESIZE, CROP = 256, 224

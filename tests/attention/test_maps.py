@@ -13,7 +13,7 @@ from PIL import Image
 
 from featcache.attention import AttendOptions, attend
 from featcache.attention.maps import class_attention, rollout, split_tokens
-from featcache.attention.record import recording
+from featcache.attention.run import recording
 from featcache.backbones import resolve
 from featcache.errors import DataError
 from featcache.probes import SavedHead
