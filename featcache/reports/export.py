@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.errors import SettingsError
 from featcache.files import write_atomic
-from featcache.reports.extras import require_viz
-from featcache.reports.formatting import Estimate
+from featcache.reports.formatting import Estimate, require_viz
 from featcache.reports.report import Report
 from featcache.reports.tables.base import (
     Column,

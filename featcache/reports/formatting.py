@@ -1,11 +1,16 @@
-"""Numbers and names as a reader sees them, the same in the terminal and on the page."""
+"""Numbers and names as a reader sees them, the same in the terminal and on the page.
+
+Also the check for the optional packages that pages and figures need.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
+from featcache.errors import MissingExtraError
 from featcache.results import Interval
 
 UNKNOWN = "n/a"
@@ -201,3 +206,24 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+_PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
+
+
+def require_viz() -> None:
+    """Make sure that the packages of the extra ``viz`` can be imported.
+
+    Raises
+    ------
+    MissingExtraError
+        If one cannot: says which, and the line that installs it.
+    """
+    for package in _PACKAGES:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"Reports need {package}, which is not installed. "
+                "Run: pip install 'featcache[viz]'. The table in the terminal works without it."
+            ) from error

@@ -22,14 +22,12 @@ from featcache.audit import AuditResult
 from featcache.errors import MissingExtraError
 from featcache.files import write_atomic
 from featcache.progress import track
-from featcache.reports.curve_data import Confusion
 from featcache.reports.exhibits import separation_table
 from featcache.reports.export import json_ready
-from featcache.reports.extras import require_viz
 from featcache.reports.figures.images import AXES, TITLES, Thumbnail, group_colors, thumbnail
-from featcache.reports.formatting import escape_controls
+from featcache.reports.formatting import escape_controls, require_viz
 from featcache.reports.report import Part, Report, ablation_part, probe_part
-from featcache.reports.samples import Mistake
+from featcache.reports.score_plots import Confusion, Mistake
 from featcache.reports.tables.audit import audit_part
 from featcache.reports.tables.base import Cell, Exhibit, interval_text, sort_value, value_text
 from featcache.results import AblationResult, EvalResult, Scores

@@ -9,17 +9,20 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from featcache.reports.curve_data import (
+from featcache.reports.formatting import Estimate, escape_controls
+from featcache.reports.headline import probe_headline
+from featcache.reports.score_plots import (
     Confusion,
     Curves,
+    Histogram,
+    Mistakes,
     ReliabilityBin,
     confusion,
     curves,
+    find_mistakes,
+    histogram,
     reliability,
 )
-from featcache.reports.formatting import Estimate, escape_controls
-from featcache.reports.headline import probe_headline
-from featcache.reports.samples import Histogram, Mistakes, find_mistakes, histogram
 from featcache.reports.tables.base import Table
 from featcache.reports.tables.generators import ordered_generators
 from featcache.reports.tables.probe import probe_tables

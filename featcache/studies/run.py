@@ -119,7 +119,7 @@ def run_study(study: StudyPlan, options: StudyOptions, *, command: str = "") -> 
     MissingExtraError
         If the packages of the report are missing: before anything is done.
     """
-    from featcache.reports.extras import require_viz
+    from featcache.reports.formatting import require_viz
     from featcache.reports.html import write_page
 
     require_viz()

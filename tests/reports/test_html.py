@@ -291,7 +291,7 @@ def test_missing_extra_says_what_installs_it(page, monkeypatch, package):
             raise ImportError(name)
         return importlib.import_module(name)
 
-    monkeypatch.setattr("featcache.reports.extras.import_module", refuse)
+    monkeypatch.setattr("featcache.reports.formatting.import_module", refuse)
     with pytest.raises(MissingExtraError, match=rf"{package}.*pip install 'featcache\[viz\]'"):
         page()
 

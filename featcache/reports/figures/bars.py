@@ -11,10 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from featcache.reports.extras import require_viz
 from featcache.reports.figures.svg import INK, drawing, inline_svg
-from featcache.reports.formatting import shorten
-from featcache.reports.samples import Histogram
+from featcache.reports.formatting import require_viz, shorten
+from featcache.reports.score_plots import Histogram
 from featcache.reports.summarize import GeneratorRow
 
 BLUE, GREEN, VERMILION, GREY = "#0072B2", "#009E73", "#D55E00", "#8C8C8C"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from featcache.reports.curve_data import Curves, Points, ReliabilityBin
-from featcache.reports.extras import require_viz
 from featcache.reports.figures.bars import BLUE, GREEN, GREY, PANEL_SIZE, POINTS_PER_INCH, VERMILION
 from featcache.reports.figures.svg import INK, drawing, inline_svg
-from featcache.reports.formatting import Estimate, shorten
+from featcache.reports.formatting import Estimate, require_viz, shorten
+from featcache.reports.score_plots import Curves, Points, ReliabilityBin
 from featcache.reports.summarize import PathPoint
 from featcache.reports.tables.base import Column, Table, full_text
 from featcache.results import EfficiencyPoint

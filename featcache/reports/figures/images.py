@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from featcache.errors import ImageError
 from featcache.files import read_file
 from featcache.images import decode
-from featcache.reports.extras import require_viz
 from featcache.reports.figures.bars import BLUE, GREEN, GREY, VERMILION
-from featcache.reports.formatting import escape_controls, shorten
+from featcache.reports.formatting import escape_controls, require_viz, shorten
 from featcache.results.analysis import Attended, AttentionMap, EmbeddingResult, SpectraResult
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from featcache.reports.curve_data import Confusion, ReliabilityBin
 from featcache.reports.formatting import Estimate, escape_controls, format_number
+from featcache.reports.score_plots import Confusion, ReliabilityBin
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
 from featcache.reports.tables.generators import NAME, generator_table, group_table, more_table
 from featcache.results import EvalResult, GeneratorResult, Interval, ViewResult
