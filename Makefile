@@ -14,7 +14,8 @@ install: $(VENV)/installed ## Make .venv and install featcache with all that the
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+	@# setuptools warns of folders that could hide an editable package; these are the package itself.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
 	@touch $@
 
 demo: install ## The whole pipeline on real photographs and real fakes; ends in a table and a report

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+
+if TYPE_CHECKING:
+    from featcache.results import EvalResult
 
 
 def demo(
@@ -19,6 +22,12 @@ def demo(
         Path | None,
         typer.Option("--photos", metavar="DIR", help="Make the fakes from your own photographs."),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Training fakes of every generator, twice as many images: half an hour."
+        ),
+    ] = False,
     cache: opt.Cache = None,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -30,7 +39,13 @@ def demo(
     from featcache.reports import results_table
 
     out.start_logging(verbose, quiet)
-    run = run_demo(target, photos=photos, cache=cache)
+
+    def show(result: EvalResult) -> None:
+        """Print the table at once: the pictures of the report take longer."""
+        if not json:
+            out.print_rich(results_table(result))
+
+    run = run_demo(target, photos=photos, cache=cache, full=full, on_result=show)
     if json:
         out.print_json(
             {
@@ -43,7 +58,6 @@ def demo(
             }
         )
     else:
-        out.print_rich(results_table(run.result))
         out.print_rich(
             f"Images   {run.tree.root}", f"Scores   {run.scores}", f"Report   {run.report}"
         )

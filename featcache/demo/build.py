@@ -27,14 +27,18 @@ from featcache.errors import DataError
 from featcache.files import read_text, whole_folder
 from featcache.progress import progress
 
-VERSION = 1
+TRAIN = "cyclegan"
+"""The generator that the demo trains on."""
+
+VERSION = 2
 """Of the recipe; a tree of another recipe is made anew."""
 
 QUALITY = 92
 """JPEG quality of everything, real and fake: one codec, or the probe learns the codec."""
 
 RECORD = "demo.json"
-N_REALS = 200
+N_REALS, N_REALS_FULL = 90, 200
+"""Distinct crops at least: in the default tree and in the full one."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,22 @@ class DemoTree:
     built: bool
 
 
-def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS) -> DemoTree:
+def build_tree(
+    out: Path, *, photos: Path | None = None, full: bool = False, n_reals: int | None = None
+) -> DemoTree:
     """Make ``<out>/data/{train,test}/<generator>/{0_real,1_fake}/<photo>__<crop>.jpg``.
+
+    The training split holds :data:`TRAIN` alone: most of the time goes into making fakes.
 
     Parameters
     ----------
     out : Path
     photos : Path, optional
         The user's own photographs; those that packages carry by default.
-    n_reals : int
-        Distinct crops at least.
+    full : bool
+        Make training fakes of every generator, and twice as many crops.
+    n_reals : int, optional
+        Distinct crops at least; :data:`N_REALS` or :data:`N_REALS_FULL` by default.
 
     Returns
     -------
@@ -81,22 +91,29 @@ def build_tree(out: Path, *, photos: Path | None = None, n_reals: int = N_REALS)
     """
     root = out / "data"
     record = _read_record(root)
-    if photos is None and _is_finished(root, record, _recipe("packaged", n_reals)):
+    n_reals = n_reals or (N_REALS_FULL if full else N_REALS)
+    if photos is None and _is_finished(root, record, _recipe("packaged", n_reals, full)):
         return _tree(root, record, built=False)
     loaded = load_folder(photos) if photos else load_packaged()
-    recipe = _recipe([photo.digest for photo in loaded] if photos else "packaged", n_reals)
+    recipe = _recipe([photo.digest for photo in loaded] if photos else "packaged", n_reals, full)
     if _is_finished(root, record, recipe):
         return _tree(root, record, built=False)
     crops = plan_crops({photo.name: photo.image.size for photo in loaded}, n_reals)
+    held_out = held_out_photos(sorted(photo.name for photo in loaded))
+    splits = {
+        "train": [crop for crop in crops if crop.photo not in held_out],
+        "test": [crop for crop in crops if crop.photo in held_out],
+    }
     record = {
         "recipe": recipe,
         "n_crops": len(crops),
+        "n_files": 2 * sum(len(splits[s]) * len(_generators(s, full)) for s in splits),
         "photos": [
             {name: getattr(photo, name) for name in ("name", "digest", "credit", "licence")}
             for photo in loaded
         ],
     }
-    _write_whole(root, {photo.name: photo for photo in loaded}, crops, record)
+    _write_whole(root, {photo.name: photo for photo in loaded}, splits, record)
     return _tree(root, record, built=True)
 
 
@@ -104,15 +121,20 @@ def _is_finished(root: Path, record: dict[str, Any], recipe: dict[str, Any]) -> 
     """Say whether the tree is of this recipe and has all its files."""
     if record.get("recipe") != recipe:
         return False
-    n_files = sum(1 for _ in root.rglob("*.jpg"))
-    return n_files == 2 * len(GENERATORS) * int(record["n_crops"])
+    return sum(1 for _ in root.rglob("*.jpg")) == int(record["n_files"])
 
 
-def _recipe(photos: Any, n_reals: int) -> dict[str, Any]:
+def _generators(split: str, full: bool) -> list[str]:
+    """Return the generators that make fakes for a split."""
+    return list(GENERATORS) if full or split == "test" else [TRAIN]
+
+
+def _recipe(photos: Any, n_reals: int, full: bool) -> dict[str, Any]:
     return {
         "version": VERSION,
         "photos": photos,
         "n_reals": n_reals,
+        "full": full,
         "size": SIZE,
         "quality": QUALITY,
         "generators": list(GENERATORS),
@@ -131,7 +153,8 @@ def _read_record(root: Path) -> dict[str, Any]:
         return {}
     try:
         record = json.loads(read_text(root / RECORD))
-        if set(record) != {"recipe", "n_crops", "photos"}:
+        # Trees of the first version have no "n_files".
+        if set(record) | {"n_files"} != {"recipe", "n_crops", "n_files", "photos"}:
             raise ValueError(f"{RECORD} is not the demo's")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
@@ -146,22 +169,19 @@ def _tree(root: Path, record: dict[str, Any], built: bool) -> DemoTree:
 
 
 def _write_whole(
-    root: Path, photos: dict[str, Photo], crops: list[Crop], record: dict[str, Any]
+    root: Path, photos: dict[str, Photo], splits: dict[str, list[Crop]], record: dict[str, Any]
 ) -> None:
     """Make the tree in a temporary folder beside its place, then put it there."""
-    with whole_folder(root) as folder:
-        held_out = held_out_photos(sorted(photos))
-        with progress("fakes", len(crops) * len(GENERATORS)) as advance:
-            for split in ("train", "test"):
-                split_crops = [
-                    crop for crop in crops if (crop.photo in held_out) == (split == "test")
-                ]
-                reals = [crop_image(photos[crop.photo], crop) for crop in split_crops]
-                styles = [reals[i] for i in style_of(split_crops)]
-                _write_reals(folder / split, split_crops, reals)
-                for name in GENERATORS:
-                    fakes = make_fakes(name, reals, styles, advance)
-                    _write_set(folder / split / name / "1_fake", split_crops, fakes)
+    full = record["recipe"]["full"]
+    with whole_folder(root) as folder, progress("fakes", record["n_files"] // 2) as advance:
+        for split, crops in splits.items():
+            reals = [crop_image(photos[crop.photo], crop) for crop in crops]
+            styles = [reals[i] for i in style_of(crops)]
+            names = _generators(split, full)
+            _write_reals(folder / split, names, crops, reals)
+            for name in names:
+                fakes = make_fakes(name, reals, styles, advance)
+                _write_set(folder / split / name / "1_fake", crops, fakes)
         (folder / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
@@ -188,9 +208,9 @@ def style_of(crops: list[Crop]) -> list[int]:
     ]
 
 
-def _write_reals(folder: Path, crops: list[Crop], reals: list[Pixels]) -> None:
+def _write_reals(folder: Path, names: list[str], crops: list[Crop], reals: list[Pixels]) -> None:
     """Write the reals once; every generator's folder has them as links to the same bytes."""
-    first, *others = GENERATORS
+    first, *others = names
     _write_set(folder / first / "0_real", crops, reals)
     for name in others:
         target = folder / name / "0_real"

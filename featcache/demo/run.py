@@ -5,6 +5,7 @@ commands.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from featcache.backbones import resolve_all
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
 from featcache.datasets.scan import dataset_name
-from featcache.demo.build import DemoTree, build_tree
+from featcache.demo.build import TRAIN, DemoTree, build_tree
 from featcache.embed import EmbedOptions, embed
 from featcache.embed.spectra import spectra
 from featcache.errors import DataError
@@ -45,7 +46,6 @@ GRID = [1e-4, 1e-2, 1.0]
 VIEWS = ["jpeg:75", "blur:1"]
 """How the test images are seen besides as they are; a forward pass for each."""
 
-TRAIN = "cyclegan"
 PRESET: dict[str, str | None] = {"preset": "univfd"}
 
 SOURCE_PATTERN = r"([^/\\]+)__[^/\\]+$"
@@ -70,7 +70,14 @@ class DemoRun:
         return sum(one.n_forwarded for one in self.extractions if one.backbone == BACKBONE)
 
 
-def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None) -> DemoRun:
+def run_demo(
+    out: Path,
+    *,
+    photos: Path | None = None,
+    cache: Path | None = None,
+    full: bool = False,
+    on_result: Callable[[EvalResult], None] | None = None,
+) -> DemoRun:
     """Build the tree, extract, probe and report; what exists already is not done again.
 
     Parameters
@@ -81,6 +88,10 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
         Folder of photographs to make the fakes from.
     cache : Path, optional
         The store; ``<out>/features`` by default.
+    full : bool
+        Make training fakes of every generator, and twice as many crops.
+    on_result : callable, optional
+        Called with the result of the probe before the slower parts of the report are computed.
 
     Returns
     -------
@@ -88,7 +99,7 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     """
     out = out.resolve()
     store_path = cache or out / "features"
-    tree = build_tree(out, photos=photos)
+    tree = build_tree(out, photos=photos, full=full)
     # Leave a settings file with which the bare commands in that folder do the same.
     lines = {
         "cache": str(store_path),
@@ -106,10 +117,12 @@ def run_demo(out: Path, *, photos: Path | None = None, cache: Path | None = None
     manifest = load_manifests(store_path, [dataset_name(tree.root.resolve())])
     store = FeatureStore(store_path)
     extractions = _extract(manifest, store)
+    result, scores = _probe(manifest, store)
+    if on_result is not None:
+        on_result(result)
     # Compare the places of the network, keep the result, and read it in the next run.
     ablation = ablate(manifest, store, AblateOptions(probe=_options([BACKBONE, TAP])))
     save_result(store.root, ablation)
-    result, scores = _probe(manifest, store)
     checked = audit(manifest, AuditOptions())
     checked.write(store_path / "audit.json")
     options = EmbedOptions(features=[BACKBONE], methods=("pca", "probe"), wanted=PRESET)

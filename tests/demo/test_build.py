@@ -20,6 +20,7 @@ from featcache.errors import DataError
 from featcache.images import read_metadata
 
 N = 24
+SPLITS = ("train", "test")
 
 
 def _invert() -> MakeOne:
@@ -36,6 +37,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], MakeOne]]:
         monkeypatch.delitem(GENERATORS, name)
     monkeypatch.setitem(GENERATORS, "invert", _invert)
     monkeypatch.setitem(GENERATORS, "take-style", _take_style)
+    monkeypatch.setattr(build, "TRAIN", "invert")
     return GENERATORS
 
 
@@ -67,7 +69,7 @@ def _tables(path: Path) -> str:
 
 
 def test_layout(tmp_path: Path, photos: Path) -> None:
-    tree = build.build_tree(tmp_path / "out", photos=photos, n_reals=N)
+    tree = build.build_tree(tmp_path / "out", photos=photos, full=True, n_reals=N)
     assert (tree.root, tree.n_photos, tree.built) == (tmp_path / "out" / "data", 6, True)
     assert tree.generators == ["invert", "take-style"]
     assert tree.n_reals >= N
@@ -81,8 +83,18 @@ def test_layout(tmp_path: Path, photos: Path) -> None:
     assert reals == tree.n_reals
 
 
+def test_only_one_generator_makes_training_fakes(tmp_path: Path, photos: Path) -> None:
+    tree = build.build_tree(tmp_path, photos=photos, n_reals=N)
+    folders = {split: sorted(p.name for p in (tree.root / split).iterdir()) for split in SPLITS}
+    assert folders == {"train": ["invert"], "test": ["invert", "take-style"]}
+    assert not build.build_tree(tmp_path, photos=photos, n_reals=N).built
+    full = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
+    assert full.built
+    assert sorted(p.name for p in (full.root / "train").iterdir()) == ["invert", "take-style"]
+
+
 def test_photographs_never_stand_on_both_sides(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     sides = [
         {name.partition("__")[0] for name in _names(root, split, "invert", "0_real")}
         for split in ("train", "test")
@@ -92,7 +104,7 @@ def test_photographs_never_stand_on_both_sides(tmp_path: Path, photos: Path) -> 
 
 
 def test_reals_and_fakes_leave_through_one_codec_at_one_size(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     facts = {read_metadata(path.read_bytes()) for path in root.rglob("*.jpg")}
     (only,) = facts
     assert (only.format, only.mode, only.width, only.height) == ("JPEG", "RGB", SIZE, SIZE)
@@ -102,7 +114,7 @@ def test_reals_and_fakes_leave_through_one_codec_at_one_size(tmp_path: Path, pho
 
 
 def test_reals_are_the_same_files_for_every_generator(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     for path in (root / "train" / "invert" / "0_real").iterdir():
         assert path.samefile(root / "train" / "take-style" / "0_real" / path.name)
 
@@ -114,21 +126,21 @@ def test_copies_where_links_are_not_to_be_had(
         raise OSError("no links here")
 
     monkeypatch.setattr("os.link", refuse)
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     for path in (root / "train" / "invert" / "0_real").iterdir():
         another = root / "train" / "take-style" / "0_real" / path.name
         assert another.read_bytes() == path.read_bytes()
 
 
 def test_fakes_belong_to_their_reals(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     for path in (root / "test" / "invert" / "1_fake").iterdir():
         real = _pixels(root / "test" / "invert" / "0_real" / path.name)
         assert abs(float(_pixels(path).mean()) - (255 - float(real.mean()))) < 2
 
 
 def test_style_is_another_photograph_of_the_same_split(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     for split in ("train", "test"):
         greys = {
             round(float(_pixels(path).mean()) / 40)
@@ -142,7 +154,7 @@ def test_style_is_another_photograph_of_the_same_split(tmp_path: Path, photos: P
 
 
 def test_record_names_photographs_and_credits(tmp_path: Path, photos: Path) -> None:
-    root = build.build_tree(tmp_path, photos=photos, n_reals=N).root
+    root = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N).root
     record = json.loads((root / build.RECORD).read_text(encoding="utf-8"))
     assert len(record["photos"]) == 6
     assert {"name", "digest", "credit", "licence"} <= set(record["photos"][0])
@@ -151,21 +163,21 @@ def test_record_names_photographs_and_credits(tmp_path: Path, photos: Path) -> N
 def test_second_call_builds_nothing(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = build.build_tree(tmp_path, photos=photos, n_reals=N)
+    first = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
     before = {path: path.stat().st_mtime_ns for path in first.root.rglob("*")}
 
     def refuse(*args: object) -> None:
         raise AssertionError("nothing must be written")
 
     monkeypatch.setattr(build, "_write_whole", refuse)
-    second = build.build_tree(tmp_path, photos=photos, n_reals=N)
+    second = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
     assert not second.built
     assert (second.root, second.n_photos, second.n_reals) == (first.root, 6, first.n_reals)
     assert before == {path: path.stat().st_mtime_ns for path in first.root.rglob("*")}
 
 
 def test_same_recipe_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
-    trees = [build.build_tree(tmp_path / x, photos=photos, n_reals=N).root for x in "ab"]
+    trees = [build.build_tree(tmp_path / x, photos=photos, full=True, n_reals=N).root for x in "ab"]
     first, second = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*.jpg")}
         for root in trees
@@ -174,9 +186,9 @@ def test_same_recipe_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
 
 
 def test_other_photographs_replace_the_tree(tmp_path: Path, photos: Path) -> None:
-    build.build_tree(tmp_path, photos=photos, n_reals=N)
+    build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
     (photos / "grey 0.png").unlink()
-    again = build.build_tree(tmp_path, photos=photos, n_reals=N)
+    again = build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
     assert again.built
     assert again.n_photos == 5
     assert not list(again.root.rglob("grey-0*"))
@@ -190,7 +202,7 @@ def test_build_that_stops_half_way_leaves_nothing(
 
     monkeypatch.setitem(GENERATORS, "stops", stop)
     with pytest.raises(KeyboardInterrupt):
-        build.build_tree(tmp_path / "out", photos=photos, n_reals=N)
+        build.build_tree(tmp_path / "out", photos=photos, full=True, n_reals=N)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -198,7 +210,7 @@ def test_killed_build_is_cleared_by_the_next(tmp_path: Path, photos: Path) -> No
     left = tmp_path / "out" / ".tmp-00000000-1-killed" / "train"
     left.mkdir(parents=True)
     os.utime(left.parent, (0, 0))  # long ago; a young one may be another run's work
-    build.build_tree(tmp_path / "out", photos=photos, n_reals=N)
+    build.build_tree(tmp_path / "out", photos=photos, full=True, n_reals=N)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
 
 
@@ -206,7 +218,7 @@ def test_foreign_folder_is_left_alone(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="--out"):
-        build.build_tree(tmp_path, photos=photos, n_reals=N)
+        build.build_tree(tmp_path, photos=photos, full=True, n_reals=N)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine.txt"]
 
 

@@ -32,9 +32,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delitem(generators.GENERATORS, name)
     for name, maker in cheap.items():
         monkeypatch.setitem(generators.GENERATORS, name, maker)
-    monkeypatch.setattr(
-        "featcache.demo.build.build_tree.__kwdefaults__", {"photos": None, "n_reals": 24}
-    )
+    monkeypatch.setattr("featcache.demo.build.N_REALS", 24)
     monkeypatch.setattr("featcache.demo.run.GRID", [1e-4, 1e-2])
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -73,10 +71,11 @@ def test_demo_twice_and_then_the_ordinary_commands(
     assert set(result["generators"]) == {"cyclegan", "style26"}
     assert set(result["controls"]) == {"control-bicubic"}
     assert result["generators"]["cyclegan"]["n_sources"] == 3
-    n_crops = len(list((out / "data").rglob("cyclegan/0_real/*.jpg")))
+    n_trained = len(list((out / "data" / "train").rglob("0_real/*.jpg")))
     n_tested = len(list((out / "data" / "test").rglob("cyclegan/0_real/*.jpg")))
+    assert [path.name for path in (out / "data" / "train").iterdir()] == ["cyclegan"]
     # Each real once, though it stands in three folders; the test images in two further views.
-    assert result["n_forwarded"] == (n_crops + 2 * n_tested) * 4
+    assert result["n_forwarded"] == n_trained * 2 + 3 * n_tested * 4
     assert set(result["views"]) == {"jpeg:75", "blur:1"}
     check_sections(Path(result["report"]).read_text("utf-8"))
     second = featcache("demo", "--out", out, "--photos", photos, "--json")

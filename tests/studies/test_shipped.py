@@ -68,7 +68,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's tree of a few photographs, made by its real generators, one crop of each."""
     out = tmp_path_factory.mktemp("demo")
-    build_tree(out, photos=photos, n_reals=N_PHOTOS)
+    build_tree(out, photos=photos, full=True, n_reals=N_PHOTOS)
     return out
 
 
@@ -132,9 +132,7 @@ def test_study(name: str, featcache: Call, demo: Path, photos: Path, tmp_path: P
 def test_demo(
     featcache: Call, demo: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "featcache.demo.build.build_tree.__kwdefaults__", {"photos": None, "n_reals": N_PHOTOS}
-    )
+    monkeypatch.setattr("featcache.demo.build.N_REALS", N_PHOTOS)
     place = ["--out", demo, "--cache", tmp_path / "store", "--json"]
     command = ["run", "demo", "--photos", photos, *place]
     first = featcache(*command)
