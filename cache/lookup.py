@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featcache.backbones.names import is_foreign
 from featcache.errors import MissingFeaturesError, SettingsError, unknown_name
 from featcache.files import canonical_json
 
@@ -54,6 +55,8 @@ def key_matches(key: FeatureKey, requested: dict[str, str | None]) -> bool:
         "preset": key.fields["preprocessing"].get("preset"),
         "view": key.fields["view"].get("name"),
     }
+    if is_foreign(key.name):  # of how they were made nothing is known
+        requested = {"view": requested.get("view")}
     return all(value is None or fields.get(name) == value for name, value in requested.items())
 
 

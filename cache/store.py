@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from featcache.backbones.names import canonical_name
+from featcache.backbones.names import FOREIGN, canonical_name
 from featcache.cache import layout, locks
 from featcache.cache.index import Index, load_index
 from featcache.cache.keys import FeatureKey, read_key
@@ -108,14 +108,18 @@ class FeatureStore:
             If it has several kinds: says in which fields they differ.
         """
         name = canonical_name(name)
-        named = [key for key in self.list_keys() if key.name == name]
+        known = self.list_keys()
+        foreign = name + FOREIGN  # found by the bare name where featcache has none of its own
+        named = [key for key in known if key.name == name] or [
+            key for key in known if key.name == foreign
+        ]
         matches = [key for key in named if key_matches(key, wanted)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise ambiguity_error(name, matches)
         names_weights = wanted.get("weights") is not None
-        raise missing_error(self.root, name, named, self.list_keys(), names_weights)
+        raise missing_error(self.root, name, named, known, names_weights)
 
     def samples(self, key: FeatureKey) -> set[str]:
         """Return the ids of all samples that have features under a key.

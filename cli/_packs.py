@@ -1,4 +1,6 @@
-"""``featcache cache export`` and ``import``: features that leave a store and come into it."""
+"""``featcache cache export``, ``import`` and ``import-features``: features that leave a store and
+come into it.
+"""
 
 from __future__ import annotations
 
@@ -117,3 +119,97 @@ def import_(
     )
     if imported.licence:
         out.print_rich(f"Licence: {imported.licence}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """How the rows of imported features are read."""
+
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            metavar="TABLE",
+            help=(
+                "CSV, TSV, JSON Lines or Parquet with a row for each vector: path or id, label, "
+                "generator, split, source. [default: what came along]"
+            ),
+        ),
+    ] = None
+    column: opt.Column = None
+    label: opt.Label = None
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="Data set. [default: the table's name]")
+    ] = ""
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Folder of relative paths. [default: the table's]"
+        ),
+    ] = None
+    hash_images: Annotated[
+        bool,
+        typer.Option(
+            "--hash-images/--no-hash-images",
+            help="Identify rows by the content of image files that are there.",
+        ),
+    ] = True
+    workers: opt.Workers = None
+
+
+@grouped
+def import_features(
+    *,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FEATURES",
+            help=(
+                ".npy, .npz, .pt, .safetensors, .parquet or .arrow; or a folder of thingsvision, "
+                "clip-retrieval or CLIP_benchmark."
+            ),
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="The features become NAME#foreign.")
+    ],
+    table: RowOptions,
+    array: Annotated[
+        str, typer.Option("--array", metavar="NAME", help="Array or column, where several are.")
+    ] = "",
+    cache: opt.Cache = None,
+    output: opt.OutputOptions,
+) -> None:
+    """Bring features that another program made, with a table of their rows, into the store."""
+    from featcache.cache import FeatureStore
+    from featcache.cli._data import maps
+    from featcache.datasets.evidence import LabelMap
+    from featcache.extract import ForeignOptions, import_foreign
+    from featcache.settings import load_settings
+
+    output.start()
+    settings = load_settings(cache=cache, workers=table.workers, **maps(table.column, table.label))
+    options = ForeignOptions(
+        name=name,
+        rows=table.rows,
+        dataset=table.dataset,
+        images=table.images,
+        array=array,
+        hash_images=table.hash_images,
+        mapping=LabelMap(settings.columns, {k.lower(): v for k, v in settings.labels.items()}),
+        test_fraction=settings.test_fraction,
+        groups=settings.groups,
+        workers=settings.workers,
+    )
+    imported = import_foreign(FeatureStore(settings.cache), source, options)
+    if output.json:
+        out.print_json({**vars(imported), "key": imported.key.fingerprint})
+        return
+    out.print_rich(
+        f"{imported.feature}: {imported.n_written:,} of {imported.n_samples:,} images with "
+        f"{imported.n_features:,} columns added ({imported.form}); {imported.n_known:,} were there"
+    )
+    for note in imported.notes:
+        out.print_message(note)
+    data = f" --data {imported.dataset}" if imported.dataset else ""
+    out.print_message(f"Next: featcache probe --features '{imported.feature}'{data}")

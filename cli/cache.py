@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look after the store.")
 app.command("export")(_packs.export)
 app.command("import")(_packs.import_)
+app.command("import-features")(_packs.import_features)
 
 
 @app.command()

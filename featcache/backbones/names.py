@@ -1,4 +1,4 @@
-"""The grammar of feature names, ``NAME[@TAP][#randomSEED]``, and their one canonical spelling; no
+"""The grammar of feature names, ``NAME[@TAP][#randomSEED|#foreign]``, and their one canonical spelling; no
 torch.
 
 A feature's canonical name stands in its key, so ``clip`` and ``clip-vit-b16`` find the same
@@ -12,6 +12,7 @@ features.
 ``timm:resnet50@layer3``      the mean over the map after the third stage
 ``clip#random7``              the same network with random weights drawn with seed 7, for tests
 ``open_clip:ARCH/TAG``        any model of open_clip; ``timm:NAME`` any of timm
+``NAME#foreign``              features that another program made (``cache import-features``)
 ============================  =====================================================================
 """
 
@@ -31,10 +32,14 @@ ALIASES = {
 """Short names and what they stand for."""
 
 FINAL = "final"
+FOREIGN = "#foreign"
+"""End of the names of features that another program computed."""
 POOLINGS = ("cls", "mean", "cls+mean")
 TAP_FORMS = "final, pre, layerN (N from 0), each also with :mean or :cls+mean"
 
-_NAME = re.compile(r"(?P<base>[^@#]+)(?:@(?P<tap>[^@#]+))?(?:#random(?P<seed>\d+))?")
+_NAME = re.compile(
+    r"(?P<base>[^@#]+)(?:@(?P<tap>[^@#]+))?(?:#random(?P<seed>\d+)|(?P<foreign>#foreign))?"
+)
 _TAP = re.compile(r"(?P<place>final|pre|layer(?P<layer>\d+))(?::(?P<pooling>[a-z+]+))?")
 
 
@@ -72,15 +77,19 @@ class FeatureName:
     tap : Tap
     seed : int or None
         Seed of random weights; None for real ones.
+    foreign : bool
+        Whether another program made the features.
     """
 
     base: str
     tap: Tap = Tap()
     seed: int | None = None
+    foreign: bool = False
 
     def __str__(self) -> str:
         tap = "" if str(self.tap) == FINAL else f"@{self.tap}"
-        return self.base + tap + ("" if self.seed is None else f"#random{self.seed}")
+        end = FOREIGN if self.foreign else ""
+        return self.base + tap + ("" if self.seed is None else f"#random{self.seed}") + end
 
 
 def parse_name(text: str) -> FeatureName:
@@ -113,7 +122,9 @@ def parse_name(text: str) -> FeatureName:
         )
     tap = parse_tap(match["tap"]) if match["tap"] else Tap()
     seed = int(match["seed"]) if match["seed"] else None
-    return FeatureName(ALIASES.get(match["base"], match["base"]), tap, seed)
+    foreign = bool(match["foreign"])
+    base = match["base"] if foreign else ALIASES.get(match["base"], match["base"])
+    return FeatureName(base, tap, seed, foreign)
 
 
 def parse_tap(text: str) -> Tap:
@@ -167,3 +178,18 @@ def canonical_name(name: str) -> str:
     'synclr-vit-b16'
     """
     return str(parse_name(name))
+
+
+def is_foreign(name: str) -> bool:
+    """Say whether a feature name is one of features that another program computed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the feature, as its key has it.
+
+    Returns
+    -------
+    bool
+    """
+    return name.endswith(FOREIGN)

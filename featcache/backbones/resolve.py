@@ -53,6 +53,11 @@ def resolve(
         If the backbone has no such tap.
     """
     parsed = parse_name(name)
+    if parsed.foreign:
+        raise SettingsError(
+            f"The features {name!r} were made by another program ('featcache cache "
+            "import-features'): featcache cannot compute them for other images."
+        )
     if random_init is not None:
         parsed = replace(parsed, seed=random_init)
     spec = with_tap(_find(parsed.base), parsed.tap)

@@ -174,7 +174,7 @@ class LabelMap:
         return Evidence("--label", f"{value}={word}", label, skip=word == SKIP)
 
 
-FIELDS = ("label", "generator", "split", "source", "path", "image", "category")
+FIELDS = ("label", "generator", "split", "source", "path", "image", "category", "id")
 
 
 def parse_columns(texts: Iterable[str]) -> dict[str, str]:

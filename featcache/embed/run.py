@@ -88,7 +88,7 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
         separations = _separations(features, chosen, labels, sources)
         advance(1)
     return EmbeddingResult(
-        features=options.features,
+        features=data.mark_foreign(options.features, keys),
         n_features=features.shape[1],
         maps=maps,
         sample_id=_texts([sample.sample_id for sample in chosen]),

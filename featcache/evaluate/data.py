@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones.names import canonical_name, parse_name
+from featcache.backbones.names import canonical_name, is_foreign, parse_name
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.families import CONTROL
@@ -57,6 +57,25 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
     return keys
 
 
+def mark_foreign(names: Sequence[str], keys: Sequence[FeatureKey]) -> list[str]:
+    """Return the names of features as results show them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As the user typed them.
+    keys : sequence of FeatureKey
+        What was found.
+
+    Returns
+    -------
+    list of str
+        Features of another program under their full name, ``NAME#foreign``.
+    """
+    pairs = zip(names, keys, strict=True)
+    return [key.name if is_foreign(key.name) else name for name, key in pairs]
+
+
 def usable_samples(
     manifest: Manifest, store: FeatureStore, keys: Collection[FeatureKey], notes: list[str]
 ) -> list[Sample]:
@@ -84,6 +103,11 @@ def usable_samples(
         f"{key.name!r} comes from a network with random weights: a test, not a finding."
         for key in keys
         if str(key.fields["weights"]).startswith("random:")
+    ]
+    notes += [
+        f"{key.name!r} was computed by another program: by which network and preprocessing is not "
+        "known to featcache."
+        for key in {key.name: key for key in keys if is_foreign(key.name)}.values()
     ]
     conflicts = manifest.conflicts()
     if n_both := len({sample.sample_id for sample in conflicts}):
@@ -136,6 +160,13 @@ def complete_samples(
         if missing and not intersection:
             view = key.fields["view"].get("name", "clean")
             option = "" if view == "clean" else f" --view {view}"
+            if is_foreign(key.name):
+                raise MissingFeaturesError(
+                    f"{len(missing):,} of {len(samples):,} samples have no feature {key.name!r} "
+                    f"(first: {missing[0].path!r}), and featcache cannot compute it. Name the data "
+                    "set of the import (--data NAME; 'featcache datasets ls'), or leave these "
+                    "samples out with --intersection."
+                )
             raise MissingFeaturesError(
                 f"{len(missing):,} of {len(samples):,} samples have no feature {key.name!r} "
                 f"(first: {missing[0].path!r}). "

@@ -300,6 +300,7 @@ def prepare_task(
     else:
         train_keys = [data.find_keys(store, options, view) for view in train_views]
         test_keys = [data.find_keys(store, options, view) for view in test_views]
+        options = replace(options, features=data.mark_foreign(options.features, test_keys[0]))
     notes: list[str] = []
 
     def complete(samples: list[Sample], views: Sequence[list[FeatureKey]]) -> list[Sample]:

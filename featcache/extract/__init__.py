@@ -5,6 +5,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from featcache.extract.foreign import ForeignImport, ForeignOptions, import_foreign
 from featcache.extract.forecast import estimate_seconds, forecast
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
@@ -14,6 +15,8 @@ from featcache.extract.run import extract
 __all__ = [
     "ExtractOptions",
     "ExtractSummary",
+    "ForeignImport",
+    "ForeignOptions",
     "Plan",
     "Reject",
     "Request",
@@ -24,6 +27,7 @@ __all__ = [
     "extract",
     "forecast",
     "group",
+    "import_foreign",
     "make_requests",
     "parse_part",
     "plan",
