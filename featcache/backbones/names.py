@@ -1,5 +1,5 @@
-"""The grammar of feature names, ``NAME[@TAP][#randomSEED|#foreign]``, and their one canonical spelling; no
-torch.
+"""The grammar of feature names, ``NAME[@TAP][#randomSEED|#foreign]``, and their one canonical
+spelling; no torch.
 
 A feature's canonical name stands in its key, so ``clip`` and ``clip-vit-b16`` find the same
 features.

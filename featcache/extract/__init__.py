@@ -5,8 +5,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from featcache.extract.foreign import ForeignImport, ForeignOptions, import_foreign
 from featcache.extract.forecast import estimate_seconds, forecast
+from featcache.extract.foreign import ForeignImport, import_foreign
+from featcache.extract.foreign_rows import ForeignOptions
 from featcache.extract.options import ExtractOptions, parse_part
 from featcache.extract.plan import Plan, Request, ShardJob, WorkItem, group, make_requests, plan
 from featcache.extract.results import ExtractSummary, Reject, RunReport, write_rejects

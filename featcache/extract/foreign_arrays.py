@@ -1,13 +1,11 @@
 """Read feature arrays that other programs wrote, block by block, with the rows that come along.
 
 No file is executed: ``.npy`` and ``.npz`` without pickles, ``.pt`` with ``weights_only=True``,
-safetensors, Parquet and Arrow. Folders of thingsvision, clip-retrieval and CLIP_benchmark are known
-by their files.
+safetensors, Parquet and Arrow.
 """
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import DataError, FeatcacheError, SettingsError
-from featcache.files import open_text, require_file
+from featcache.files import require_file
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors", ".parquet", ".arrow", ".feather", ".ipc")
 """Files that are read."""
@@ -52,172 +50,26 @@ class Part:
     rows: list[Row] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class ForeignArrays:
-    """Features of one kind that other programs computed.
-
-    Parameters
-    ----------
-    parts : list of Part
-        In the order of their rows.
-    rows : list of (str, dict), optional
-        What came along about the rows; None where a table must say it.
-    form : str
-        How the input was read, for the user.
-    """
-
-    parts: list[Part]
-    rows: list[Row] | None
-    form: str
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all parts."""
-        return sum(part.shape[0] for part in self.parts)
-
-    @property
-    def n_features(self) -> int:
-        """Columns."""
-        return self.parts[0].shape[1]
-
-    @property
-    def dtype(self) -> str:
-        """Type in which the store keeps them: float16 stays, everything else becomes float32."""
-        half = all(part.dtype == np.float16 for part in self.parts)
-        return "float16" if half else "float32"
-
-    def blocks(self, n: int) -> Iterator[NDArray[Any]]:
-        """Yield the rows in order.
-
-        Parameters
-        ----------
-        n : int
-            Rows of a block at the most.
-
-        Yields
-        ------
-        ndarray of shape (m, n_features), float16 or float32
-            Values beyond the type's range are infinite.
-        """
-        for part in self.parts:
-            for block in part.blocks(n):
-                with np.errstate(over="ignore"):
-                    yield np.asarray(block, self.dtype)
-
-
-def open_arrays(path: Path, array: str = "") -> ForeignArrays:
-    """Open features that another program wrote.
+def open_file_arrays(path: Path, array: str) -> Part:
+    """Open the features in one file.
 
     Parameters
     ----------
     path : Path
-        A file (:data:`SUFFIXES`), or a folder of thingsvision (``features.npy|pt`` and
-        ``file_names.txt``), clip-retrieval (``img_emb/*.npy``, ``metadata/*.parquet``) or
-        CLIP_benchmark (``features_train.pt``, ``targets_train.pt`` …).
     array : str
-        Name of the array in a file of several, or of the column of a table.
+        Name of the array or column; empty where there is one only.
 
     Returns
     -------
-    ForeignArrays
+    Part
 
     Raises
     ------
     DataError
-        If there are no features of one length in it, or parts do not fit together.
+        If there are none, or the file cannot be read.
     SettingsError
         If several arrays could be meant.
     """
-    if path.is_dir():
-        arrays = _open_folder(path, array)
-    else:
-        part = _open_file(path, array)
-        arrays = ForeignArrays([part], part.rows, path.suffix.lower().lstrip("."))
-    if len({part.shape[1] for part in arrays.parts}) > 1:
-        widths = ", ".join(f"{part.path.name}: {part.shape[1]:,}" for part in arrays.parts)
-        raise DataError(f"{path}: the parts have different numbers of columns ({widths}).")
-    if not arrays.n_rows:
-        raise DataError(f"{path} has no rows.")
-    return arrays
-
-
-def _open_folder(folder: Path, array: str) -> ForeignArrays:
-    names = {item.name for item in folder.iterdir()}
-    if targets := sorted(name for name in names if re.fullmatch(r"targets_\w+\.pt", name)):
-        return _clip_benchmark(folder, [name[8:-3] for name in targets], array)
-    if "img_emb" in names:
-        return _clip_retrieval(folder, array)
-    if "file_names.txt" in names:
-        files = [folder / name for name in names if re.match(r"features.*\.(npy|pt)$", name)]
-        if not files:
-            raise DataError(
-                f"{folder} has file_names.txt, but no features.npy or features.pt. Other forms of"
-                " thingsvision (mat, txt, hdf5) are not read: save the features as npy."
-            )
-        parts = [_open_file(file, array) for file in sorted(files, key=_natural)]
-        list_file = folder / "file_names.txt"
-        with open_text(list_file, newline=None) as lines:
-            paths = [line.rstrip("\n") for line in lines if line.strip()]
-        rows = [(f"{list_file}, line {i}", {"path": name}) for i, name in enumerate(paths, 1)]
-        _require_rows(list_file, len(rows), sum(part.shape[0] for part in parts))
-        return ForeignArrays(parts, rows, "thingsvision")
-    raise DataError(
-        f"{folder} is no folder of thingsvision (features.npy|pt, file_names.txt), clip-retrieval "
-        "(img_emb/, metadata/) or CLIP_benchmark (features_train.pt, targets_train.pt). Name a "
-        f"file: {', '.join(SUFFIXES)}."
-    )
-
-
-def _clip_benchmark(folder: Path, splits: list[str], array: str) -> ForeignArrays:
-    """Return the features of each split; without a test set, val is what it was tested on."""
-    parts, rows = [], []
-    for split in sorted(splits, key=("train", "val", "test").index):
-        part = _open_file(folder / f"features_{split}.pt", array)
-        path = folder / f"targets_{split}.pt"
-        targets = np.asarray(_tensor(path, ""))
-        _require_rows(path, targets.size, part.shape[0])
-        role = "test" if split == "val" and "test" not in splits else split
-        rows += [
-            (f"{path}, row {i}", {"id": f"{split}/{i}", "label": str(target), "split": role})
-            for i, target in enumerate(targets.reshape(-1).tolist())
-        ]
-        parts.append(part)
-    return ForeignArrays(parts, rows, "CLIP_benchmark")
-
-
-def _clip_retrieval(folder: Path, array: str) -> ForeignArrays:
-    """Return the parts of ``img_emb`` with the rows of ``metadata`` of the same numbers."""
-    files = sorted((folder / "img_emb").glob("*.npy"), key=_natural)
-    tables = sorted((folder / "metadata").glob("*.parquet"), key=_natural)
-    if not files:
-        raise DataError(f"{folder / 'img_emb'} has no .npy files.")
-    parts = [_open_file(file, array) for file in files]
-    if not tables:
-        return ForeignArrays(parts, None, "clip-retrieval")
-    if len(tables) != len(files):
-        raise DataError(
-            f"{folder} has {len(files)} files in img_emb and {len(tables)} in metadata; the parts"
-            " do not belong together."
-        )
-    rows: list[Row] = []
-    for part, table in zip(parts, tables, strict=True):
-        own = _table_rows(table, _open_table(table), set())
-        _require_rows(table, len(own), part.shape[0])
-        rows += own
-    return ForeignArrays(parts, rows, "clip-retrieval")
-
-
-def _require_rows(path: Path, n: int, n_features: int) -> None:
-    if n != n_features:
-        raise DataError(f"{path} names {n:,} rows, and the features beside it have {n_features:,}.")
-
-
-def _natural(path: Path) -> list[Any]:
-    """Sort ``img_emb_10`` behind ``img_emb_9``."""
-    return [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", path.name)]
-
-
-def _open_file(path: Path, array: str) -> Part:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{path} cannot be read as features; forms: {', '.join(SUFFIXES)}.")
@@ -228,7 +80,7 @@ def _open_file(path: Path, array: str) -> Part:
         if suffix == ".npz":
             return _open_npz(path, array)
         if suffix in (".pt", ".pth"):
-            return _in_memory(path, _tensor(path, array))
+            return _in_memory(path, read_tensor(path, array))
         if suffix == ".safetensors":
             return _open_safetensors(path, array)
         return _open_columns(path, array)
@@ -286,8 +138,24 @@ def _choose(path: Path, shapes: dict[str, tuple[int, ...]], array: str) -> str:
     raise SettingsError(f"{path} has several arrays: {listed}. Say which: --array NAME.")
 
 
-def _tensor(path: Path, array: str) -> NDArray[Any]:
-    """Return a tensor of a ``.pt`` file, mapped where the file allows it; no code of it is run."""
+def read_tensor(path: Path, array: str) -> NDArray[Any]:
+    """Return a tensor of a ``.pt`` file, mapped where the file allows it; no code of it is run.
+
+    Parameters
+    ----------
+    path : Path
+    array : str
+        Key of the tensor, where the file holds several.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    DataError
+        If the file holds anything but tensors.
+    """
     import pickle
 
     import torch
@@ -317,7 +185,7 @@ def _open_safetensors(path: Path, array: str) -> Part:
     from safetensors import SafetensorError, safe_open
 
     try:
-        file = safe_open(path, "numpy")
+        file: Any = safe_open(path, "numpy")
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         name = _choose(path, shapes, array)
         kind = str(file.get_slice(name).get_dtype())
@@ -330,7 +198,7 @@ def _open_safetensors(path: Path, array: str) -> Part:
 
     def blocks(n: int) -> Iterator[NDArray[Any]]:
         for start in range(0, shape[0], n):
-            rows = file.get_slice(name)[start : start + n]
+            rows = file.get_slice(name)[start : min(start + n, shape[0])]
             yield np.asarray(rows).reshape(-1, shape[1])
 
     return Part(path, shape, np.dtype(kinds[kind]), blocks)
@@ -387,8 +255,17 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, fortran, dtype
 
 
-def _open_table(path: Path) -> Any:
-    """Return an object with ``schema`` and ``iter_batches`` for a Parquet or Arrow file."""
+def open_table(path: Path) -> Any:
+    """Return an object with ``schema_arrow`` and ``iter_batches`` for a Parquet or Arrow file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    pyarrow.parquet.ParquetFile or an object like it
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -422,7 +299,7 @@ def _open_columns(path: Path, array: str) -> Part:
     import pyarrow as pa
 
     try:
-        table = _open_table(path)
+        table = open_table(path)
     except pa.ArrowException as error:
         raise DataError(f"{path} cannot be read as a table: {error}.") from error
     lists = {
@@ -432,8 +309,8 @@ def _open_columns(path: Path, array: str) -> Part:
         or pa.types.is_large_list(column.type)
         or pa.types.is_fixed_size_list(column.type)
     }
-    name = _choose(path, {key: (0, 0) for key in lists}, array)
-    rows = _table_rows(path, table, set(lists))
+    name = _choose(path, dict.fromkeys(lists, (0, 0)), array)
+    rows = table_rows(path, table, set(lists))
     dtype = np.dtype(lists[name].to_pandas_dtype())
     _require_numbers(path, dtype)
     width = -1
@@ -459,7 +336,23 @@ def _open_columns(path: Path, array: str) -> Part:
     return Part(path, (len(rows), width), dtype, blocks, rows)
 
 
-def _table_rows(path: Path, table: Any, without: set[str]) -> list[Row]:
+def table_rows(path: Path, table: Any, without: set[str]) -> list[Row]:
+    """Return the rows of a table.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    table : object
+        Of :func:`open_table`.
+    without : set of str
+        Columns that are left out.
+
+    Returns
+    -------
+    list of (str, dict)
+        Place and values of each row.
+    """
     names = [column.name for column in table.schema_arrow if column.name not in without]
     if not names:
         n = sum(batch.num_rows for batch in table.iter_batches(
