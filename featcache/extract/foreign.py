@@ -100,17 +100,17 @@ def import_foreign(store: FeatureStore, source: Path, options: ForeignOptions) -
     table = read_table(arrays, options, source)
     dataset = options.dataset or dataset_name((options.rows or source).resolve())
     manifest = read_labels(store, table, dataset, options, source)
-    wanted = _first_rows(table.ids, {s.sample_id for s in manifest} if manifest else None)
+    used = _first_rows(table.ids, {s.sample_id for s in manifest} if manifest else None)
     named = [key for key in store.list_keys() if key.name == feature]
-    digest = _check(store, arrays, table, wanted, named[0] if named else None, source)
+    digest = _check(store, arrays, table, used, named[0] if named else None, source)
     key = named[0] if named else _foreign_key(feature, arrays, digest)
-    n_written = _write(store, key, arrays, table, wanted, source)
+    n_written = _write(store, key, arrays, table, used, source)
     if manifest:
         path = manifest_path(store.root, dataset)
         require_below(store.root, path.parent)
         manifest.write(path)
     from_files = {table.ids[i] for i in table.facts}
-    n_samples = int(wanted.sum())
+    n_samples = int(used.sum())
     return ForeignImport(
         feature=feature,
         key=key,
@@ -119,7 +119,7 @@ def import_foreign(store: FeatureStore, source: Path, options: ForeignOptions) -
         n_rows=arrays.n_rows,
         n_samples=n_samples,
         n_features=arrays.n_features,
-        n_from_files=sum(table.ids[i] in from_files for i in np.flatnonzero(wanted).tolist()),
+        n_from_files=sum(table.ids[i] in from_files for i in np.flatnonzero(used).tolist()),
         n_written=n_written,
         n_known=n_samples - n_written,
         notes=table.notes,
@@ -157,12 +157,12 @@ def _foreign_key(feature: str, arrays: ForeignArrays, digest: str) -> FeatureKey
     )
 
 
-def _first_rows(ids: Sequence[str], wanted: set[str] | None) -> NDArray[np.bool_]:
-    """Return which rows are the first of their image, and of an image that is wanted."""
+def _first_rows(ids: Sequence[str], used: set[str] | None) -> NDArray[np.bool_]:
+    """Return which rows are the first of their image, and of an image that is used."""
     seen: set[str] = set()
     first = np.zeros(len(ids), bool)
     for i, name in enumerate(ids):
-        first[i] = name not in seen and (wanted is None or name in wanted)
+        first[i] = name not in seen and (used is None or name in used)
         seen.add(name)
     return first
 
@@ -171,7 +171,7 @@ def _check(
     store: FeatureStore,
     arrays: ForeignArrays,
     table: ForeignTable,
-    wanted: NDArray[np.bool_],
+    used: NDArray[np.bool_],
     key: FeatureKey | None,
     source: Path,
 ) -> str:
@@ -200,10 +200,10 @@ def _check(
                     _require_same(repeated.setdefault(name, np.array(row)), row, name, source)
             if there_ids := [name for name in ids if name in known and key is not None]:
                 assert key is not None
-                kept = store.read(key, there_ids, arrays.dtype)
-                mine = block[[i for i, name in enumerate(ids) if name in known]]
-                if np.abs(kept.astype(np.float64) - mine).max() > REPEAT_TOLERANCE * np.abs(
-                    kept
+                stored = store.read(key, there_ids, arrays.dtype)
+                imported = block[[i for i, name in enumerate(ids) if name in known]]
+                if np.abs(stored.astype(np.float64) - imported).max() > REPEAT_TOLERANCE * np.abs(
+                    stored
                 ).max(initial=0.0):
                     raise DataError(
                         f"The store has other values of {key.name!r} for images of {source} "
@@ -222,7 +222,7 @@ def _check(
         )
     if n_repeats := len(table.ids) - len(counts):
         table.notes.append(f"{n_repeats:,} rows repeat an image; its first vector is kept.")
-    if unused := len(counts) - int(wanted.sum()):
+    if unused := len(counts) - int(used.sum()):
         table.notes.append(f"{unused:,} images are left out by --label VALUE=skip.")
     return state.hexdigest()
 
@@ -241,7 +241,7 @@ def _write(
     key: FeatureKey,
     arrays: ForeignArrays,
     table: ForeignTable,
-    wanted: NDArray[np.bool_],
+    used: NDArray[np.bool_],
     source: Path,
 ) -> int:
     """Write the rows that the store lacks, and return how many."""
@@ -252,7 +252,7 @@ def _write(
         for block in arrays.blocks(BLOCK_ROWS):
             rows = [
                 (table.ids[start + i], i)
-                for i in np.flatnonzero(wanted[start : start + len(block)]).tolist()
+                for i in np.flatnonzero(used[start : start + len(block)]).tolist()
                 if table.ids[start + i] not in known
             ]
             if rows:

@@ -159,8 +159,8 @@ def read_table(arrays: ForeignArrays, options: ForeignOptions, source: Path) -> 
             local = local_path(names[i], folder)
             if os.path.isfile(local):
                 files.append((i, local))
-    found = metadata_of([stat_file(path) for _, path in files], None, options.workers)
-    for (i, path), fact in zip(files, found, strict=True):
+    facts_of_files = metadata_of([stat_file(path) for _, path in files], None, options.workers)
+    for (i, path), fact in zip(files, facts_of_files, strict=True):
         assert isinstance(fact, FileMetadata)  # no earlier manifest was given
         if fact.sample_id:
             ids[i], paths[i], facts[i] = fact.sample_id, path, fact

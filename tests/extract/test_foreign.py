@@ -195,7 +195,7 @@ def test_table_beside_thingsvision_is_joined_by_name(folder: Path) -> None:
     for name, expected in zip(names, X, strict=True):
         np.testing.assert_array_equal(values[name], expected)
     write_csv(folder / "short.csv", make_rows()[:-1])
-    with pytest.raises(DataError, match="no row for 1 of 240 vectors .first: 'img0239'"):
+    with pytest.raises(DataError, match=r"no row for 1 of 240 vectors .first: 'img0239'"):
         import_foreign(store, made, ForeignOptions(name="x", rows=folder / "short.csv"))
 
 
@@ -312,7 +312,7 @@ def test_pickles_are_not_run(folder: Path, tmp_path: Path) -> None:
     torch.save({"x": object()}, folder / "evil.pt")
     np.save(folder / "evil.npy", np.array([object()]), allow_pickle=True)
     for name in ("evil.pt", "evil.npy"):
-        with pytest.raises(DataError, match="cannot be read|no file of plain tensors"):
+        with pytest.raises(DataError, match=r"cannot be read|no file of plain tensors"):
             import_foreign(FeatureStore(folder / "store"), folder / name,
                            ForeignOptions(name="x", rows=folder / "rows.csv"))  # fmt: skip
 
