@@ -75,7 +75,9 @@ def maps(column: list[str] | None, label: list[str] | None) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value}
 
 
-def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:
+def scan_selection(
+    settings: Settings, every_row: bool = False, *, dry_run: bool = False
+) -> Manifest:
     """Scan every root into the store, and return what protocol and filters take of it.
 
     Without filters shared reals stay one row each, which is all that extraction needs;
@@ -83,7 +85,7 @@ def scan_selection(settings: Settings, every_row: bool = False) -> Manifest:
     """
     from featcache.datasets import expand, merge
 
-    manifest = merge(scan.manifest for scan in scan_roots(settings))
+    manifest = merge(scan.manifest for scan in scan_roots(settings, dry_run))
     filters = ("protocol", "classes", "generators", "categories", "only_groups", "max_per_class")
     if not every_row and not any(getattr(settings, name) for name in filters):
         return manifest

@@ -129,7 +129,7 @@ def _run(
 
     require_weights(specs)
     store = FeatureStore(settings.cache)
-    manifest = scan_selection(settings)
+    manifest = scan_selection(settings, dry_run=dry_run)
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}
     options = ExtractOptions(views=tuple(settings.view), **chosen, **flags)
     if dry_run:

@@ -129,7 +129,7 @@ def _run(
     from featcache.finetune import finetune as run
     from featcache.finetune import forecast_finetune
 
-    manifest = scan_selection(settings)
+    manifest = scan_selection(settings, dry_run=dry_run)
     if dry_run:
         _show_forecast(forecast_finetune(manifest, options), json)
         return

@@ -146,6 +146,9 @@ def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
     if json:
         out.print_json({"dry_run": True, **forecast})
         return
+    if forecast["n_forward"] is None:
+        out.print_rich(*forecast["notes"], *_runs(forecast))
+        return
     columns = ["feature", "view", "images", "in store", "to do", "MB"]
     rows = [
         [
@@ -164,12 +167,16 @@ def _show_forecast(forecast: dict[str, Any], json: bool) -> None:
         f"{forecast['n_forward']:,} forward passes, {forecast['n_bytes'] / 1e6:,.1f} MB, "
         + (f"about {duration} (h:mm:ss) on this machine" if forecast["seconds"] else "no time")
     )
-    n_runs = len(forecast["runs"])
-    out.print_rich(f"{n_runs} run{'' if n_runs == 1 else 's'}: {'; '.join(forecast['runs'])}")
+    out.print_rich(*_runs(forecast))
     for plan in forecast["finetune"]:
         out.print_rich(_training(plan))
     for note in forecast["notes"]:
         out.print_message(f"Note: {note}")
+
+
+def _runs(forecast: dict[str, Any]) -> list[str]:
+    n_runs = len(forecast["runs"])
+    return [f"{n_runs} run{'' if n_runs == 1 else 's'}: {'; '.join(forecast['runs'])}"]
 
 
 def _training(plan: dict[str, Any]) -> str:

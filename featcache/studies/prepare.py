@@ -115,7 +115,7 @@ class Prepared:
         return [self.specs[name].name for name in features]
 
 
-def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
+def prepare(study: StudyPlan, options: StudyOptions, *, dry_run: bool = False) -> Prepared:
     """Find the images and resolve the backbones; nothing is extracted yet.
 
     Parameters
@@ -124,6 +124,9 @@ def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
         Plan of the study.
     options : StudyOptions
         Settings; their own documentation names every field.
+    dry_run : bool
+        Write nothing: images that the study makes itself must be there (:func:`images_to_make`),
+        and manifests are not kept.
 
     Returns
     -------
@@ -137,9 +140,10 @@ def prepare(study: StudyPlan, options: StudyOptions) -> Prepared:
         If weights are missing and random ones were not asked for.
     """
     roots, scan = _roots(study.data, options)
-    manifest, notes = _choose(
-        merge(scan_into(options.cache, root, scan).manifest for root in roots), study.data, options
-    )
+    if not dry_run:
+        _make_images(study.data, options)
+    scans = [scan_into(options.cache, root, scan, keep=not dry_run) for root in roots]
+    manifest, notes = _choose(merge(one.manifest for one in scans), study.data, options)
     specs = {name: _spec(name, options) for name in study.extract.backbones}
     if drawn := [n for n, spec in specs.items() if spec.random_init is not None and "#" not in n]:
         notes.append(RANDOM.format(names=", ".join(drawn)))
@@ -172,11 +176,9 @@ def _spec(name: str, options: StudyOptions) -> BackboneSpec:
 
 def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptions]:
     """Return the trees of a study, and how they are read."""
-    own = ScanOptions(source_pattern=SOURCE_PATTERN, workers=options.scan.workers)
-    if plan.source == "demo":
-        return [build_tree(options.out, photos=options.photos).root], own
-    if plan.source == "simulate":
-        return [_simulated(plan, options)], own
+    if (own_root := _own_root(plan, options)) is not None:
+        scan = ScanOptions(source_pattern=SOURCE_PATTERN, workers=options.scan.workers)
+        return [own_root], scan
     roots = [Path(root) for root in plan.roots] or list(options.data)
     if not roots:
         raise SettingsError(
@@ -186,33 +188,70 @@ def _roots(plan: DataPlan, options: StudyOptions) -> tuple[list[Path], ScanOptio
     return roots, replace(options.scan, source_pattern=pattern)
 
 
-def _simulated(plan: DataPlan, options: StudyOptions) -> Path:
-    """Return the tree of simulated fakes; its folder is named by its recipe, so that it is made
-    once.
+def images_to_make(plan: DataPlan, options: StudyOptions) -> str:
+    """Say which images a study makes before anything else; empty where they exist already.
+
+    Parameters
+    ----------
+    plan : DataPlan
+        Where the study's images come from.
+    options : StudyOptions
+        Settings; their own documentation names every field.
+
+    Returns
+    -------
+    str
+        One sentence.
     """
+    root = _own_root(plan, options)
+    if root is None or root.exists():
+        return ""
+    if plan.source == "demo":
+        return f"The images of the demo are made first, in {root}."
+    recipe = _recipe(plan)
+    n_generators = len(recipe.artefacts) * len(recipe.strengths)
+    return (
+        f"The study first simulates {n_generators} generators in {root}: up to {recipe.per_photo}"
+        f" tiles of every photograph, {1 + n_generators} images of each tile."
+    )
+
+
+def _own_root(plan: DataPlan, options: StudyOptions) -> Path | None:
+    """Return where the images lie that a study makes itself; None where it reads the user's."""
+    if plan.source == "demo":
+        return options.out.resolve() / "data"
+    if plan.source != "simulate":
+        return None
+    # The folder is named by its recipe, so that it is made once.
+    photos = options.photos or options.out / "photos"
+    digest = digest_json({**asdict(_recipe(plan)), "photos": str(photos.resolve())})
+    return options.out / f"simulated-{digest[:8]}"
+
+
+def _recipe(plan: DataPlan) -> SimulateOptions:
     question: dict[str, Any] = {"artefacts": plan.artefacts, "strengths": plan.strengths}
     chosen = {name: value for name, value in question.items() if value}
-    recipe = SimulateOptions(**chosen, skip_plain=True)
-    photos = options.photos or _packaged(options.out / "photos")
-    digest = digest_json({**asdict(recipe), "photos": str(photos.resolve())})
-    root = options.out / f"simulated-{digest[:8]}"
-    if not root.exists():
-        made = simulate(photos, root, recipe)
+    return SimulateOptions(**chosen, skip_plain=True)
+
+
+def _make_images(plan: DataPlan, options: StudyOptions) -> None:
+    """Make the images that a study makes itself, unless they exist."""
+    root = _own_root(plan, options)
+    if plan.source == "demo":
+        build_tree(options.out, photos=options.photos)
+    elif root is not None and not root.exists():
+        photos = options.photos or options.out / "photos"
+        if not photos.exists():
+            # The photographs that packages carry, without loss.
+            with whole_folder(photos) as temporary:
+                for photo in load_packaged():
+                    photo.image.save(temporary / f"{photo.name}.png")
+        made = simulate(photos, root, _recipe(plan))
         if made.n_plain:
             log.warning(
                 "%d of %d tiles are left out: too plain for the least strength to change a pixel.",
                 *(made.n_plain, made.n_plain + made.n_tiles),
             )
-    return root
-
-
-def _packaged(folder: Path) -> Path:
-    """Return a folder with the photographs that packages carry, without loss."""
-    if not folder.exists():
-        with whole_folder(folder) as temporary:
-            for photo in load_packaged():
-                photo.image.save(temporary / f"{photo.name}.png")
-    return folder
 
 
 def _choose(

@@ -34,7 +34,14 @@ from featcache.studies.plan import (
     read_lock,
     write_lock,
 )
-from featcache.studies.prepare import Prepared, StudyOptions, forecast_tuned, prepare, tuned_runs
+from featcache.studies.prepare import (
+    Prepared,
+    StudyOptions,
+    forecast_tuned,
+    images_to_make,
+    prepare,
+    tuned_runs,
+)
 from featcache.studies.result import RunResult, StudyResult
 from featcache.studies.schema import StudyPlan
 from featcache.studies.tables import study_report
@@ -69,8 +76,8 @@ def forecast_study(study: StudyPlan, options: StudyOptions) -> dict[str, Any]:
     """Return what :func:`run_study` would do: images, forward passes, bytes, seconds, runs,
     training.
 
-    Nothing is kept; a few images go through the networks to measure the time. Images that the study
-    itself makes are made, since their number is unknown before.
+    Nothing is written; a few images go through the networks to measure the time. Where the study
+    makes its images itself and they are not there yet, a note says so and nothing is counted.
 
     Parameters
     ----------
@@ -84,7 +91,19 @@ def forecast_study(study: StudyPlan, options: StudyOptions) -> dict[str, Any]:
     dict[str, Any]
         What :func:`run_study` would do.
     """
-    prepared = prepare(study, options)
+    if to_make := images_to_make(study.data, options):
+        return {
+            "study": study.name,
+            "n_samples": None,
+            "extract": [],
+            "n_forward": None,
+            "n_bytes": None,
+            "seconds": None,
+            "runs": [run.name for run in plan_runs(study)],
+            "finetune": [],
+            "notes": [to_make],
+        }
+    prepared = prepare(study, options, dry_run=True)
     work = (prepared.manifest, list(prepared.specs.values()), prepared.store, prepared.options)
     plans = forecast(*work)
     return {
