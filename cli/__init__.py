@@ -26,9 +26,9 @@ def run(arguments: list[str]) -> int:
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        return _output.report(error, "--json" in arguments)
+        return _output.report(error, arguments)
     if code == _output.INTERRUPTED:  # Typer has turned the interrupt into its exit code
-        return _output.report(KeyboardInterrupt(), "--json" in arguments)
+        return _output.report(KeyboardInterrupt(), arguments)
     return code if isinstance(code, int) else 0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from featcache.cli._output import print_message
-from featcache.errors import SettingsError, UnknownNameError
+from featcache.errors import SettingsError, UnknownNameError, unknown_name
 
 if TYPE_CHECKING:
     from featcache.datasets import Manifest, Scan
@@ -134,7 +134,18 @@ def choose(manifest: Manifest, settings: Settings) -> Manifest:
     )
     for note in notes:
         print_message(note)
-    return chosen
+    return _tested(chosen, settings.tested) if settings.tested else chosen
+
+
+def _tested(manifest: Manifest, names: list[str]) -> Manifest:
+    """Return the manifest with test samples of these generators only."""
+    there = {sample.paired_with for sample in manifest if sample.split == "test"}
+    by_fold = {name.casefold(): name for name in there}
+    for name in names:
+        if name.casefold() not in by_fold:
+            raise unknown_name("test generator", name, there)
+    kept = {by_fold[name.casefold()] for name in names}
+    return manifest.where(lambda sample: sample.split != "test" or sample.paired_with in kept)
 
 
 Returned = TypeVar("Returned")

@@ -1,6 +1,4 @@
-"""The flags that commands share, each described once, and groups of them (see
-:mod:`._grouping`).
-"""
+"""The flags that commands share, each described once; groups of them; and the order of the help."""
 
 from __future__ import annotations
 
@@ -10,8 +8,50 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from featcache.cli import _output as out
+
+PANELS: dict[str, tuple[str, ...]] = {
+    "Which images": (
+        *("--protocol", "--classes", "--generators", "--categories", "--groups"),
+        *("--max-per-class", "--layout", "--column", "--label", "--source-pattern"),
+        *("--test-fraction", "--strict"),
+    ),
+    "Which features": (
+        *("--preset", "--precision", "--weights", "--random-init", "--intersection", "--dtype"),
+        *("--train-view", "--test-view"),
+    ),
+    "Details of the head": ("--scaling", "--k", "--fusion", "--prior", "--seed"),
+    "Machine and cluster": (
+        *("--device", "--batch-size", "--workers", "--memory", "--engine", "--address"),
+        *("--processes", "--compile", "--shard", "--staging"),
+    ),
+    "Output": (
+        *("--scores", "--csv", "--latex", "--results"),
+        *("--log-json", "--watch", "--json", "--verbose", "--quiet", "--help"),
+    ),
+}
+"""Headings of the help, and the flags below each; all other flags come first, without a heading."""
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help begins with its most used flags; the rest stands below headings."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and flags, panel by panel."""
+        of_flag = {flag: panel for panel, flags in PANELS.items() for flag in flags}
+        records: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Options", *PANELS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panels = [of_flag[flag] for flag in parameter.opts if flag in of_flag]
+                records[panels[0] if panels else "Options"].append(record)
+        for name, rows in records.items():
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
+
 
 Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="The store. [default: features/]")
@@ -25,21 +65,19 @@ Data = Annotated[
     list[Path] | None,
     typer.Option("--data", metavar="ROOT", help="Root of an image tree; may be repeated."),
 ]
-Roots = Annotated[
-    list[Path] | None, typer.Argument(metavar="[ROOT]...", help="Roots of image trees.")
-]
+Roots = Annotated[list[Path] | None, typer.Argument(metavar="ROOT", help="The same as --data.")]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help="Preprocessing: univfd, native or resize. [default: univfd]"),
+    typer.Option(
+        "--preset", metavar="univfd|native|resize", help="Preprocessing. [default: univfd]"
+    ),
 ]
 Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help=(
-            "Of the forward pass: fp32, bf16, fp16, or auto (bf16 for transformers where native). "
-            "[default: fp32]"
-        ),
+        metavar="fp32|bf16|fp16|auto",
+        help="Of the forward pass; auto is bf16 for transformers where native. [default: fp32]",
     ),
 ]
 SourcePattern = Annotated[
@@ -55,7 +93,11 @@ SourcePattern = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", help="Workers that decode and, on a CPU, compute. [default: cores]"),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Workers that decode and, on a CPU, compute. [default: cores]",
+    ),
 ]
 Weights = Annotated[
     list[str] | None,
@@ -87,15 +129,23 @@ RandomInit = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Of a Ray cluster. [default: start one on this machine]"),
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Of a Ray cluster. [default: start one on this machine]",
+    ),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", help="Workers of Ray. [default: one per GPU, or the cores]"),
+    typer.Option(
+        "--processes", metavar="N", help="Workers of Ray. [default: one per GPU, or the cores]"
+    ),
 ]
 Layout = Annotated[
     str | None,
-    typer.Option("--layout", help="How the tree is read; 'datasets layouts' lists them."),
+    typer.Option(
+        "--layout", metavar="NAME", help="How the tree is read; 'datasets layouts' lists them."
+    ),
 ]
 Column = Annotated[
     list[str] | None,
@@ -118,7 +168,11 @@ Label = Annotated[
 ]
 Protocol = Annotated[
     str | None,
-    typer.Option("--protocol", help="Who trains, who is tested: univfd, dfwf, genimage, 4class."),
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        help="Who trains, who is tested: univfd, dfwf, genimage, 4class.",
+    ),
 ]
 Generators = Annotated[
     list[str] | None,
@@ -136,12 +190,17 @@ MaxPerClass = Annotated[
     int | None,
     typer.Option(
         "--max-per-class",
+        metavar="N",
         help="Images of each generator, split and label at the most, chosen by content.",
     ),
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--classes", help="Train on so many categories (published: 1, 2, 4, 8, 16, 20)."),
+    typer.Option(
+        "--classes",
+        metavar="N",
+        help="Train on the first N object categories (published: 1, 2, 4, 8, 16, 20).",
+    ),
 ]
 
 

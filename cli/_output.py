@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
+import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featcache.errors import FeatcacheError
@@ -104,9 +106,18 @@ INTERRUPTED = 130
 REJECTS = 6
 """The work is done and some images were rejected."""
 
+REPEATED = ("--data", "--cache")
+"""Flags of the user's that a suggested command repeats."""
 
-def report(error: BaseException, as_json: bool) -> int:
-    """Say what went wrong on standard error, and with ``--json`` on standard output too.
+
+def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
+    """Print an error on standard error, and with ``--json`` on standard output too.
+
+    Parameters
+    ----------
+    error : BaseException
+    arguments : sequence of str
+        The command line, without the name of the program.
 
     Returns
     -------
@@ -114,6 +125,9 @@ def report(error: BaseException, as_json: bool) -> int:
         The exit code.
     """
     code, text = explain(error)
+    as_json = "--json" in arguments
+    if code not in (BUG, INTERRUPTED):
+        text = _with_settings_file(complete_commands(text, arguments))
     if code == BUG:
         traceback.print_exception(error)
     sys.stderr.write(terminal_text(f"Error: {text}") + "\n")
@@ -121,6 +135,63 @@ def report(error: BaseException, as_json: bool) -> int:
         name = type(error).__name__
         print_json({"error": {"type": name, "message": terminal_text(text), "exit_code": code}})
     return code
+
+
+def complete_commands(text: str, arguments: Sequence[str]) -> str:
+    """Repeat the user's own ``--data`` and ``--cache`` in the commands that a message suggests.
+
+    Parameters
+    ----------
+    text : str
+        Commands stand in single quotes: ``'featcache extract --backbone clip'``.
+    arguments : sequence of str
+        The command line that led to the message.
+
+    Returns
+    -------
+    str
+    """
+    from typer.main import get_command
+
+    from featcache.cli.app import app
+
+    given: dict[str, list[str]] = {}
+    for i, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag in REPEATED and (equals or i + 1 < len(arguments)):
+            given.setdefault(flag, []).append(value if equals else arguments[i + 1])
+
+    def complete(match: re.Match[str]) -> str:
+        command: Any = get_command(app)
+        words = match[1].split()
+        for word in words:
+            command = getattr(command, "commands", {}).get(word, command)
+        accepted = {name for parameter in command.params for name in parameter.opts}
+        suggestion = match[1]
+        for flag, values in given.items():
+            if flag not in accepted:
+                continue
+            quoted = [shlex.quote(value) for value in values]
+            if f"{flag} FOLDER" in suggestion:
+                several = " ".join(f"{flag} {value}" for value in quoted)
+                suggestion = suggestion.replace(f"{flag} FOLDER", several)
+            elif flag not in words:
+                suggestion += "".join(f" {flag} {value}" for value in quoted)
+        return f"'featcache {suggestion}'"
+
+    return re.sub(r"'featcache ([^']+)'", complete, text) if given else text
+
+
+def _with_settings_file(text: str) -> str:
+    """Name the settings file where it lies in a folder above: it may be another project's."""
+    from pathlib import Path
+
+    from featcache.settings import find_file
+
+    path = find_file(Path.cwd())
+    if path is None or path.parent == Path.cwd() or str(path) in text:
+        return text
+    return f"{text} (Settings were read from {path}.)"
 
 
 def explain(error: BaseException) -> tuple[int, str]:

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 Features = Annotated[
     list[str] | None,
-    typer.Option("--features", metavar="A[,B...]", help="Features, joined side by side."),
+    typer.Option(
+        "--features", "--model", metavar="A[,B...]", help="Features, joined side by side."
+    ),
 ]
 Fusion = Annotated[
-    str, typer.Option("--fusion", help="concat, mean-logit or stacking of several features.")
+    str,
+    typer.Option(
+        "--fusion", metavar="concat|mean-logit|stacking", help="How several features are joined."
+    ),
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write the table.")]
 
@@ -31,9 +36,16 @@ Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write 
 class HeadOptions:
     """What is fitted, and on what."""
 
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="FEATURES", help="The same as --features.")
+    ] = None
     train: Annotated[
         list[str] | None,
         typer.Option("--train", metavar="GEN[,...]", help="Generators to train on. [default: all]"),
+    ] = None
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", metavar="GEN[,...]", help="Generators to test on. [default: all]"),
     ] = None
     C: Annotated[
         str | None,
@@ -48,15 +60,23 @@ class HeadOptions:
         str,
         typer.Option(
             "--head",
+            metavar="NAME|FILE",
             help=(
                 "logistic, knn, ridge, lda, prototype, univfd-sgd or oneclass, with parameters as "
                 "in knn:k=5; or a saved head, FILE.safetensors (probe)."
             ),
         ),
     ] = "logistic"
-    k: Annotated[int, typer.Option("--k", min=1, help="Neighbours of the head knn.")] = 1
+    k: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, help="Neighbours of the head knn.")
+    ] = 1
     scaling: Annotated[
-        str, typer.Option("--scaling", help="standardise, none, block-rms or l2 (logistic head).")
+        str,
+        typer.Option(
+            "--scaling",
+            metavar="standardise|none|block-rms|l2",
+            help="Of the features, for the logistic head.",
+        ),
     ] = "standardise"
     train_view: Annotated[
         list[str] | None,
@@ -66,6 +86,9 @@ class HeadOptions:
         list[str] | None,
         typer.Option("--test-view", metavar="V[,...]", help="Views to test on. [default: clean]"),
     ] = None
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of folds and resampling.")
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +101,11 @@ class ReadOptions:
     ] = None
     engine: Annotated[
         str,  # a flag only: the engine of the settings is meant for extract
-        typer.Option("--engine", help="local, or ray for training sets larger than a machine."),
+        typer.Option(
+            "--engine",
+            metavar="local|ray",
+            help="Ray is for training sets larger than a machine.",
+        ),
     ] = "local"
     address: opt.Address = None
     processes: opt.Processes = None
@@ -108,10 +135,11 @@ def load(
     return load_settings(
         cache=reading.cache,
         data=reading.data,
-        features=split_all(features),
+        features=split_all([*(features or ()), *(heads.names or ())]),
         train=split_all(heads.train),
         address=reading.address,
         processes=reading.processes,
+        tested=split_all(heads.test),
         **samples.settings(),
     )
 
@@ -121,6 +149,7 @@ def options(
 ) -> ProbeOptions:
     """Return the options of a probe from flags and settings; ``more`` are those of one command."""
     from featcache.evaluate import ProbeOptions
+    from featcache.settings import split_names
 
     flags: dict[str, Any] = {  # the options parse them
         "C": settings.C if heads.C is None else heads.C,
@@ -129,6 +158,9 @@ def options(
         "memory": reading.memory,
         "weights": reading.weights or {},
     }
+    named = [heads.head] if ":" in heads.head else split_names(heads.head)
+    if heads.C is not None and not any(map(_uses_c, named)):
+        out.print_message(f"--C is ignored: the head {heads.head} has no C.")
     return ProbeOptions(
         features=settings.features or settings.backbone,
         train=settings.train,
@@ -140,9 +172,19 @@ def options(
         processes=settings.processes,
         wanted={"preset": reading.preset, "precision": reading.precision},
         k=heads.k,
+        seed=heads.seed,
         **flags,
         **more,
     )
+
+
+def _uses_c(head: str) -> bool:
+    from featcache.probes.base import head_kind
+
+    if head.endswith(".safetensors"):
+        return False
+    kind = head_kind(head)
+    return kind is None or "C" in kind.takes
 
 
 def save_if_possible(

@@ -26,6 +26,7 @@ from featcache.cli import (
     study,
     transfer,
 )
+from featcache.cli._options import PanelCommand
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,23 +56,23 @@ def root(
     """Take the options that stand before a command."""
 
 
-app.command("demo")(demo.demo)
+app.command("demo", cls=PanelCommand)(demo.demo)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(backbones.app, name="backbones")
-app.command("config")(config.config)
-app.command("trust")(config.trust)
-app.command("extract")(extract.extract)
-app.command("probe")(probe.probe)
-app.command("ablate")(ablate.ablate)
-app.command("transfer")(transfer.transfer)
-app.command("efficiency")(transfer.efficiency)
+app.command("config", cls=PanelCommand)(config.config)
+app.command("trust", cls=PanelCommand)(config.trust)
+app.command("extract", cls=PanelCommand)(extract.extract)
+app.command("probe", cls=PanelCommand)(probe.probe)
+app.command("ablate", cls=PanelCommand)(ablate.ablate)
+app.command("transfer", cls=PanelCommand)(transfer.transfer)
+app.command("efficiency", cls=PanelCommand)(transfer.efficiency)
 app.add_typer(head.app, name="head")
-app.command("run")(study.run)
-app.command("finetune")(finetune.finetune)
-app.command("score")(score.score)
-app.command("report")(report.report)
-app.command("embed")(embed.embed)
-app.command("attend")(attend.attend)
-app.command("spectra")(embed.spectra)
+app.command("run", cls=PanelCommand)(study.run)
+app.command("finetune", cls=PanelCommand)(finetune.finetune)
+app.command("score", cls=PanelCommand)(score.score)
+app.command("report", cls=PanelCommand)(report.report)
+app.command("embed", cls=PanelCommand)(embed.embed)
+app.command("attend", cls=PanelCommand)(attend.attend)
+app.command("spectra", cls=PanelCommand)(embed.spectra)
 app.add_typer(cache.app, name="cache")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", cls=PanelCommand)(doctor.doctor)

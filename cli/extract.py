@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 Backbones = Annotated[
     list[str] | None,
-    typer.Option("--backbone", metavar="A[,B...]", help="Backbones; see 'featcache backbones ls'."),
+    typer.Option(
+        "--backbone",
+        "--model",
+        metavar="A[,B...]",
+        help="Backbones; see 'featcache backbones ls'.",
+    ),
 ]
 SHOWN_REJECTS = 10
 SETTINGS = (
@@ -43,17 +48,22 @@ class Running:
     """With what the networks are run."""
 
     device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
+        str | None,
+        typer.Option("--device", metavar="auto|cpu|cuda|cuda:1|mps", help="[default: auto]"),
     ] = None
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", help="Images per forward pass. [default: what fits]"),
+        typer.Option(
+            "--batch-size", metavar="N", help="Images per forward pass. [default: what fits]"
+        ),
     ] = None
     workers: opt.Workers = None
     engine: Annotated[
         str | None,
         typer.Option(
-            "--engine", help="local, or ray for several GPUs or machines. [default: local]"
+            "--engine",
+            metavar="local|ray",
+            help="Ray is for several GPUs or machines. [default: local]",
         ),
     ] = None
     address: opt.Address = None

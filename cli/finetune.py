@@ -79,7 +79,8 @@ def finetune(
     ] = None,
     place: opt.StoreOptions,
     device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
+        str | None,
+        typer.Option("--device", metavar="auto|cpu|cuda|cuda:1|mps", help="[default: auto]"),
     ] = None,
     workers: opt.Workers = None,
     layout: opt.Layout = None,

@@ -46,7 +46,7 @@ def probe(
     prior: Annotated[
         str,
         typer.Option(
-            "--prior", metavar="P[,...]", help="State the AP also for these shares of fakes."
+            "--prior", metavar="P[,...]", help="Also report AP at these fake prevalences."
         ),
     ] = "",
     samples: opt.SampleOptions,

@@ -38,7 +38,8 @@ def score(
     ] = None,
     cache: opt.Cache = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. [default: auto]")
+        str | None,
+        typer.Option("--device", metavar="auto|cpu|cuda|cuda:1|mps", help="[default: auto]"),
     ] = None,
     workers: opt.Workers = None,
     json: opt.Json = False,

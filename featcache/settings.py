@@ -133,6 +133,8 @@ class Settings(BaseSettings):
         A named protocol that says who trains and who is tested.
     generators, categories, only_groups : list of str
         What is taken of the manifests; empty means all.
+    tested : list of str
+        Generators to test on; empty means all.
     max_per_class : int > 0, optional
         Images of each generator, split and label at the most.
     classes : int > 0, optional
@@ -179,6 +181,7 @@ class Settings(BaseSettings):
     generators: Names = []
     categories: Names = []
     only_groups: Names = []
+    tested: Names = []
     max_per_class: Annotated[int | None, Field(ge=1)] = None
     classes: Annotated[int | None, Field(ge=1)] = None
     groups: dict[str, list[str]] = {}
