@@ -59,10 +59,13 @@ class FeatureKey:
 
     @property
     def settings(self) -> str:
-        """Preset, precision and view in a few words for a person (``"univfd fp32 clean"``)."""
+        """Preset, precision, view, and a dtype that is not float32, for a person
+        (``"univfd fp32 clean"``).
+        """
         preset = self.fields["preprocessing"].get("preset", "?")
         view = self.fields["view"].get("name", "?")
-        return f"{preset} {self.fields['precision']} {view}"
+        dtype = "" if self.fields["dtype"] == "float32" else f" {self.fields['dtype']}"
+        return f"{preset} {self.fields['precision']} {view}{dtype}"
 
     @cached_property
     def json(self) -> str:

@@ -81,6 +81,7 @@ def ambiguity_error(name: str, keys: list[FeatureKey]) -> SettingsError:
         f"--weights {name.partition('@')[0]}=FILE": weights,
         "--preset": any(leaf.startswith("preprocessing") for leaf in differing),
         "--precision": "precision" in differing,
+        "--dtype": "dtype" in differing,
     }
     flags_needed = [flag for flag, differs in flags.items() if differs] or [
         "--preset",

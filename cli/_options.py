@@ -80,6 +80,22 @@ Precision = Annotated[
         help="Of the forward pass; auto is bf16 for transformers where native. [default: fp32]",
     ),
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="float32|float16",
+        help="Type of the stored features: float16 takes half the disk. [default: float32]",
+    ),
+]
+KeptDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="float32|float16",
+        help="Features of this type, where the store has both.",
+    ),
+]
 SourcePattern = Annotated[
     str | None,
     typer.Option(

@@ -26,6 +26,7 @@ class ExportOptions:
     cache: opt.Cache = None
     preset: opt.Preset = None
     precision: opt.Precision = None
+    dtype: opt.KeptDtype = None
     weights: opt.KeptWeights = None
     view: Annotated[str, typer.Option("--view", metavar="V[,...]", help="Of the images.")] = "clean"
 
@@ -66,7 +67,11 @@ def export(
     weights: dict[str, Any] = {"weights": selection.weights or {}}  # parsed by the options
     probe_options = ProbeOptions(
         features=split_names(selection.features),
-        wanted={"preset": selection.preset, "precision": selection.precision},
+        wanted={
+            "preset": selection.preset,
+            "precision": selection.precision,
+            "dtype": selection.dtype,
+        },
         **weights,
     )
     keys = [

@@ -113,6 +113,7 @@ class ReadOptions:
     cache: opt.Cache = None
     preset: opt.Preset = None
     precision: opt.Precision = None
+    dtype: opt.KeptDtype = None
     weights: opt.KeptWeights = None
     intersection: Annotated[
         bool,
@@ -170,7 +171,11 @@ def options(
         engine=reading.engine,
         address=settings.address,
         processes=settings.processes,
-        wanted={"preset": reading.preset, "precision": reading.precision},
+        wanted={
+            "preset": reading.preset,
+            "precision": reading.precision,
+            "dtype": reading.dtype,
+        },
         k=heads.k,
         seed=heads.seed,
         **flags,

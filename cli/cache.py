@@ -200,6 +200,7 @@ def explain(
     cache: opt.Cache = None,
     preset: opt.Preset = None,
     precision: opt.Precision = None,
+    dtype: opt.Dtype = None,
     view: Annotated[str | None, typer.Option("--view", help="Of the images.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="As for extract.")] = None,
     json: opt.Json = False,
@@ -216,7 +217,7 @@ def explain(
     out.start_logging(verbose, quiet)
     views = [view] if view else []
     settings = load_settings(
-        cache=cache, preset=preset, precision=precision, device=device, view=views
+        cache=cache, preset=preset, precision=precision, dtype=dtype, device=device, view=views
     )
     store = FeatureStore(settings.cache)
     if backbone:
@@ -224,6 +225,7 @@ def explain(
             preset=settings.preset,
             precision=settings.precision,
             device=settings.device,
+            dtype=settings.dtype,
             views=tuple(settings.view),
         )
         requested_keys = [request.key for request in make_requests([resolve(backbone)], options)]

@@ -44,6 +44,7 @@ def embed(
     cache: opt.Cache = None,
     preset: opt.Preset = None,
     precision: opt.Precision = None,
+    dtype: opt.KeptDtype = None,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
@@ -62,7 +63,7 @@ def embed(
         methods=split_all(method) or ("umap", "pca", "probe"),
         split=split,
         most=most,
-        wanted={"preset": preset, "precision": precision},
+        wanted={"preset": preset, "precision": precision, "dtype": dtype},
         seed=seed,
     )
     result = run(_manifest(settings), FeatureStore(settings.cache), options)

@@ -33,6 +33,7 @@ SETTINGS = (
     "preset",
     "precision",
     "device",
+    "dtype",
     "batch_size",
     "shard_rows",
     "workers",
@@ -51,6 +52,7 @@ class Running:
         str | None,
         typer.Option("--device", metavar="auto|cpu|cuda|cuda:1|mps", help="[default: auto]"),
     ] = None
+    dtype: opt.Dtype = None
     batch_size: Annotated[
         int | None,
         typer.Option(

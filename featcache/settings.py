@@ -98,6 +98,8 @@ class Settings(BaseSettings):
         Preprocessing preset.
     precision : {"fp32", "bf16", "fp16", "auto"}
         Numeric precision of the forward pass.
+    dtype : {"float32", "float16"}
+        Type in which features are stored.
     view : list of str
         What is done to the images before the backbone.
     device : str
@@ -161,6 +163,7 @@ class Settings(BaseSettings):
     train: Names = []
     preset: str = "univfd"
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    dtype: Literal["float32", "float16"] = "float32"
     view: Names = ["clean"]
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=0)] = 0

@@ -220,7 +220,7 @@ class FeatureMaker:
         network = self._networks[request.id]
         batch = torch.from_numpy(pixels).to(network.device)
         (rows,), _ = network(batch, request.preprocessing).result()
-        return rows
+        return request.round(rows).astype(np.float32)
 
     def _request(self, name: str) -> Request:
         if name not in self._requests:
@@ -255,6 +255,7 @@ def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
     options = ExtractOptions(
         preset=fields["preprocessing"].get("preset", "univfd"),
         precision=fields["precision"],
+        dtype=fields["dtype"],
         views=(fields["view"]["name"],),
     )
     (request,) = make_requests([spec], options)

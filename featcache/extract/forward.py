@@ -190,12 +190,12 @@ class Forward:
                 part[bad_rows] = recomputed.cpu().numpy()[bad_rows[rows]]
 
 
-def finite_rows(features: NDArray[np.float32]) -> NDArray[np.bool_]:
+def finite_rows(features: NDArray[Any]) -> NDArray[np.bool_]:
     """Return for each row whether it has neither NaN nor Inf; shape (N,).
 
     Parameters
     ----------
-    features : ndarray of float32
+    features : ndarray of float32 or float16
         Features of shape (n_samples, n_features).
 
     Returns

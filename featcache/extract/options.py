@@ -9,6 +9,8 @@ from typing import Any
 from featcache.errors import SettingsError
 from featcache.settings import split_names
 
+DTYPES = ("float32", "float16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
@@ -17,6 +19,8 @@ class ExtractOptions:
     Parameters
     ----------
     preset, precision, device : str
+    dtype : {"float32", "float16"}
+        Type in which features are stored: float16 takes half the disk.
     views : tuple of str
         What is done to the images before the backbone; ``clean`` is nothing.
     batch_size : int
@@ -43,6 +47,7 @@ class ExtractOptions:
     preset: str = "univfd"
     precision: str = "fp32"
     device: str = "auto"
+    dtype: str = "float32"
     views: tuple[str, ...] = ("clean",)
     batch_size: int = 0
     shard_rows: int = 1024
@@ -55,6 +60,8 @@ class ExtractOptions:
     part: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise SettingsError(f"dtype = {self.dtype!r} is not one of {', '.join(DTYPES)}.")
         views: Any = [self.views] if isinstance(self.views, str) else self.views
         names = tuple(name for view in views for name in split_names(view))
         object.__setattr__(self, "views", names or ("clean",))

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.backbones import (
@@ -180,6 +182,26 @@ class Request:
         """Name of the request within a run: the key's fingerprint."""
         return self.key.fingerprint
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type in which its features are stored."""
+        return np.dtype(self.key.fields["dtype"])
+
+    def round(self, features: NDArray[np.float32]) -> NDArray[Any]:
+        """Return features as they are stored.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_samples, n_features), float32
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), float32 or float16
+            float16 rounds to nearest; beyond 65,504 it is infinite.
+        """
+        with np.errstate(over="ignore"):
+            return features.astype(self.dtype, copy=False)
+
     @cached_property
     def stream(self) -> str:
         """Name of the pixels that it needs; requests of one stream share them.
@@ -243,6 +265,6 @@ def make_requests(specs: Iterable[BackboneSpec], options: ExtractOptions) -> lis
 def _request(spec: BackboneSpec, view: View, options: ExtractOptions) -> Request:
     precision = precision_of(spec, options.precision, options.device)
     fields = feature_fields(spec, options.preset, precision)
-    fields |= {"dtype": "float32", "view": view.to_key()}
+    fields |= {"dtype": options.dtype, "view": view.to_key()}
     preprocessing = preprocessing_of(spec, options.preset)
     return Request(spec, preprocessing, precision, view, FeatureKey(fields))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,9 @@ def write_rejects(store: Path, summaries: Iterable[ExtractSummary]) -> Path:
 
 
 NOT_FINITE = "the backbone gives NaN or Inf for it"
+BEYOND_FLOAT16 = (
+    "its feature has a value beyond 65,504, the largest of float16; use --dtype float32"
+)
 
 
 @dataclass
@@ -91,7 +95,7 @@ class ShardRows:
     request: Request
     strict: bool = False
     ids: list[str] = field(default_factory=list)
-    blocks: list[NDArray[np.float32]] = field(default_factory=list)
+    blocks: list[NDArray[Any]] = field(default_factory=list)
     rejects: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
     n_forwarded: int = 0
@@ -124,18 +128,20 @@ class ShardRows:
         Rows
             The finished rows.
         """
-        empty = np.empty((0, self.request.spec.n_features), np.float32)
+        empty = np.empty((0, self.request.spec.n_features), self.request.dtype)
         return Rows(self.ids, np.concatenate([empty, *self.blocks]), self.rejects)
 
     def _keep(self, samples: list[Loaded], features: NDArray[np.float32]) -> None:
-        finite = finite_rows(features)
-        for sample, ok in zip(samples, finite, strict=True):
+        stored = self.request.round(features)
+        finite = finite_rows(stored)
+        for sample, row, ok in zip(samples, features, finite, strict=True):
             self.n_padded += self.request.stream in sample.padded
             if ok:
                 self.ids.append(sample.sample_id)
             else:
-                self._refuse(sample, NOT_FINITE, self.rejects)
-        self.blocks.append(features[finite])
+                reason = BEYOND_FLOAT16 if np.isfinite(row).all() else NOT_FINITE
+                self._refuse(sample, reason, self.rejects)
+        self.blocks.append(stored[finite])
         self.n_forwarded += len(samples)
 
     def _refuse(self, sample: Loaded, reason: str, reasons: dict[str, str]) -> None:

@@ -89,7 +89,7 @@ def n_bytes(work: Plan, request: Request) -> int:
     int
         What the missing features of a request will take on disk.
     """
-    return work.n_missing * (4 * request.spec.n_features + 32)
+    return work.n_missing * (request.dtype.itemsize * request.spec.n_features + 32)
 
 
 def plan_requests(

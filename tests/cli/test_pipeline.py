@@ -197,3 +197,21 @@ def test_report_is_written(featcache: Call, extracted: tuple[Path, Path], tmp_pa
     text = (tmp_path / "r.html").read_text()
     assert "progan" in text
     assert "<svg" in text
+
+
+def test_features_of_both_types_are_told_apart(tree: Path, tmp_path: Path, featcache: Call) -> None:
+    store, head = tmp_path / "store", tmp_path / "half.safetensors"
+    common = ("--backbone", "efficientnet-lite0", "--data", tree, "--cache", store)
+    assert featcache("extract", *common).code == 0
+    assert featcache("extract", *common, "--dtype", "float16").code == 0
+    probe = ("probe", "--features", "efficientnet-lite0", "--cache", store, "--json")
+    unclear = featcache(*probe)
+    assert unclear.code == 2
+    assert "--dtype" in unclear.err
+    wide = featcache(*probe, "--dtype", "float32").json
+    half = featcache(*probe, "--dtype", "float16", "--save", head).json
+    assert half["mAP"] == pytest.approx(wide["mAP"], abs=0.01)
+    assert "float16" in featcache("cache", "ls", "--cache", store).out
+    image = next(tree.rglob("*.png"), None) or next(tree.rglob("*.jpg"))
+    scored = featcache("score", image, "--head", head, "--json")
+    assert scored.code == 0, scored.err

@@ -16,7 +16,8 @@ import pytest
 from featcache.backbones import BACKBONES, BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, scan_into
-from featcache.extract import ExtractOptions, extract, loading
+from featcache.errors import SettingsError
+from featcache.extract import ExtractOptions, extract, forecast, loading
 from featcache.testing import make_tree
 
 
@@ -160,3 +161,72 @@ def test_a_row_that_overflows_is_mended_without_touching_the_others(tmp_path: Pa
     pixels[1] = 255
     (features,), _ = forward(torch.from_numpy(pixels), request.preprocessing).result()
     np.testing.assert_array_equal(features, [[2], [7], [2]])
+
+
+def test_float16_is_the_rounded_feature_in_half_the_bytes(
+    specs: list[BackboneSpec], data: Manifest, tmp_path: Path
+) -> None:
+    wide, half = FeatureStore(tmp_path / "wide"), FeatureStore(tmp_path / "half")
+    options = replace(OPTIONS, dtype="float16")
+    (a,), (b,) = extract(data, specs[:1], wide, OPTIONS), extract(data, specs[:1], half, options)
+    assert a.key.differences(b.key) == [("dtype", "float32", "float16")]
+    ids = sorted(wide.samples(a.key))
+    assert ids == sorted(half.samples(b.key))
+    expected = wide.read(a.key, ids).astype(np.float16)
+    np.testing.assert_array_equal(half.read(b.key, ids), expected.astype(np.float32))
+    assert half.read(b.key, ids, np.float16).dtype == np.float16
+    entries = [(e.header.features, len(e.ids)) for e in half.index(b.key).entries]
+    assert all(e.dtype == "<f2" and e.n_bytes == 2 * n * 6 for e, n in entries)
+    forecasts = [forecast(data, specs[:1], FeatureStore(tmp_path / "new"), o)
+                 for o in (OPTIONS, options)]  # fmt: skip
+    bytes_of = [row["n_bytes"] for (row,) in forecasts]
+    n = forecasts[0][0]["n_samples"]
+    assert bytes_of == [n * (6 * 4 + 32), n * (6 * 2 + 32)]
+
+
+def test_float16_resumes_to_the_same_bytes(
+    specs: list[BackboneSpec], data: Manifest, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, dtype="float16")
+    store = FeatureStore(tmp_path / "a")
+    extract(data, specs[:1], store, options)
+    whole = shards(store)
+    for path in list(store.root.rglob("*.h5"))[::2]:
+        path.unlink()
+    extract(data, specs[:1], FeatureStore(store.root), options)
+    assert shards(store) == whole
+
+
+def test_values_beyond_float16_are_rejected_rows_and_said(data: Manifest, tmp_path: Path) -> None:
+    def loud(scale: float) -> BackboneSpec:
+        def build(path: Path) -> Any:
+            import torch
+
+            class Loud(torch.nn.Module):
+                def forward(self, images: torch.Tensor) -> torch.Tensor:
+                    return images.mean(dim=(2, 3)).repeat(1, 2) * scale
+
+            return Loud()
+
+        return replace(tiny("one", tmp_path), build=build, architecture=f"test:loud{scale}")
+
+    store = FeatureStore(tmp_path / "store")
+    (quiet,) = extract(data, [loud(1.0)], store, OPTIONS)
+    largest = np.abs(store.read(quiet.key, sorted(store.samples(quiet.key)))).max(axis=1)
+    spec = loud(65_504 / float(np.median(largest)))  # too large for half of the images
+    (wide,) = extract(data, [spec], store, OPTIONS)
+    assert not wide.rejects
+    (half,) = extract(data, [spec], store, replace(OPTIONS, dtype="float16"))
+    ids = sorted(store.samples(wide.key))
+    too_large = np.abs(store.read(wide.key, ids)).max(axis=1) >= 65_520  # rounds to infinity
+    assert 0 < too_large.sum() < len(ids)
+    expected = {name for name, bad in zip(ids, too_large, strict=True) if bad}
+    assert set(store.rejects(half.key)) == expected
+    assert all("65,504" in why and "--dtype float32" in why
+               for why in store.rejects(half.key).values())  # fmt: skip
+    assert {reject.sample_id for reject in half.rejects} == expected
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(SettingsError, match="float32, float16"):
+        ExtractOptions(dtype="int8")
