@@ -190,11 +190,11 @@ def test_float16_resumes_to_the_same_bytes(
     options = replace(OPTIONS, dtype="float16")
     store = FeatureStore(tmp_path / "a")
     extract(data, specs[:1], store, options)
-    whole = shards(store)
+    complete = shards(store)
     for path in list(store.root.rglob("*.h5"))[::2]:
         path.unlink()
     extract(data, specs[:1], FeatureStore(store.root), options)
-    assert shards(store) == whole
+    assert shards(store) == complete
 
 
 def test_values_beyond_float16_are_rejected_rows_and_said(data: Manifest, tmp_path: Path) -> None:
