@@ -185,7 +185,7 @@ class Request:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type in which its features are stored."""
-        return np.dtype(self.key.fields["dtype"])
+        return np.dtype(str(self.key.fields["dtype"]))
 
     def round(self, features: NDArray[np.float32]) -> NDArray[Any]:
         """Return features as they are stored.
