@@ -36,7 +36,8 @@ def export(
     *,
     selection: ExportOptions,
     target: Annotated[
-        Path | None, typer.Option("--out", metavar="F.npz", help="Arrays of one feature.")
+        Path | None,
+        typer.Option("--out", metavar="F.npz|F.npy|F.parquet", help="Arrays and their rows."),
     ] = None,
     pack: Annotated[
         Path | None, typer.Option("--pack", metavar="F", help="A pack for 'cache import'.")
@@ -44,18 +45,24 @@ def export(
     licence: Annotated[
         str, typer.Option("--licence", metavar="TEXT", help="Note that travels with a pack.")
     ] = "",
+    intersection: Annotated[
+        bool,
+        typer.Option("--intersection", help="Leave out samples that lack one of the features."),
+    ] = False,
     output: opt.OutputOptions,
 ) -> None:
     """Write features with their samples: arrays for notebooks, or a pack to publish."""
     from featcache.cache import FeatureStore
     from featcache.datasets import load_manifests
-    from featcache.evaluate import export_npz
+    from featcache.evaluate import export_arrays
     from featcache.evaluate.export import export_features
     from featcache.settings import load_settings
 
     output.start()
     if (target is None) == (pack is None):
-        raise SettingsError("Say either --out F.npz (arrays of one feature) or --pack F.")
+        raise SettingsError(
+            "Say either --out F.npz, F.npy or F.parquet (arrays and their rows), or --pack F."
+        )
     root = load_settings(cache=selection.cache).cache
     store = FeatureStore(root)
     # The keys of the features that were named, in every view.
@@ -85,11 +92,16 @@ def export(
         document = {"pack": str(pack.resolve()), "n_bytes": n_bytes, "n_keys": len(keys)}
         text = f"{pack}: {len(keys)} kinds of features, {n_bytes / 1e6:,.1f} MB"
     elif target is not None:
-        if len(keys) > 1:
-            raise SettingsError("--out takes one feature; --pack takes several.")
-        shape = export_npz(manifest, store, keys[0], target)
-        document = {"out": str(target.resolve()), "n_rows": shape[0], "n_features": shape[1]}
-        text = f"{target}: {shape[0]:,} rows x {shape[1]:,} features"
+        written = export_arrays(manifest, store, keys, target, intersection=intersection)
+        document = {
+            "out": str(written.files[0]),
+            "files": [str(file) for file in written.files],
+            "n_rows": written.n_rows,
+            "n_features": sum(written.arrays.values()),
+            "arrays": written.arrays,
+        }
+        widths = ", ".join(f"{name} ({width:,})" for name, width in written.arrays.items())
+        text = f"{', '.join(map(str, written.files))}: {written.n_rows:,} rows, columns {widths}"
     if output.json:
         out.print_json(document)
     else:

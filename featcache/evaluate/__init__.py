@@ -8,11 +8,11 @@ from featcache.evaluate.ablation import ablate
 from featcache.evaluate.comparison import compare
 from featcache.evaluate.deployment import calibrate_head
 from featcache.evaluate.export import (
-    export_npz,
     write_ablation_csv,
     write_efficiency_csv,
     write_transfer_csv,
 )
+from featcache.evaluate.export_arrays import export_arrays
 from featcache.evaluate.learning_curve import efficiency
 from featcache.evaluate.options import GRID, AblateOptions, ProbeOptions
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
@@ -37,7 +37,7 @@ __all__ = [
     "compare",
     "efficiency",
     "evaluate",
-    "export_npz",
+    "export_arrays",
     "load_result",
     "load_scores",
     "result_folder",

@@ -1,4 +1,4 @@
-"""Results as CSV, features as arrays for other programs, and feature packs with their manifests."""
+"""Results as CSV, and feature packs with their manifests."""
 
 from __future__ import annotations
 
@@ -10,62 +10,13 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.cache.pack import Imported, export_pack, import_pack
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.library import manifest_path
-from featcache.errors import MissingFeaturesError
-from featcache.evaluate.data import labels
-from featcache.files import digest_bytes, printable, read_file, require_below, write_atomic
+from featcache.files import digest_bytes, read_file, require_below, write_atomic
 from featcache.metrics import METRICS
 from featcache.results import AblationResult, EfficiencyResult, TransferResult
-
-
-def export_npz(
-    manifest: Manifest, store: FeatureStore, key: FeatureKey, path: Path
-) -> tuple[int, int]:
-    """Write one feature and its samples as row-aligned arrays.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        Samples to export.
-    store : FeatureStore
-        Store of the feature.
-    key : FeatureKey
-        Key of the feature.
-    path : Path
-        File to write. Arrays ``features`` (N, D) float32, ``label`` (N,) int64, and as plain
-        strings ``sample_id``, ``path``, ``generator``, ``split``, ``source``, ``serves`` (the
-        generator that a real is paired with). One row per file that has the feature.
-
-    Returns
-    -------
-    n_rows : int
-        Number of rows N.
-    n_features : int
-        Number of columns D.
-
-    Raises
-    ------
-    MissingFeaturesError
-        If no sample has the feature.
-    """
-    ids = store.samples(key)
-    samples = [sample for sample in manifest if sample.sample_id in ids]
-    if not samples:
-        raise MissingFeaturesError(f"No image of the manifests has the feature {key.name!r}.")
-    features = store.read(key, [sample.sample_id for sample in samples])
-    names = ("sample_id", "path", "generator", "split", "source")
-    texts = {name: np.array([printable(getattr(s, name)) for s in samples]) for name in names}
-    texts["serves"] = np.array([printable(s.paired_with) for s in samples])
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"features": features, "label": labels(samples), **texts}
-    np.savez(buffer, **arrays)
-    write_atomic(path, buffer.getvalue())
-    return features.shape[0], features.shape[1]
 
 
 def write_transfer_csv(result: TransferResult, path: Path) -> Path:
