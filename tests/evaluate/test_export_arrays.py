@@ -54,9 +54,9 @@ def test_every_form_holds_the_features_of_its_rows(
     arrays, rows = read(path, list(done.arrays))
     assert done.n_rows == len(rows) == len(manifest)
     by_id = {s.sample_id: s for s in manifest}
-    for name, label, generator, split, source, serves in rows:
+    for name, label, generator, split, source, paired_with in rows:
         sample = by_id[name]
-        assert (label, generator, split, source, serves) == (
+        assert (label, generator, split, source, paired_with) == (
             *(sample.label, sample.generator, sample.split, sample.source),
             sample.paired_with,
         )
