@@ -76,20 +76,19 @@ def maps(column: list[str] | None, label: list[str] | None) -> dict[str, Any]:
 
 
 def scan_selection(
-    settings: Settings, every_row: bool = False, *, dry_run: bool = False
+    settings: Settings, paired: bool = False, *, dry_run: bool = False
 ) -> Manifest:
     """Scan every root into the store, and return what protocol and filters take of it.
 
-    Without filters shared reals stay one row each, which is all that extraction needs;
-    ``every_row`` gives them one for each generator that they serve.
+    ``paired`` names the generators of shared reals, which extraction does not need.
     """
-    from featcache.datasets import expand, merge
+    from featcache.datasets import merge, resolve_pairs
 
     manifest = merge(scan.manifest for scan in scan_roots(settings, dry_run))
     filters = ("protocol", "classes", "generators", "categories", "only_groups", "max_per_class")
-    if not every_row and not any(getattr(settings, name) for name in filters):
+    if not paired and not any(getattr(settings, name) for name in filters):
         return manifest
-    return choose(expand(manifest, settings.generators, settings.groups), settings)
+    return choose(resolve_pairs(manifest, settings.groups), settings)
 
 
 def load_selection(settings: Settings) -> Manifest:
@@ -99,9 +98,7 @@ def load_selection(settings: Settings) -> Manifest:
 
     names = [dataset_name(root.resolve()) for root in settings.data]
     try:
-        manifest = load_manifests(
-            settings.cache, names or None, generators=settings.generators, groups=settings.groups
-        )
+        manifest = load_manifests(settings.cache, names or None, groups=settings.groups)
     except UnknownNameError as error:
         raise UnknownNameError(f"{error} {_read_again(settings)}".rstrip()) from error
     return choose(manifest, settings)

@@ -203,7 +203,7 @@ def audit(
         decode=not files_only,
         workers=settings.workers,
     )
-    manifest = scan_selection(settings, every_row=True) if roots else load_selection(settings)
+    manifest = scan_selection(settings, paired=True) if roots else load_selection(settings)
     result = run(manifest, options)
     path = settings.cache / "audit.json"
     result.write(path)
@@ -329,14 +329,14 @@ def _show_dataset(dataset: str, rows: list[dict[str, Any]]) -> None:
     out.print_rich(f"{printable(dataset)}: {len(generators):,} generators")
     if len(generators) > MOST_GENERATORS:
         rows = _by_family(rows)
-    columns = ["generator", "split", "real", "fake", "bad", "formats", "sizes"]
+    columns = ["generator", "split", "real", "fake", "bad", "format", "size"]
     table = [
         [
             printable(row["generator"]),
             row["split"],
             *(f"{row[name]:,}" for name in ("n_real", "n_fake", "n_bad")),
-            _counts(row["formats"]),
-            _counts(row["sizes"]),
+            _commonest(row["formats"], row["n_real"] + row["n_fake"]),
+            _commonest(row["sizes"], row["n_real"] + row["n_fake"]),
         ]
         for row in rows
     ]
@@ -355,11 +355,17 @@ def _by_family(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "n_real": max(row["n_real"] for row in members),
             "n_fake": sum(row["n_fake"] for row in members),
             "n_bad": sum(row["n_bad"] for row in members),
-            "formats": _sum(row["formats"] for row in members),
-            "sizes": {},
+            "formats": _pooled([row["formats"] for row in members]),
+            "sizes": _pooled([row["sizes"] for row in members]),
         }
         for (group, split), members in sorted(folded.items())
     ]
+
+
+def _pooled(counts: list[dict[str, int]]) -> dict[str, int]:
+    """Return the one value that all members have; shares of shared reals cannot be added up."""
+    values = {name for one in counts for name in one}
+    return dict.fromkeys(values, 1) if len(values) == 1 else {"several": 1}
 
 
 def _first_check(rows: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
@@ -376,6 +382,9 @@ def _first_check(rows: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
     return f"{bad:,} files cannot be used." if bad else ""
 
 
-def _counts(counts: dict[str, int]) -> str:
-    shown = [f"{name} {count:,}" if len(counts) > 1 else name for name, count in counts.items()]
-    return ", ".join(shown[:2]) + (", ..." if len(shown) > 2 else "")
+def _commonest(counts: dict[str, int], n_files: int) -> str:
+    """Return the most common value, with its share (rounded down) where there are others."""
+    if not counts:
+        return ""
+    name = max(counts, key=counts.__getitem__)
+    return name if len(counts) == 1 else f"{name}:{100 * counts[name] // n_files}%"

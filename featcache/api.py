@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import FeatureStore
-from featcache.datasets import Manifest, Scan, ScanOptions, expand, merge, scan_into
+from featcache.datasets import Manifest, Scan, ScanOptions, expand, merge, resolve_pairs, scan_into
 from featcache.datasets import scan as scan_tree
 from featcache.datasets.evidence import LabelMap
 from featcache.datasets.library import load_manifests, manifest_path
@@ -58,8 +58,8 @@ class Dataset:
 
     @property
     def manifest(self) -> Manifest:
-        """All samples, a row for each generator that a real image is paired with."""
-        return expand(merge(scan.manifest for scan in self.scans))
+        """All samples; a shared real names the generators that it is paired with."""
+        return resolve_pairs(merge(scan.manifest for scan in self.scans))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the samples as a table, one row for each sample and generator.
@@ -72,7 +72,7 @@ class Dataset:
 
         columns = ("dataset", "path", "label", "generator", "paired_with", "family", "split",
                    "source", "sample_id")  # fmt: skip
-        rows = list(self.manifest)
+        rows = list(expand(self.manifest))
         return pd.DataFrame({name: [getattr(row, name) for row in rows] for name in columns})
 
     def __repr__(self) -> str:
@@ -191,7 +191,7 @@ class FeatureSet:
             If no sample is left, or one has no feature in the store.
         """
         names = set(split_list(generators))
-        rows = {sample.sample_id: sample for sample in self.manifest
+        rows = {sample.sample_id: sample for sample in expand(self.manifest)
                 if split in (None, sample.split)
                 and (not names or sample.paired_with in names)}  # fmt: skip
         if not rows:

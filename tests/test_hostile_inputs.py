@@ -61,8 +61,8 @@ def test_an_unreadable_manifest_disables_no_other(
     os.mkfifo(manifest_path(store.root, "pipe"))
     caplog.set_level("WARNING", "featcache")
     assert len(load_manifests(store.root)) == 1
-    assert "bad.csv" in caplog.text
-    assert "pipe.csv" in caplog.text
+    assert "bad.parquet" in caplog.text
+    assert "pipe.parquet" in caplog.text
     with pytest.raises(DataError):
         load_manifests(store.root, ["bad"])
 

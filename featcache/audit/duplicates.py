@@ -12,6 +12,8 @@ from PIL import Image
 
 from featcache.audit.result import Duplicates, Pair
 from featcache.datasets import Manifest, Sample
+from featcache.datasets.columns import Texts, group_rows
+from featcache.datasets.manifest import OWN
 
 MAX_DISTANCE = 4
 """Bits of 64 in which two perceptual hashes may differ; re-encoded copies differ in 0 to 2."""
@@ -58,22 +60,31 @@ def find_duplicates(manifest: Manifest, hashes: Mapping[str, int]) -> Duplicates
     Duplicates
         Copies and leaks.
     """
-    files = list({(s.path, s.split): s for s in manifest if s.sample_id and not s.problem}.values())
-    by_id: dict[str, list[Sample]] = defaultdict(list)
-    for sample in files:
-        by_id[sample.sample_id].append(sample)
-    leaks = [pair for same in by_id.values() if (pair := _leak(same))]
-    n_near, near = _near_leaks(files, hashes)
-    sources: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for sample in files:
-        if sample.source != sample.sample_id:
-            sources[sample.dataset, sample.source].add(sample.split)
+    good = manifest.take(manifest.is_text("problem", "") & ~manifest.is_text("sample_id", ""))
+    # Rows of one file, as lists may have them, are no copies.
+    repeated = good.texts("sample_id").counts()[good.codes("sample_id")] > 1
+    some = good.take(repeated)
+    paths = Texts.of(some.strings("path"))
+    first, _ = group_rows(paths.codes, some.codes("split"))
+    files = good.take(np.sort([*np.flatnonzero(~repeated), *np.flatnonzero(repeated)[first]]))
+    ids, n_ids = files.codes("sample_id"), len(files.texts("sample_id").table)
+    is_train, is_test = files.is_text("split", "train"), files.is_text("split", "test")
+    leaked = (np.bincount(ids[is_train], minlength=n_ids) > 0) & (
+        np.bincount(ids[is_test], minlength=n_ids) > 0
+    )
+    leaks = _leaks(files.take(leaked[ids]))
+    hashed = files.take(files.texts("sample_id").isin(hashes))
+    n_near, near = _near_leaks(list(hashed), hashes)
+    named = files.take(files.numbers(OWN) == 0)
+    sources = named.source_codes()
+    in_train, in_test = (sources[named.is_text("split", split)] for split in ("train", "test"))
+    shared = np.intersect1d(in_train, in_test)
     return Duplicates(
-        n_copies=sum(len(same) - 1 for same in by_id.values()),
-        n_leaks=len(leaks),
+        n_copies=len(files) - len(np.unique(ids)),
+        n_leaks=int(leaked.sum()),
         n_near_leaks=n_near,
-        n_shared_sources=sum({"train", "test"} <= splits for splits in sources.values()),
-        leaks=leaks[:SHOWN],
+        n_shared_sources=len(shared),
+        leaks=leaks,
         near_leaks=near,
         n_hashed=len(hashes),
     )
@@ -122,11 +133,15 @@ def _pairs_in(
     return pairs
 
 
-def _leak(same: list[Sample]) -> Pair | None:
-    first = {sample.split: sample for sample in reversed(same)}
-    if "train" in first and "test" in first:
-        return Pair(train=first["train"].path, test=first["test"].path)
-    return None
+def _leaks(files: Manifest) -> list[Pair]:
+    """Return the first contents that occur in training and test, with the first path of each."""
+    _, first = np.unique(files.codes("sample_id"), return_index=True)
+    shown = files.codes("sample_id")[np.sort(first)[:SHOWN]]
+    paths: dict[int, dict[str, str]] = {int(code): {} for code in shown}
+    part = files.take(np.isin(files.codes("sample_id"), shown))
+    for code, sample in zip(part.codes("sample_id").tolist(), part, strict=True):
+        paths[code].setdefault(sample.split, sample.path)
+    return [Pair(train=pair["train"], test=pair["test"]) for pair in paths.values()]
 
 
 def _near_leaks(files: list[Sample], hashes: Mapping[str, int]) -> tuple[int, list[Pair]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,17 @@ from featcache.audit.shortcut import (
     metadata_of,
     metadata_under_view,
 )
-from featcache.datasets import Manifest, Sample, read_bytes
+from featcache.datasets import Manifest, Sample, read_bytes, resolve_pairs
 from featcache.datasets.families import CONTROL
 from featcache.datasets.filters import limit
+from featcache.datasets.layouts import PAIRED_SEPARATOR
+from featcache.datasets.pairings import (
+    GeneratorRows,
+    families_of,
+    generator_names,
+    has_shared_reals,
+    members,
+)
 from featcache.errors import DataError, ImageError, SettingsError
 from featcache.images import decode
 from featcache.progress import progress
@@ -29,6 +36,9 @@ SKEWED = 1.5
 """Ratio of the classes from which on a set counts as unbalanced."""
 
 CHUNK = 32
+
+MANY_GENERATORS = 100
+"""With more generators than this the families are audited, each as one set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +80,7 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     Parameters
     ----------
     manifest : Manifest
-        Expanded: one row for each generator that a real serves.
+        All samples.
     options : AuditOptions
 
     Returns
@@ -84,6 +94,8 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     SettingsError
         If the view stands for several, or needs decoding and that is switched off.
     """
+    if has_shared_reals(manifest):
+        manifest = resolve_pairs(manifest)
     views = parse_views(options.view)
     if len(views) != 1:
         raise SettingsError(
@@ -92,7 +104,10 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     if views[0] != CLEAN and not options.decode:
         raise SettingsError("A view needs the pictures: leave --files-only out.")
     view = views[0]
-    chosen = limit(manifest.usable(), options.max_per_class)
+    usable = manifest.usable()
+    n_generators = len(generator_names(usable))
+    by_family = n_generators > MANY_GENERATORS
+    chosen = limit(_families_as_sets(usable) if by_family else usable, options.max_per_class)
     if not len(chosen):
         raise DataError("There are no images to audit. Run 'featcache datasets scan' first.")
     looked = _decode_all(chosen, view, options) if options.decode else {}
@@ -103,6 +118,12 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
     balance = _balance(manifest)
     corrupt = _corrupt(manifest, looked)
     flagged = any(generator.verdict in VERDICTS[:2] for generator in generators.values())
+    sentences = _sentences(generators, duplicates, balance, corrupt)
+    if by_family:
+        sentences.append(
+            f"{n_generators:,} generators are looked at by family; name some to see each of them: "
+            "--generators A,B."
+        )
     return AuditResult(
         view=view.name,
         generators=generators,
@@ -110,8 +131,8 @@ def audit(manifest: Manifest, options: AuditOptions) -> AuditResult:
         balance=balance,
         corrupt=corrupt,
         remedy=remedy if flagged else "",
-        sentences=_sentences(generators, duplicates, balance, corrupt),
-        n_images=len({sample.sample_id for sample in chosen}),
+        sentences=sentences,
+        n_images=len(np.unique(chosen.codes("sample_id"))),
     )
 
 
@@ -131,16 +152,20 @@ def propose_view(manifest: Manifest) -> str:
     str
         The ``match`` view whose quality and size no image of the set (but the odd one) lacks.
     """
-    qualities = [sample.jpeg_quality for sample in manifest if sample.jpeg_quality]
-    quality = int(np.percentile(qualities, 2)) if qualities else 90
-    sides = [min(s.width, s.height) for s in manifest if s.width and s.height]
-    side = int(np.percentile(sides, 2)) if sides else 224
+    qualities = manifest.numbers("jpeg_quality")
+    qualities = qualities[qualities > 0]
+    quality = int(np.percentile(qualities, 2)) if len(qualities) else 90
+    width, height = manifest.numbers("width"), manifest.numbers("height")
+    sides = np.minimum(width, height)[(width > 0) & (height > 0)]
+    side = int(np.percentile(sides, 2)) if len(sides) else 224
     return f"match:{min(max(quality, 50), 95)}-{min(max(side // 8 * 8, 32), 224)}"
 
 
 def _decode_all(manifest: Manifest, view: View, options: AuditOptions) -> dict[str, _Looked]:
     """Decode every content once, in chunks over threads."""
-    paths = list({sample.sample_id: sample.path for sample in manifest}.items())
+    ids, first = np.unique(manifest.codes("sample_id")[::-1], return_index=True)
+    last = manifest.take(np.sort(len(manifest) - 1 - first)) if len(ids) else manifest
+    paths = list(zip(last.strings("sample_id"), last.strings("path"), strict=True))
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     parallel = Parallel(
         n_jobs=options.workers or os.cpu_count() or 1, prefer="threads", return_as="generator"
@@ -170,20 +195,35 @@ def _decode_one(path: str, sample_id: str, view: View) -> _Looked:
 def _generators(
     manifest: Manifest, looked: dict[str, _Looked], view: View, remedy: str
 ) -> dict[str, GeneratorAudit]:
-    sets: dict[str, list[Sample]] = defaultdict(list)
-    for sample in manifest:
-        good = sample.format and not (looked and looked[sample.sample_id].problem)
-        if good and sample.family != CONTROL:
-            sets[sample.paired_with].append(sample)
+    good = manifest.texts("format").where(bool)
+    if damaged := [name for name, image in looked.items() if image.problem]:
+        good &= ~manifest.is_text("sample_id", *damaged)
+    part = manifest.take(good)
+    rows_of, families = GeneratorRows(part), families_of(part)
+    sources = part.source_codes()
     audits = {}
-    for name, samples in sorted(sets.items()):
-        facts = [_facts(sample, looked, view) for sample in samples]
-        labels = np.array([sample.label for sample in samples], dtype=np.int64)
-        sources = [f"{sample.dataset}/{sample.source}" for sample in samples]
-        audits[name] = measure_shortcut(
-            facts, labels, np.unique(sources, return_inverse=True)[1], remedy
-        )
+    with progress("audit of file facts", len(rows_of), "sets") as advance:
+        for name in rows_of:
+            if families[name] != CONTROL:
+                rows = rows_of[name]
+                facts = [_facts(sample, looked, view) for sample in part.take(rows)]
+                _, numbers = np.unique(sources[rows], return_inverse=True)
+                audits[name] = measure_shortcut(facts, part.labels[rows], numbers, remedy)
+            advance(1)
     return audits
+
+
+def _families_as_sets(manifest: Manifest) -> Manifest:
+    """Return the manifest with families in the place of generators."""
+    families = families_of(manifest)
+
+    def family(text: str) -> str:
+        return PAIRED_SEPARATOR.join(dict.fromkeys(families[name] for name in members(text)))
+
+    paired = manifest.texts("paired_with").map(family)
+    changed = manifest.replace(paired_with=paired, family=paired)
+    changed.families = {name: name for name in families.values()}
+    return changed
 
 
 def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> AuditedMetadata:
@@ -193,9 +233,16 @@ def _facts(sample: Sample, looked: dict[str, _Looked], view: View) -> AuditedMet
 
 
 def _balance(manifest: Manifest) -> list[Balance]:
-    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for sample in manifest.usable():
-        counts[sample.paired_with, sample.split][sample.label] += 1
+    usable = manifest.usable()
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    for split in usable.texts("split").values().values():
+        part = usable.take(usable.is_text("split", split))
+        rows_of, fake = GeneratorRows(part), part.numbers("label") == 1
+        sizes = {code: (int((~fake[rows]).sum()), int(fake[rows].sum()))
+                 for code, rows in rows_of.groups.items()}  # fmt: skip
+        for name in rows_of:
+            groups = [sizes[code] for code in rows_of.groups_of(name)]
+            counts[name, split] = sum(n for n, _ in groups), sum(n for _, n in groups)
     return [
         Balance(
             generator=name,
@@ -209,11 +256,11 @@ def _balance(manifest: Manifest) -> list[Balance]:
 
 
 def _corrupt(manifest: Manifest, looked: dict[str, _Looked]) -> list[dict[str, str]]:
-    reasons = {}
-    for sample in manifest:
-        decoded = looked.get(sample.sample_id)
-        if reason := sample.problem or (decoded.problem if decoded else ""):
-            reasons[sample.path] = reason
+    damaged = {name: image.problem for name, image in looked.items() if image.problem}
+    bad = manifest.texts("problem").where(bool)
+    if damaged:
+        bad |= manifest.is_text("sample_id", *damaged)
+    reasons = {s.path: s.problem or damaged[s.sample_id] for s in manifest.take(bad)}
     return [{"path": path, "reason": reason} for path, reason in reasons.items()]
 
 

@@ -7,8 +7,8 @@ from featcache.datasets.discovery import describe_layouts
 from featcache.datasets.filters import choose, select
 from featcache.datasets.library import load_manifests, scan_into
 from featcache.datasets.manifest import Manifest, Sample, merge
+from featcache.datasets.pairings import count_rows, expand, resolve_pairs
 from featcache.datasets.scan import Scan, ScanOptions, scan
-from featcache.datasets.shared_reals import count_rows, expand
 
 __all__ = [
     "Manifest",
@@ -22,6 +22,7 @@ __all__ = [
     "load_manifests",
     "merge",
     "read_bytes",
+    "resolve_pairs",
     "scan",
     "scan_into",
     "select",

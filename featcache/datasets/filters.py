@@ -6,9 +6,20 @@ What a question is about: protocol, number of training categories, and filters, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
-from featcache.datasets.manifest import Manifest, Sample
+import numpy as np
+
+from featcache.datasets.columns import Index, Texts, group_rows
+from featcache.datasets.layouts import PAIRED_SEPARATOR
+from featcache.datasets.manifest import Manifest
+from featcache.datasets.pairings import (
+    GeneratorRows,
+    families_of,
+    generator_names,
+    restrict,
+    with_pairs,
+)
 from featcache.datasets.protocols import class_subset, get_protocol
 from featcache.errors import SettingsError, unknown_name
 from featcache.files import digest_bytes
@@ -54,16 +65,23 @@ def select(
     SettingsError
         If ``max_per_class`` is not positive.
     """
-    for kind, names, of in (
-        ("data set", datasets, _dataset),
-        ("group", groups, _group),
-        ("generator", generators, _paired_with),
-    ):
-        manifest = _only(manifest, kind, names, of)
+    if datasets:
+        known = set(manifest.texts("dataset").values().values())
+        manifest = manifest.take(
+            manifest.is_text("dataset", *_resolve("data set", datasets, known))
+        )
+    if groups:
+        families = families_of(manifest)
+        chosen = set(_resolve("group", groups, set(families.values())))
+        manifest = restrict(manifest, {n for n, family in families.items() if family in chosen})
+    if generators:
+        chosen = set(_resolve("generator", generators, generator_names(manifest)))
+        manifest = restrict(manifest, chosen)
     if categories:
-        known = _known(manifest, lambda sample: sample.category) - {""}
-        chosen = {"", *_resolve("category", categories, known)}
-        manifest = manifest.where(lambda sample: sample.category in chosen)
+        known = set(manifest.texts("category").values().values()) - {""}
+        manifest = manifest.take(
+            manifest.is_text("category", "", *_resolve("category", categories, known))
+        )
     return manifest if max_per_class is None else limit(manifest, max_per_class, seed)
 
 
@@ -91,11 +109,48 @@ def limit(manifest: Manifest, max_per_class: int, seed: int = 0) -> Manifest:
     """
     if max_per_class < 1:
         raise SettingsError(f"max-per-class = {max_per_class} is not allowed: it must be positive.")
-    cells: dict[tuple[str, str, int], set[str]] = defaultdict(set)
-    for sample in manifest:
-        cells[_cell(sample)].add(sample.sample_id)
-    kept = {cell: set(sample_ids(ids, seed)[:max_per_class]) for cell, ids in cells.items()}
-    return manifest.where(lambda sample: sample.sample_id in kept[_cell(sample)])
+    ids = manifest.codes("sample_id")
+    first, cells = group_rows(manifest.codes("split"), manifest.numbers("label"))
+    parts = [np.flatnonzero(cells == cell) for cell in range(len(first))]
+    sets = [GeneratorRows(manifest.take(part)) for part in parts]
+    # Generators with the same rows are counted once. Only those with too many need an order.
+    exceeding: list[dict[tuple[int, ...], Index]] = []
+    for part, members in zip(parts, sets, strict=True):
+        one_of = {members.groups_of(name): name for name in members}
+        sizes = {key: part[members[name]] for key, name in one_of.items()}
+        exceeding.append(
+            {key: r for key, r in sizes.items() if len(np.unique(ids[r])) > max_per_class}
+        )
+    all_rows = [rows for one in exceeding for rows in one.values()]
+    if not all_rows:
+        return manifest
+    ranked = np.unique(np.concatenate([ids[rows] for rows in all_rows]))
+    texts = manifest.texts("sample_id").table.texts(ranked)
+    number = {name: i for i, name in enumerate(sample_ids(texts, seed))}
+    rank = np.zeros(len(manifest.texts("sample_id").table), np.int64)
+    rank[ranked] = [number[name] for name in texts]
+    new: list[str] = []  # lists of generators
+    codes = np.zeros(len(manifest), np.int32)
+    left = np.ones(len(manifest), bool)
+    for part, members, too_many in zip(parts, sets, exceeding, strict=True):
+        last = {  # the highest rank that a generator takes
+            key: int(np.unique(rank[ids[rows]])[max_per_class - 1])
+            for key, rows in too_many.items()
+        }
+        for group, names in members.names.items():
+            rows = part[members.groups[group]]
+            limits = {name: last.get(members.groups_of(name), len(rank)) for name in names}
+            steps = np.unique(list(limits.values()))
+            # A row is left to the generators that take ranks up to its own.
+            step = np.searchsorted(steps, rank[ids[rows]])
+            left[rows] = step < len(steps)
+            codes[rows] = len(new) + np.minimum(step, len(steps) - 1)
+            new += [PAIRED_SEPARATOR.join(n for n in names if limits[n] >= v) for v in steps]
+    texts_of_rows = Texts.of(new)
+    changed = Texts(texts_of_rows.codes[codes[left]], texts_of_rows.table)
+    chosen = manifest.take(left)
+    same = changed.equals(chosen.texts("paired_with"))
+    return chosen if same else with_pairs(chosen, changed)
 
 
 def sample_ids(ids: Iterable[str], seed: int = 0) -> list[str]:
@@ -122,15 +177,6 @@ def sample_ids(ids: Iterable[str], seed: int = 0) -> list[str]:
     return sorted(ids, key=lambda name: (not name, digest_bytes(f"{seed}/{name}".encode()), name))
 
 
-def _only(
-    manifest: Manifest, kind: str, names: Collection[str], of: Callable[[Sample], str]
-) -> Manifest:
-    if not names:
-        return manifest
-    chosen = set(_resolve(kind, names, _known(manifest, of)))
-    return manifest.where(lambda sample: of(sample) in chosen)
-
-
 def _resolve(kind: str, names: Iterable[str], known: Collection[str]) -> list[str]:
     """Return the known names that are meant; a name in another case counts where it is not
     ambiguous.
@@ -145,26 +191,6 @@ def _resolve(kind: str, names: Iterable[str], known: Collection[str]) -> list[st
             raise unknown_name(kind, name, known)
         matches.append(name if name in known else near[0])
     return matches
-
-
-def _known(manifest: Manifest, of: Callable[[Sample], str]) -> set[str]:
-    return {of(sample) for sample in manifest}
-
-
-def _cell(sample: Sample) -> tuple[str, str, int]:
-    return (sample.paired_with, sample.split, sample.label)
-
-
-def _dataset(sample: Sample) -> str:
-    return sample.dataset
-
-
-def _group(sample: Sample) -> str:
-    return sample.family
-
-
-def _paired_with(sample: Sample) -> str:
-    return sample.paired_with
 
 
 def choose(
@@ -182,7 +208,8 @@ def choose(
     Parameters
     ----------
     manifest : Manifest
-        Expanded: one row for each generator that a real serves.
+        Its shared reals name their generators; see
+        :func:`~featcache.datasets.pairings.resolve_pairs`.
     protocol : str
         Name of a protocol; empty means the splits of the manifest.
     classes : int, optional

@@ -1,4 +1,7 @@
-"""The manifests of a store: one CSV per dataset in its folder ``manifests/``."""
+"""The manifests of a store: one Parquet file per dataset in its folder ``manifests/``.
+
+The CSV of earlier versions is read too; the next scan replaces it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from featcache.datasets.manifest import Manifest, merge
+from featcache.datasets.pairings import resolve_pairs
 from featcache.datasets.scan import Scan, ScanOptions, dataset_name, scan
-from featcache.datasets.shared_reals import expand
 from featcache.errors import DataError, unknown_name
 from featcache.files import require_below, terminal_text, write_atomic
 from featcache.parsing import format_csv
@@ -33,7 +38,7 @@ def manifest_path(store: Path, name: str) -> Path:
     Path
         Where the manifest of a dataset lies in a store.
     """
-    return store / FOLDER / f"{name}.csv"
+    return store / FOLDER / f"{name}.parquet"
 
 
 def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = True) -> Scan:
@@ -56,17 +61,20 @@ def scan_into(store: Path, root: Path, options: ScanOptions, *, keep: bool = Tru
     DataError
         If another tree that still exists has the same name.
     """
-    path = manifest_path(store, dataset_name(root.resolve()))
+    name = dataset_name(root.resolve())
+    path = manifest_path(store, name)
+    old = path.with_name(f"{name}.csv")
     if keep:
         require_below(store, path.parent)
-    known = _read_if_current(path)
+    known = load_known(path)
     if known:
         _check_same_tree(known, root.resolve(), path)
     result = scan(root, options, known)
-    if keep and known != result.manifest:
-        result.manifest.write(path)
     if keep:
-        _write_conflicts(result.manifest, path.with_suffix(".conflicts.csv"))
+        if known != result.manifest or not path.exists():
+            result.manifest.write(path)
+        old.unlink(missing_ok=True)
+        _write_conflicts(result.manifest, path.with_name(f"{name}.conflicts.csv"))
     return result
 
 
@@ -74,26 +82,22 @@ def load_manifests(
     store: Path,
     names: list[str] | None = None,
     *,
-    generators: Collection[str] = (),
     groups: Mapping[str, Collection[str]] | None = None,
 ) -> Manifest:
-    """Return the samples of a store's datasets, each once for every generator that it serves.
+    """Return the samples of a store's datasets, shared reals with the generators they are for.
 
     Parameters
     ----------
     store : Path
     names : list of str, optional
         Datasets to take; all by default.
-    generators : collection of str
-        Shared reals get rows for these only; empty means all. (Nothing else is filtered; see
-        ``select``.)
     groups : mapping of str to collection of str, optional
         The user's own families of generators, over those that were written.
 
     Returns
     -------
     Manifest
-        The samples of a store's datasets, each once for every generator that it serves.
+        See :func:`~featcache.datasets.pairings.resolve_pairs`.
 
     Raises
     ------
@@ -102,11 +106,7 @@ def load_manifests(
     UnknownNameError
         If it has none of that name.
     """
-    paths = {
-        path.stem: path
-        for path in sorted((store / FOLDER).glob("*.csv"))
-        if not path.name.endswith(".conflicts.csv")
-    }
+    paths = _manifests(store)
     if not paths:
         raise DataError(
             f"The store {store} knows no images. "
@@ -118,7 +118,17 @@ def load_manifests(
     manifest = merge(
         [Manifest.read(paths[name]) for name in names] if names else _read_readable(paths)
     )
-    return expand(manifest, generators, groups)
+    return resolve_pairs(manifest, groups)
+
+
+def _manifests(store: Path) -> dict[str, Path]:
+    """Return the manifest of each data set; of a Parquet file and a CSV the former."""
+    paths = {}
+    for suffix in (".csv", ".parquet"):
+        for path in (store / FOLDER).glob(f"*{suffix}"):
+            if not path.name.endswith(".conflicts.csv"):
+                paths[path.name.removesuffix(suffix)] = path
+    return dict(sorted(paths.items()))
 
 
 def _read_readable(paths: Mapping[str, Path]) -> list[Manifest]:
@@ -147,17 +157,31 @@ def _write_conflicts(manifest: Manifest, path: Path) -> None:
     write_atomic(path, text.encode("utf-8", "surrogateescape"))
 
 
-def _read_if_current(path: Path) -> Manifest | None:
-    """Return the manifest that was written before; one of an older version is made anew."""
-    try:
-        return Manifest.read(path, all_columns=True) if path.exists() else None
-    except DataError:
-        return None
+def load_known(path: Path) -> Manifest | None:
+    """Return the manifest of a data set that was written before.
+
+    Parameters
+    ----------
+    path : Path
+        Of :func:`manifest_path`; a CSV of before beside it is read where it is not there.
+
+    Returns
+    -------
+    Manifest or None
+        None where there is none, or one that is damaged or lacks columns: a scan makes it anew.
+    """
+    for file in (path, path.with_name(path.name.removesuffix(".parquet") + ".csv")):
+        try:
+            if file.exists():
+                return Manifest.read(file, all_columns=True)
+        except DataError:
+            return None
+    return None
 
 
 def _check_same_tree(known: Manifest, root: Path, path: Path) -> None:
     """Let a tree that was moved replace its old manifest, but never another tree's."""
-    known_root = Path(known.samples[0].root)
+    known_root = Path(known.take(np.array([0])).strings("root")[0])
     if known_root != root and known_root.exists():
         raise DataError(
             f"{root} and {known_root} have the same name, and {path.name} already describes the"

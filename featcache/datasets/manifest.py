@@ -1,23 +1,26 @@
 """The table of samples: what each image file is, whose it is, and what it may be used for.
 
-Labels live here and nowhere else. Written as CSV; file names that are not UTF-8 keep their bytes.
+Labels live here and nowhere else. A manifest is a table of columns (:mod:`columns`); samples are
+made of its rows when they are asked for.
 """
 
 from __future__ import annotations
 
-import csv
-import gc
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featcache.errors import DataError
-from featcache.files import read_file, write_atomic
-from featcache.parsing import format_csv
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.datasets.columns import Column, Index, Texts, concatenate, group_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 REAL = "real"
 """The ``generator`` of a photograph."""
@@ -38,11 +41,10 @@ class Sample:
     generator : str
         The program that made it; ``"real"`` for photographs.
     paired_with : str
-        The generator whose test or training set it belongs to; for a fake its own generator. In a
-        table on disk a shared real has several (``a|b``, or ``*`` for all);
-        :func:`~featcache.datasets.shared_reals.expand` gives it one row for each.
+        The generator whose test or training set it belongs to; for a fake its own generator. A
+        shared real has several (``a|b``, in a table on disk also ``*`` for all).
     family : str
-        Family of the generator that it is paired with.
+        Family of the generator that it is paired with; empty where there are several.
     split : {"train", "val", "test"}
     category : str
         Content class (``"cat"``), empty where the layout has none.
@@ -89,49 +91,261 @@ class Sample:
     problem: str = ""
 
 
-_FIELDS = [field.name for field in fields(Sample)]
-_OLD_NAMES = {"paired_with": "serves", "family": "group"}
-"""Fields whose column keeps the name that it had in the first version of the file."""
-_COLUMNS = [_OLD_NAMES.get(name, name) for name in _FIELDS]
-_INTEGERS = {field.name for field in fields(Sample) if field.type in ("int", int)}
-_row_of = attrgetter(*_FIELDS)
-LATER = {"tables": "", "has_exif": "0", "layout": ""}
-"""Columns that tables written before them lack, and what they hold then: features and labels
-need none.
-"""
+FIELDS = [field.name for field in fields(Sample)]
+"""Columns of a manifest, in order."""
+
+INTEGERS = [field.name for field in fields(Sample) if field.type in ("int", int)]
+
+OWN = "own_source"
+"""Internal column: the sample is its own source, and the column ``source`` holds nothing."""
+
+SAMPLES_AT_ONCE = 1 << 16
+"""Rows that are made into samples at once while a manifest is iterated over."""
 
 
-@dataclass(frozen=True)
 class Manifest:
-    """Samples in a fixed order.
+    """Samples in a fixed order, as columns.
 
     Parameters
     ----------
-    samples : tuple of Sample
+    samples : iterable of Sample
+
+    Notes
+    -----
+    Filters share the columns and hold the positions of their rows.
     """
 
-    samples: tuple[Sample, ...]
+    def __init__(self, samples: Iterable[Sample] = ()) -> None:
+        rows = [tuple(getattr(sample, name) for name in FIELDS) for sample in samples]
+        values = list(zip(*rows, strict=True)) if rows else [()] * len(FIELDS)
+        self._columns = encode(dict(zip(FIELDS, values, strict=True)))
+        self._rows: Index | None = None
+        self.families: Mapping[str, str] | None = None
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return iter(self.samples)
-
-    def where(self, keep: Callable[[Sample], bool]) -> Manifest:
-        """Return the samples for which ``keep`` says yes, in the same order.
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, Column],
+        rows: Index | None = None,
+        families: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Return the manifest of some columns.
 
         Parameters
         ----------
-        keep : Callable[[Sample], bool]
-            Predicate of the samples to keep.
+        columns : mapping of str to Texts or ndarray
+            All of :data:`FIELDS` and :data:`OWN`.
+        rows : ndarray of intp, optional
+            Positions of the rows that the manifest has; all by default.
+        families : mapping of str to str, optional
+            Family of each generator, where it is known with which generators every real is paired;
+            see :func:`~featcache.datasets.pairings.resolve_pairs`.
 
         Returns
         -------
         Manifest
-            The samples for which ``keep`` says yes, in the same order.
         """
-        return Manifest(tuple(sample for sample in self.samples if keep(sample)))
+        manifest = cls.__new__(cls)
+        manifest._columns = dict(columns)
+        manifest._rows = rows
+        manifest.families = families
+        return manifest
+
+    def __len__(self) -> int:
+        return len(self._columns["label"] if self._rows is None else self._rows)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, len(self), SAMPLES_AT_ONCE):
+            yield from self.take(np.arange(start, min(start + SAMPLES_AT_ONCE, len(self))))._make()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Manifest):
+            return NotImplemented
+        return len(self) == len(other) and all(
+            _equal(self._column(name), other._column(name)) for name in self._columns
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Manifest({len(self):,} samples)"
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """All rows as objects; for a large manifest work with columns instead."""
+        return tuple(self)
+
+    def _make(self) -> Iterator[Sample]:
+        columns = (self.strings(n) if n not in INTEGERS else self.numbers(n) for n in FIELDS)
+        lists = [values if isinstance(values, list) else values.tolist() for values in columns]
+        return map(Sample, *lists)
+
+    def _column(self, name: str) -> Column:
+        column = self._columns[name]
+        if self._rows is None:
+            return column
+        return column.take(self._rows) if isinstance(column, Texts) else column[self._rows]
+
+    def texts(self, name: str) -> Texts:
+        """Return a column of texts as codes and their values.
+
+        Parameters
+        ----------
+        name : str
+            Any but ``source``, for which there is :meth:`source_codes`.
+
+        Returns
+        -------
+        Texts
+        """
+        column = self._column(name)
+        assert isinstance(column, Texts)
+        return column
+
+    def codes(self, name: str) -> NDArray[np.int32]:
+        """Return a number for each row, equal where a column has equal texts.
+
+        Parameters
+        ----------
+        name : str
+            Any column of texts but ``source``.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), int32
+            For ``sample_id`` in the order of the ids.
+        """
+        return self.texts(name).codes
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """Return a column of integers.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), int
+        """
+        column = self._column(name)
+        assert not isinstance(column, Texts)
+        return column
+
+    def strings(self, name: str) -> list[str]:
+        """Return the text of each row.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        list of str
+        """
+        texts = self.texts(name).decode()
+        if name == "source":
+            own = np.flatnonzero(self.numbers(OWN))
+            ids = self.take(own).strings("sample_id")
+            for i, text in zip(own.tolist(), ids, strict=True):
+                texts[i] = text
+        return texts
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Label of each row: 0 real, 1 fake; shape (n_rows,), int64."""
+        return self.numbers("label").astype(np.int64)
+
+    def is_text(self, name: str, *values: str) -> NDArray[np.bool_]:
+        """Return which rows have one of some texts in a column.
+
+        Parameters
+        ----------
+        name : str
+        *values : str
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), bool
+        """
+        return self.texts(name).isin(values)
+
+    def source_codes(self) -> NDArray[np.int64]:
+        """Return a number for each row, equal where the samples come from one photograph.
+
+        Rows that were taken of one manifest can be compared.
+
+        A source that was captured from a path is a name within its data set only.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), int64
+        """
+        ids, source = self.texts("sample_id"), self.texts("source")
+        named = self.codes("dataset").astype(np.int64) * len(source.table) + source.codes
+        return np.where(self.numbers(OWN) != 0, ids.codes, len(ids.table) + named)
+
+    def source_names(self) -> list[str]:
+        """Return the source of each row under a name that is unique.
+
+        Returns
+        -------
+        list of str
+            The sample id, or ``dataset/source``.
+        """
+        own = self.numbers(OWN).tolist()
+        rows = zip(own, self.strings("dataset"), self.strings("source"), strict=True)
+        return [text if is_own else f"{dataset}/{text}" for is_own, dataset, text in rows]
+
+    def take(self, rows: NDArray[Any]) -> Manifest:
+        """Return some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,), bool, or of positions
+            Positions may repeat, and give the order.
+
+        Returns
+        -------
+        Manifest
+        """
+        positions = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
+        if rows.dtype == bool and len(positions) == len(self):
+            return self
+        if self._rows is not None:
+            positions = self._rows[positions]
+        return Manifest.of(self._columns, positions, self.families)
+
+    def replace(self, **columns: Column) -> Manifest:
+        """Return the manifest with other columns.
+
+        Parameters
+        ----------
+        **columns : Texts or ndarray
+            Of this manifest's length.
+
+        Returns
+        -------
+        Manifest
+        """
+        kept = {name: self._column(name) for name in self._columns if name not in columns}
+        return Manifest.of({**kept, **columns}, families=self.families)
+
+    def where(self, keep: Callable[[Sample], bool] | NDArray[Any]) -> Manifest:
+        """Return some of the samples, in the same order.
+
+        Parameters
+        ----------
+        keep : callable or ndarray
+            Predicate of a sample, or a mask, or positions. A mask is faster by far.
+
+        Returns
+        -------
+        Manifest
+        """
+        if callable(keep):
+            keep = np.fromiter((bool(keep(sample)) for sample in self), bool, len(self))
+        return self.take(keep)
 
     def readable(self) -> Manifest:
         """Return the samples whose bytes could be read; features need no more than that.
@@ -140,7 +354,7 @@ class Manifest:
         -------
         Manifest
         """
-        return self.where(lambda sample: not sample.problem)
+        return self.take(self.is_text("problem", ""))
 
     def usable(self) -> Manifest:
         """Return the samples for training and testing: readable, and of one label.
@@ -152,8 +366,19 @@ class Manifest:
         -------
         Manifest
         """
-        both = {sample.sample_id for sample in self.conflicts()}
-        return self.where(lambda sample: not sample.problem and sample.sample_id not in both)
+        return self.take(self.is_text("problem", "") & ~self.has_both_labels())
+
+    def has_both_labels(self) -> NDArray[np.bool_]:
+        """Return which samples have bytes that are real in one place and fake in another.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), bool
+        """
+        ids = self.texts("sample_id")
+        n_fake = ids.counts(self.numbers("label") == 1)
+        both = (n_fake > 0) & (n_fake < ids.counts())
+        return np.asarray(both[ids.codes] & ~self.is_text("sample_id", ""))
 
     def conflicts(self) -> list[Sample]:
         """Return the samples whose bytes are real in one place and fake in another.
@@ -163,25 +388,63 @@ class Manifest:
         list of Sample
             Sorted by content, all places of each.
         """
-        labels: dict[str, int] = {}
-        both = set()
-        for sample in self.samples:
-            if labels.setdefault(sample.sample_id, sample.label) != sample.label:
-                both.add(sample.sample_id)
-        both.discard("")
-        chosen = [sample for sample in self.samples if sample.sample_id in both]
+        chosen = self.take(self.has_both_labels())
         return sorted(chosen, key=lambda sample: (sample.sample_id, sample.path))
 
+    @property
+    def table(self) -> pa.Table:
+        """The rows as a pyarrow table: texts dictionary-encoded, sample ids as 16 bytes.
+
+        ``source`` is null where a sample is its own source.
+        """
+        import pyarrow as pa
+
+        columns = {}
+        for name in FIELDS:
+            column = self._column(name)
+            columns[name] = column.arrow if isinstance(column, Texts) else pa.array(column)
+        paths = columns["path"]  # hardly any occurs twice
+        columns["path"] = paths.dictionary.take(paths.indices)
+        source = columns["source"]
+        own = self.numbers(OWN) != 0
+        columns["source"] = pa.DictionaryArray.from_arrays(
+            pa.array(source.indices.to_numpy(), mask=own), source.dictionary
+        )
+        return pa.table(columns)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a pandas table, sample ids in hexadecimal.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column for each field of :class:`Sample`; texts of few values are categorical.
+        """
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for name in FIELDS:
+            column = self._column(name)
+            if not isinstance(column, Texts):
+                columns[name] = column
+            elif name in ("path", "source", "sample_id"):
+                columns[name] = pd.Series(self.strings(name), dtype=object)
+            else:
+                compact = column.compact()
+                columns[name] = pd.Categorical.from_codes(compact.codes, compact.table.texts())
+        return pd.DataFrame(columns)
+
     def write(self, path: Path) -> None:
-        """Write the table as CSV, whole or not at all.
+        """Write the table, whole or not at all.
 
         Parameters
         ----------
         path : Path
-            File or folder.
+            As Parquet where it ends in ``.parquet``, else as CSV.
         """
-        text = format_csv([_COLUMNS, *map(_row_of, self.samples)])
-        write_atomic(path, text.encode("utf-8", "surrogateescape"))
+        from featcache.datasets.manifest_files import write_manifest
+
+        write_manifest(self, path)
 
     @classmethod
     def read(cls, path: Path, *, all_columns: bool = False) -> Manifest:
@@ -202,48 +465,90 @@ class Manifest:
         DataError
             If a column is missing or a value is not what it should be: says the file and the row.
         """
-        try:
-            return cls._read(path, {} if all_columns else LATER)
-        except (csv.Error, OSError) as error:
-            raise DataError(
-                f"{path} is no table: {error}. Run 'featcache datasets scan' again."
-            ) from error
+        from featcache.datasets.manifest_files import read_manifest
 
-    @classmethod
-    def _read(cls, path: Path, later: Mapping[str, str]) -> Manifest:
-        text = read_file(path).decode("utf-8", "surrogateescape")
-        reader = csv.reader(io.StringIO(text, newline=""))
-        names = next(reader, [])
-        lacking = [name for name in _COLUMNS if name not in names]
-        if missing := [name for name in lacking if name not in later]:
-            raise DataError(
-                f"{path} is no manifest of this version: it lacks the columns "
-                f"{', '.join(missing)}. Run 'featcache datasets scan' again to write a new one."
-            )
-        defaults = [later[name] for name in lacking]  # stand before every row
-        places = [[*lacking, *names].index(name) for name in _COLUMNS]
-        # Hundreds of thousands of objects that live on: the collector would look at them in vain.
-        with paused_gc():
-            return cls(
-                tuple(_parse([*defaults, *row], places, path, reader.line_num) for row in reader)
-            )
+        return read_manifest(path, all_columns=all_columns)
 
 
-@contextmanager
-def paused_gc() -> Iterator[None]:
-    """Keep the garbage collector from running while many lasting objects are made.
+def encode(values: Mapping[str, Sequence[Any]]) -> dict[str, Column]:
+    """Return the columns of a manifest from lists of values.
 
-    Yields
-    ------
-    None
+    Parameters
+    ----------
+    values : mapping of str to sequence
+        Of each of :data:`FIELDS`.
+
+    Returns
+    -------
+    dict of str to Texts or ndarray
+        Also :data:`OWN`.
     """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    columns: dict[str, Column] = {}
+    for name in FIELDS:
+        if name in INTEGERS:
+            columns[name] = shrink(np.array(values[name], np.int64))
+        elif name == "sample_id":
+            columns[name] = Texts.of_ids(values[name])
+    pairs = zip(values["source"], values["sample_id"], strict=True)
+    own = np.fromiter((source == name for source, name in pairs), np.int8, len(values["source"]))
+    sources = ("" if o else s for o, s in zip(own.tolist(), values["source"], strict=True))
+    for name in FIELDS:
+        if name not in columns:
+            columns[name] = Texts.of(sources if name == "source" else values[name])
+    return {**columns, OWN: own}
+
+
+def shrink(values: NDArray[Any]) -> NDArray[Any]:
+    """Return integers in the smallest type that holds them.
+
+    Parameters
+    ----------
+    values : ndarray of int
+
+    Returns
+    -------
+    ndarray of int8, int16, int32 or int64
+    """
+    if not len(values):
+        return values.astype(np.int8)
+    low, high = int(values.min()), int(values.max())
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.int64)
+
+
+def _equal(a: Column, b: Column) -> bool:
+    if isinstance(a, Texts):
+        return isinstance(b, Texts) and a.equals(b)
+    return not isinstance(b, Texts) and np.array_equal(a, b)
+
+
+def stack(manifests: Sequence[Manifest]) -> Manifest:
+    """Return all rows of several manifests, one below the other.
+
+    Parameters
+    ----------
+    manifests : sequence of Manifest
+
+    Returns
+    -------
+    Manifest
+    """
+    if not manifests:
+        return Manifest()
+    if len(manifests) == 1:
+        return manifests[0]
+    columns: dict[str, Column] = {}
+    for name in (*FIELDS, OWN):
+        parts = [manifest._column(name) for manifest in manifests]
+        texts = [part for part in parts if isinstance(part, Texts)]
+        numbers = [part for part in parts if not isinstance(part, Texts)]
+        columns[name] = concatenate(texts) if texts else np.concatenate(numbers)
+    families = [manifest.families for manifest in manifests]
+    known = [family for family in families if family is not None]
+    joined = dict(chain.from_iterable(family.items() for family in known))
+    return Manifest.of(columns, families=joined if len(known) == len(families) else None)
 
 
 def merge(manifests: Iterable[Manifest]) -> Manifest:
@@ -266,33 +571,11 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
     -----
     One content may be real in one place and fake in another: see :meth:`Manifest.conflicts`.
     """
-    seen: set[tuple[str, ...]] = set()
-    samples: list[Sample] = []
-    for manifest in manifests:
-        fresh = [sample for sample in manifest if _role(sample) not in seen]
-        seen.update(_role(sample) for sample in fresh if sample.sample_id)
-        samples.extend(fresh)
-    return Manifest(tuple(samples))
-
-
-def _role(sample: Sample) -> tuple[str, ...]:
-    return (sample.sample_id, sample.generator, sample.paired_with, sample.split)
-
-
-_NUMBERS = [i for i, name in enumerate(_COLUMNS) if name in _INTEGERS]
-_LABEL = _COLUMNS.index("label")
-
-
-def _parse(row: list[str], places: list[int], path: Path, line: int) -> Sample:
-    """Return the sample in a row; ``places`` are the columns in the order of the fields."""
-    try:
-        values: list[Any] = [row[i] for i in places]
-        for i in _NUMBERS:
-            values[i] = int(values[i])
-        if values[_LABEL] not in (0, 1):
-            raise ValueError(f"label {values[_LABEL]!r} is neither 0 nor 1")
-    except (ValueError, IndexError) as error:
-        raise DataError(
-            f"{path}, line {line}: {error}. Run 'featcache datasets scan' again."
-        ) from error
-    return Sample(*values)
+    parts = list(manifests)
+    joined = stack(parts)
+    if len(parts) < 2:
+        return joined
+    part = np.repeat(np.arange(len(parts)), [len(manifest) for manifest in parts])
+    roles = ("sample_id", "generator", "paired_with", "split")
+    first, groups = group_rows(*(joined.codes(name) for name in roles))
+    return joined.take((part == part[first][groups]) | joined.is_text("sample_id", ""))

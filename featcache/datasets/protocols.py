@@ -6,12 +6,16 @@ know nothing about protocols.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from featcache.datasets.columns import Index, Texts, group_rows
 from featcache.datasets.families import CONTROL, OTHER_FAMILY, group_of
 from featcache.datasets.layouts import named_set
-from featcache.datasets.manifest import Manifest, Sample
+from featcache.datasets.manifest import Manifest, stack
+from featcache.datasets.pairings import families_of, generator_names, members, restrict
 from featcache.errors import DataError, SettingsError, unknown_name
 
 PROGAN_4 = ("car", "cat", "chair", "horse")
@@ -96,8 +100,8 @@ class Protocol:
         DataError
             If the training set is missing, or every test set.
         """
-        rows = [row for sample in manifest for row in self._roles(sample)]
-        splits = {row.split for row in rows}
+        chosen = self._roles(manifest)
+        splits = set(chosen.texts("split").values().values())
         for split, names in (("train", self.train), ("test", self.test)):
             if split not in splits:
                 what = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
@@ -108,7 +112,7 @@ class Protocol:
                     " Run 'featcache datasets scan' on them; 'featcache datasets ls' shows what is"
                     " there."
                 )
-        return Manifest(tuple(rows))
+        return chosen
 
     def missing(self, manifest: Manifest) -> list[str]:
         """Return the test sets that the manifest lacks, in the protocol's order.
@@ -123,20 +127,43 @@ class Protocol:
         list[str]
             The test sets that the manifest lacks, in the protocol's order.
         """
-        there = {sample.paired_with.lower() for sample in manifest if sample.split == "test"}
+        tested = manifest.take(manifest.is_text("split", "test"))
+        there = {name.lower() for name in generator_names(tested)}
         return [name for name in self.test if name.lower() not in there]
 
-    def _roles(self, sample: Sample) -> Iterable[Sample]:
-        name = sample.paired_with.lower()
-        in_category = not self.categories or sample.category in self.categories
-        if sample.split == "train" and name in map(str.lower, self.train) and in_category:
-            yield sample
-        if sample.split == "val" and not self.validation and name in map(str.lower, self.train):
-            yield from (sample,) if in_category else ()
-        if sample.split == "test" and name == self.validation:
-            yield replace(sample, split="val")
-        if sample.split == "test" and name in map(str.lower, self.test):
-            yield sample
+    def _roles(self, manifest: Manifest) -> Manifest:
+        """Return the samples of each role; one that validates and is tested stands twice."""
+        rows = np.arange(len(manifest))
+        train, val, test = (manifest.is_text("split", name) for name in ("train", "val", "test"))
+        in_category = rows >= 0
+        if self.categories:
+            in_category = manifest.is_text("category", *self.categories)
+        trained = {name.lower() for name in self.train}
+        parts = [
+            (train & in_category, trained, ""),
+            (val & in_category & (not self.validation), trained, ""),
+            (test, {self.validation} - {""}, "val"),
+            (test, {name.lower() for name in self.test}, ""),
+        ]
+        chosen, places = [], []
+        for mask, names, split in parts:
+            part, kept = _paired_with(manifest.take(mask), rows[mask], names)
+            if split:
+                part = part.replace(split=Texts.constant(split, len(part)))
+            chosen.append(part)
+            places.append(kept)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        return stack(chosen).take(order)
+
+
+def _paired_with(
+    manifest: Manifest, rows: Index, folded: Collection[str]
+) -> tuple[Manifest, Index]:
+    """Return the samples of generators by name in lower case, and which of ``rows`` they are."""
+    names = {name for name in generator_names(manifest) if name.lower() in folded}
+    paired = manifest.texts("paired_with")
+    has_pair = paired.where(lambda text: not names.isdisjoint(members(text)))
+    return restrict(manifest.take(has_pair), names), rows[has_pair]
 
 
 _UNIVFD = Protocol(
@@ -229,7 +256,7 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
     SettingsError
         If the training images have fewer categories.
     """
-    there = {s.category for s in manifest if s.split == "train" and s.category}
+    there = _categories(manifest)
     ordered = [name for name in CLASS_ORDER if name in there]
     ordered += sorted(there - set(CLASS_ORDER))
     if not 1 <= n_classes <= len(ordered):
@@ -237,8 +264,13 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
             f"{n_classes} classes were asked for, and the training images have {len(ordered)} "
             f"({', '.join(ordered) or 'no category folders'})."
         )
-    chosen = set(ordered[:n_classes])
-    return manifest.where(lambda s: s.split == "test" or s.category in chosen)
+    in_category = manifest.is_text("category", *ordered[:n_classes])
+    return manifest.take(manifest.is_text("split", "test") | in_category)
+
+
+def _categories(manifest: Manifest) -> set[str]:
+    trained = manifest.take(manifest.is_text("split", "train"))
+    return set(trained.texts("category").values().values()) - {""}
 
 
 def class_subsets(manifest: Manifest, counts: Iterable[int] = CLASS_COUNTS) -> dict[int, Manifest]:
@@ -256,7 +288,7 @@ def class_subsets(manifest: Manifest, counts: Iterable[int] = CLASS_COUNTS) -> d
     dict[int, Manifest]
         The data of the number-of-classes ablation, for each count that the categories allow.
     """
-    n_there = len({s.category for s in manifest if s.split == "train" and s.category})
+    n_there = len(_categories(manifest))
     return {count: class_subset(manifest, count) for count in counts if count <= n_there}
 
 
@@ -281,10 +313,13 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
     DataError
         If fewer than two generators have training images.
     """
-    trained = {
-        s.paired_with for s in manifest if s.split == "train" and s.family != CONTROL and s.label
-    }
-    tested = {s.paired_with for s in manifest if s.split == "test" and s.label}
+    families = families_of(manifest)
+    fake = manifest.numbers("label") == 1
+    trained, tested = (
+        generator_names(manifest.take(fake & manifest.is_text("split", split)))
+        for split in ("train", "test")
+    )
+    trained = {name for name in trained if families[name] != CONTROL}
     if len(trained) < 2:
         raise DataError(
             "Leaving one generator out needs training images of two generators or more; there are "
@@ -294,16 +329,18 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
 
 
 def _without(manifest: Manifest, name: str) -> Manifest:
-    held_out = {
-        (s.dataset, s.source) for s in manifest if s.paired_with == name and s.split == "test"
-    }
-
-    def keep(sample: Sample) -> bool:
-        if sample.split == "test":
-            return sample.paired_with == name
-        return sample.paired_with != name and (sample.dataset, sample.source) not in held_out
-
-    return manifest.where(keep)
+    test = manifest.is_text("split", "test")
+    sources = group_rows(manifest.codes("dataset"), manifest.source_codes())[1]
+    in_set = manifest.texts("paired_with").where(lambda text: name in members(text))
+    held_out = np.isin(sources, sources[test & in_set])
+    others = generator_names(manifest) - {name}
+    rows = np.arange(len(manifest))
+    mask = test & in_set
+    tested, places = restrict(manifest.take(mask), {name}), rows[mask]
+    mask = ~test & ~held_out
+    mask &= manifest.texts("paired_with").where(lambda text: not others.isdisjoint(members(text)))
+    order = np.argsort(np.concatenate([places, rows[mask]]), kind="stable")
+    return stack([tested, restrict(manifest.take(mask), others)]).take(order)
 
 
 def describe_protocols() -> list[dict[str, object]]:

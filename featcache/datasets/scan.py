@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -14,7 +16,7 @@ from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
-from featcache.datasets.manifest import REAL, Manifest, Sample, paused_gc
+from featcache.datasets.manifest import REAL, Manifest, Sample
 from featcache.datasets.template import SPLITS
 from featcache.errors import DataError
 from featcache.parsing import BoundedPattern
@@ -103,6 +105,23 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
     """
     with paused_gc():
         return _scan(root.resolve(), options, known)
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Keep the garbage collector from running while many lasting objects are made.
+
+    Yields
+    ------
+    None
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import FeatureStore
-from featcache.datasets import Manifest, Sample
+from featcache.datasets import Manifest, Sample, expand
 from featcache.datasets.families import CONTROL
 from featcache.embed import separation
 from featcache.embed.projection import make_map
@@ -75,7 +75,7 @@ def embed(manifest: Manifest, store: FeatureStore, options: EmbedOptions) -> Emb
     )
     keys = data.find_keys(store, probe_options)
     samples, _ = data.select_samples(manifest, store, keys, probe_options)
-    chosen = choose(samples, options.split, options.most)
+    chosen = choose(expand(samples).samples, options.split, options.most)
     features = data.load_features(store, keys, chosen)
     labels, sources = data.labels(chosen), _texts([data.source_of(sample) for sample in chosen])
     maps, settings = {}, {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from featcache.datasets import Manifest, Sample
+from featcache.datasets import Manifest, Sample, expand
 from featcache.embed.run import REAL, choose
 from featcache.errors import DataError, ImageError
 from featcache.files import read_file
@@ -54,7 +54,7 @@ def spectra(
     DataError
         If there are no reals or no fakes, or all images are smaller than the crop.
     """
-    chosen = choose(manifest.usable().samples, split, most)
+    chosen = choose(expand(manifest.usable()).samples, split, most)
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in chosen:
         sets[sample.generator if sample.label else REAL].append(sample)

@@ -19,6 +19,7 @@ from featcache._version import __version__
 from featcache.backbones.names import canonical_name
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
+from featcache.datasets.pairings import generator_names
 from featcache.errors import SettingsError, unknown_name
 from featcache.evaluate import data
 from featcache.evaluate.comparison import correct_comparisons, paired_comparison
@@ -291,7 +292,7 @@ def baselines(
     by_view |= {row.view: row for row in candidates if row.task is evaluated[0].task}
 
     def test_ids(task: ProbeTask) -> dict[str, list[str]]:
-        return {name: [s.sample_id for s in samples] for name, samples in task.tests.items()}
+        return {name: samples.strings("sample_id") for name, samples in task.tests.items()}
 
     baseline_of = {}
     for i, row in enumerate(evaluated):
@@ -398,7 +399,7 @@ def _to_row(row: EvaluatedSet, best: Comparison | None, base: Comparison | None)
         features=row.names,
         n_features=sum(task.widths[b] for b in row.features),
         C=fitted.C,
-        train=sorted({sample.paired_with for sample in task.train}),
+        train=sorted(generator_names(task.train)),
         fusion=task.options.fusion,
         head=task.options.head,
         train_views=task.train_views,

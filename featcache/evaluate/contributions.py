@@ -92,7 +92,7 @@ def similarity(task: ProbeTask) -> dict[str, dict[str, float]]:
         At most 1; about 0 for unrelated features, whatever their numbers of columns and rows.
     """
     names = task.options.features
-    ids = [sample.sample_id for sample in task.train]
+    ids = task.train.strings("sample_id")
     subset = ids[:: max(-(-len(ids) // MAX_SAMPLES), 1)]
     features = [task.store.read(key, subset) for key in task.train_keys[0]]
     return {

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbones.names import canonical_name, is_foreign, parse_name
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.datasets import Manifest, Sample
+from featcache.cache.index import encode_ids
+from featcache.datasets import Manifest, Sample, resolve_pairs
+from featcache.datasets.columns import IdTable, TextList, Texts, group_rows
 from featcache.datasets.families import CONTROL
+from featcache.datasets.layouts import PAIRED_SEPARATOR
+from featcache.datasets.pairings import (
+    GeneratorRows,
+    families_of,
+    generator_names,
+    has_shared_reals,
+    members,
+    restrict,
+    with_pairs,
+)
 from featcache.errors import DataError, MissingFeaturesError, SettingsError, unknown_name
 from featcache.evaluate.options import ProbeOptions
 from featcache.probes.base import BOTH, lacks_class
@@ -78,7 +90,7 @@ def mark_foreign(names: Sequence[str], keys: Sequence[FeatureKey]) -> list[str]:
 
 def usable_samples(
     manifest: Manifest, store: FeatureStore, keys: Collection[FeatureKey], notes: list[str]
-) -> list[Sample]:
+) -> Manifest:
     """Return the samples that are usable and that extraction did not reject.
 
     Parameters
@@ -94,11 +106,15 @@ def usable_samples(
 
     Returns
     -------
-    list of Sample
-        In the order of the manifest.
+    Manifest
+        In the same order; shared reals name their generators.
     """
-    rejected = {sample_id for key in keys for sample_id in store.rejects(key)}
-    samples = [sample for sample in manifest.usable() if sample.sample_id not in rejected]
+    if has_shared_reals(manifest):
+        manifest = resolve_pairs(manifest)
+    rejected = np.array([name for key in keys for name in store.rejects(key)], "S32")
+    both = manifest.has_both_labels()
+    samples = manifest.take(manifest.is_text("problem", "") & ~both)
+    samples = samples.take(~has_id(samples, np.unique(rejected)))
     notes += [
         f"{key.name!r} comes from a network with random weights: a test, not a finding."
         for key in keys
@@ -109,31 +125,54 @@ def usable_samples(
         "known to featcache."
         for key in {key.name: key for key in keys if is_foreign(key.name)}.values()
     ]
-    conflicts = manifest.conflicts()
-    if n_both := len({sample.sample_id for sample in conflicts}):
+    if both.any():
+        conflicts = manifest.take(both).conflicts()
+        n_both = len({sample.sample_id for sample in conflicts})
         notes.append(
             f"{n_both:,} images are real in one place and fake in another ({conflicts[0].path!r} "
             f"and {conflicts[1].path!r}); they are left out of training and testing."
         )
-    if n_bad := len(manifest) - len(samples) - len(conflicts):
+    if n_bad := len(manifest) - len(samples) - int(both.sum()):
         notes.append(
             f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
         )
     return samples
 
 
+def has_id(samples: Manifest, ids: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which samples have one of some ids.
+
+    Parameters
+    ----------
+    samples : Manifest
+    ids : ndarray of shape (n_ids,), S32
+        Sorted, each once, as the index of a key has them.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), bool
+    """
+    column = samples.texts("sample_id")
+    if not len(ids) or not len(column.table):
+        return np.zeros(len(samples), bool)
+    names = column.table.texts() if not isinstance(column.table, IdTable) else None
+    table = column.table.digits() if isinstance(column.table, IdTable) else encode_ids(names or [])
+    places = np.minimum(np.searchsorted(ids, table), len(ids) - 1)
+    return np.asarray((ids[places] == table)[column.codes])
+
+
 def complete_samples(
-    samples: list[Sample],
+    samples: Manifest,
     store: FeatureStore,
     keys: Iterable[FeatureKey],
     notes: list[str],
     intersection: bool,
-) -> list[Sample]:
+) -> Manifest:
     """Return the samples that have every feature.
 
     Parameters
     ----------
-    samples : list of Sample
+    samples : Manifest
         Samples that should have them.
     store : FeatureStore
         Store of the features.
@@ -146,7 +185,7 @@ def complete_samples(
 
     Returns
     -------
-    list of Sample
+    Manifest
         In the same order.
 
     Raises
@@ -155,33 +194,34 @@ def complete_samples(
         If a sample lacks a feature, unless ``intersection`` is set.
     """
     for key in keys:
-        ids = store.samples(key)
-        missing = [sample for sample in samples if sample.sample_id not in ids]
-        if missing and not intersection:
+        present = has_id(samples, store.index(key).ids)
+        n_missing = int((~present).sum())
+        if n_missing and not intersection:
             view = key.fields["view"].get("name", "clean")
             option = "" if view == "clean" else f" --view {view}"
+            first = samples.take(np.flatnonzero(~present)[:1]).strings("path")[0]
             if is_foreign(key.name):
                 raise MissingFeaturesError(
-                    f"{len(missing):,} of {len(samples):,} samples have no feature {key.name!r} "
-                    f"(first: {missing[0].path!r}), and featcache cannot compute it. Name the data "
+                    f"{n_missing:,} of {len(samples):,} samples have no feature {key.name!r} "
+                    f"(first: {first!r}), and featcache cannot compute it. Name the data "
                     "set of the import (--data NAME; 'featcache datasets ls'), or leave these "
                     "samples out with --intersection."
                 )
             raise MissingFeaturesError(
-                f"{len(missing):,} of {len(samples):,} samples have no feature {key.name!r} "
-                f"(first: {missing[0].path!r}). "
+                f"{n_missing:,} of {len(samples):,} samples have no feature {key.name!r} "
+                f"(first: {first!r}). "
                 f"Run 'featcache extract --backbone {key.name}{option}' on the same data, "
                 "or leave these samples out with --intersection."
             )
-        if missing:
-            notes.append(f"{len(missing):,} samples without {key.name!r} are left out.")
-            samples = [sample for sample in samples if sample.sample_id in ids]
+        if n_missing:
+            notes.append(f"{n_missing:,} samples without {key.name!r} are left out.")
+            samples = samples.take(present)
     return samples
 
 
 def select_samples(
     manifest: Manifest, store: FeatureStore, keys: list[FeatureKey], options: ProbeOptions
-) -> tuple[list[Sample], list[str]]:
+) -> tuple[Manifest, list[str]]:
     """Return the usable samples that have every feature.
 
     Parameters
@@ -197,7 +237,7 @@ def select_samples(
 
     Returns
     -------
-    samples : list of Sample
+    samples : Manifest
         In the order of the manifest.
     notes : list of str
         What is left out.
@@ -235,13 +275,13 @@ def load_features(
 
 
 def training_rows(
-    samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
-) -> list[Sample]:
+    samples: Manifest, generators: list[str], classes: Collection[int] = BOTH
+) -> Manifest:
     """Return the training samples of generators.
 
     Parameters
     ----------
-    samples : list of Sample
+    samples : Manifest
         Samples of all splits; controls are never trained on.
     generators : list of str
         Names of training generators; empty for all.
@@ -250,8 +290,8 @@ def training_rows(
 
     Returns
     -------
-    list of Sample
-        A real that is paired with several generators has a row for each of them.
+    Manifest
+        A real that is paired with several generators names those that are trained on.
 
     Raises
     ------
@@ -260,46 +300,32 @@ def training_rows(
     UnknownNameError
         If a generator has no training samples.
     """
-    rows = [sample for sample in samples if sample.split == "train" and sample.family != CONTROL]
-    if not rows:
+    rows = samples.take(samples.is_text("split", "train"))
+    families = families_of(rows)
+    known = sorted(name for name in generator_names(rows) if families[name] != CONTROL)
+    rows = restrict(rows, known)
+    if not len(rows):
         raise DataError(
             "There are no training samples: no image lies under a folder named train. "
             "Add one, e.g. <root>/train/<generator>/{0_real,1_fake}."
         )
-    known = sorted({sample.paired_with for sample in rows})
     for name in generators:
         if name not in known:
             raise unknown_name("generator with training samples", name, known)
-    rows = [sample for sample in rows if sample.paired_with in (generators or known)]
-    if missing := set(classes) - {sample.label for sample in rows}:
+    rows = restrict(rows, generators or known)
+    if missing := set(classes) - set(np.unique(rows.labels).tolist()):
         raise lacks_class(missing)
     return rows
 
 
-def unique_samples(samples: list[Sample]) -> list[Sample]:
-    """Return the samples without repetitions of the same content.
-
-    Parameters
-    ----------
-    samples : list of Sample
-        Samples; equal content has equal ``sample_id``.
-
-    Returns
-    -------
-    list of Sample
-        The first of each content, in order of their last appearance.
-    """
-    return list({sample.sample_id: sample for sample in reversed(samples)}.values())[::-1]
-
-
 def training_set(
-    samples: list[Sample], generators: list[str], classes: Collection[int] = BOTH
-) -> list[Sample]:
+    samples: Manifest, generators: list[str], classes: Collection[int] = BOTH
+) -> Manifest:
     """Return the training samples of generators, each content once.
 
     Parameters
     ----------
-    samples : list of Sample
+    samples : Manifest
         Samples of all splits.
     generators : list of str
         Names of training generators; empty for all.
@@ -308,44 +334,96 @@ def training_set(
 
     Returns
     -------
-    list of Sample
-        The rows of :func:`training_rows` without repetitions.
+    Manifest
+        The rows of :func:`training_rows` without repetitions, sorted by sample id.
     """
-    return unique_samples(training_rows(samples, generators, classes))
+    return unique_samples(training_rows(samples, generators, classes))[0]
 
 
-def paired_generators(rows: list[Sample]) -> dict[str, list[str]]:
-    """Return the generators that each content is paired with.
+def unique_samples(rows: Manifest) -> tuple[Manifest, Texts]:
+    """Return samples without repetitions of the same content.
 
     Parameters
     ----------
-    rows : list of Sample
-        A sample for each pair of content and generator.
+    rows : Manifest
+        Samples; equal content has equal ``sample_id``.
 
     Returns
     -------
-    dict of str to list of str
-        By sample id the names of generators, sorted; several for shared reals.
+    samples : Manifest
+        The first of each content, sorted by id; each paired with its first generator.
+    paired : Texts
+        All generators that each content is paired with, sorted, with ``|`` between them.
     """
-    generators: dict[str, set[str]] = defaultdict(set)
-    for sample in rows:
-        generators[sample.sample_id].add(sample.paired_with)
-    return {sample_id: sorted(names) for sample_id, names in generators.items()}
+    ids, lists = rows.codes("sample_id"), rows.texts("paired_with")
+    _, first, content = np.unique(ids, return_index=True, return_inverse=True)
+    # Contents that occur with several lists of generators have the union of them.
+    content = content.reshape(-1)
+    pair_first, _ = group_rows(content, lists.codes)
+    n_lists = np.bincount(content[pair_first], minlength=len(first))
+    text = {code: members(value) for code, value in lists.values().items()}
+    number_of: dict[frozenset[str], int] = {}
+
+    def number(names: Iterable[str]) -> int:
+        return number_of.setdefault(frozenset(names), len(number_of))
+
+    single = np.zeros(len(lists.table), np.int32)
+    single[list(text)] = [number(names) for names in text.values()]
+    codes = single[lists.codes[first]]
+    several = np.flatnonzero(n_lists > 1)
+    if len(several):
+        unions: dict[int, set[str]] = {int(i): set() for i in several}
+        for row in pair_first[np.isin(content[pair_first], several)]:
+            unions[int(content[row])].update(text[int(lists.codes[row])])
+        codes[several] = [number(unions[int(i)]) for i in several]
+    samples = rows.take(first)
+    if any(len(names) > 1 for names in text.values()):
+        paired = samples.texts("paired_with").map(lambda value: members(value)[0])
+        samples = with_pairs(samples, paired)
+    joined = [PAIRED_SEPARATOR.join(sorted(names)) for names in number_of]
+    return samples, Texts(codes, TextList(joined))
 
 
-def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]]:
+class TestSets(Mapping[str, Manifest]):
+    """The test samples of every generator; shared reals are held once.
+
+    Parameters
+    ----------
+    samples : Manifest
+        Test samples, paired with generators that have both classes.
+    """
+
+    __test__ = False  # no test of pytest
+
+    def __init__(self, samples: Manifest) -> None:
+        self.samples = samples
+        self.rows = GeneratorRows(samples)
+        self.families = families_of(samples)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __getitem__(self, name: str) -> Manifest:
+        """Return the test samples of a generator."""
+        return self.samples.take(self.rows[name])
+
+
+def test_sets(samples: Manifest, notes: list[str]) -> TestSets:
     """Return the test samples of every generator that has both classes.
 
     Parameters
     ----------
-    samples : list of Sample
+    samples : Manifest
         Samples of all splits.
     notes : list of str
         Notes on generators that are left out are appended to it.
 
     Returns
     -------
-    dict of str to list of Sample
+    TestSets
         By generator, sorted by name.
 
     Raises
@@ -353,22 +431,21 @@ def test_sets(samples: list[Sample], notes: list[str]) -> dict[str, list[Sample]
     DataError
         If no generator has reals and fakes to test on.
     """
-    sets: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if sample.split == "test":
-            sets[sample.paired_with].append(sample)
-    complete = {}
-    for name in sorted(sets):
-        classes = {sample.label for sample in sets[name]}
-        if classes == {0, 1}:
-            complete[name] = sets[name]
+    tested = samples.take(samples.is_text("split", "test"))
+    sets, label = GeneratorRows(tested), tested.numbers("label")
+    classes = {code: set(np.unique(label[rows]).tolist()) for code, rows in sets.groups.items()}
+    complete = []
+    for name in sets:
+        present = set().union(*(classes[code] for code in sets.groups_of(name)))
+        if present == {0, 1}:
+            complete.append(name)
         else:
-            missing = "fakes" if classes == {0} else "reals"
+            missing = "fakes" if present == {0} else "reals"
             notes.append(f"{name!r} has no {missing} to test on and is left out.")
     if not complete:
         reason = " ".join(notes) or "No image lies under a folder named test."
         raise DataError(f"There is no test set with reals and fakes. {reason}")
-    return complete
+    return TestSets(restrict(tested, complete))
 
 
 def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -399,24 +476,25 @@ def source_of(sample: Sample) -> str:
     -------
     str
         Its sample id, or ``dataset/source``: a source captured from a path is a name within its
-        dataset only.
+        dataset only. For many samples there is
+        :meth:`~featcache.datasets.Manifest.source_names`.
     """
     if sample.source == sample.sample_id:
         return sample.source
     return f"{sample.dataset}/{sample.source}"
 
 
-def validation_leaks(train: list[Sample], val: list[Sample], test: list[Sample]) -> list[str]:
+def validation_leaks(train: Manifest, val: Manifest, test: Manifest) -> list[str]:
     """Report validation samples that are also, or share a source with, training or test samples.
 
     Parameters
     ----------
-    train : list of Sample
+    train : Manifest
         Training samples.
-    val : list of Sample
-        Validation samples.
-    test : list of Sample
-        Test samples.
+    val : Manifest
+        Validation samples, of the same table.
+    test : Manifest
+        Test samples, of the same table.
 
     Returns
     -------
@@ -425,47 +503,49 @@ def validation_leaks(train: list[Sample], val: list[Sample], test: list[Sample])
     """
     notes = []
     for name, samples in (("test", test), ("training", train)):
-        contents = {s.sample_id for s in val} & {s.sample_id for s in samples}
-        sources = {source_of(s) for s in val} & {source_of(s) for s in samples}
+        contents, sources = _n_common(val, samples)
         if contents:
-            notes.append(f"Leak: {len(contents):,} validation images are also {name} images.")
+            notes.append(f"Leak: {contents:,} validation images are also {name} images.")
         elif sources:
-            notes.append(
-                f"Leak: {len(sources):,} photographs are in the validation and the {name} set."
-            )
+            notes.append(f"Leak: {sources:,} photographs are in the validation and the {name} set.")
     return notes
 
 
-def leak_notes(train: list[Sample], test: list[Sample]) -> list[str]:
+def leak_notes(train: Manifest, test: Manifest) -> list[str]:
     """Report test samples that are not independent of the training set.
 
     Parameters
     ----------
-    train : list of Sample
+    train : Manifest
         Training samples.
-    test : list of Sample
-        Test samples.
+    test : Manifest
+        Test samples, of the same table.
 
     Returns
     -------
     list of str
         One note, or none.
     """
-    contents = {sample.sample_id for sample in train} & {sample.sample_id for sample in test}
+    contents, sources = _n_common(train, test)
     if contents:
-        return [f"Leak: {len(contents):,} test images are also in the training set."]
-    sources = {source_of(sample) for sample in train} & {source_of(sample) for sample in test}
+        return [f"Leak: {contents:,} test images are also in the training set."]
     if sources:
-        return [f"Leak: {len(sources):,} photographs are in the training and the test set."]
+        return [f"Leak: {sources:,} photographs are in the training and the test set."]
     return []
 
 
-def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) -> TrainResult:
+def _n_common(a: Manifest, b: Manifest) -> tuple[int, int]:
+    """Return how many contents and how many sources two parts of one table have in common."""
+    contents = np.intersect1d(a.codes("sample_id"), b.codes("sample_id"))
+    return len(contents), len(np.intersect1d(a.source_codes(), b.source_codes()))
+
+
+def describe_training(train: Manifest, views: Sequence[str] = ("clean",)) -> TrainResult:
     """Describe what a head was fitted on.
 
     Parameters
     ----------
-    train : list of Sample
+    train : Manifest
         Training samples, each content once.
     views : sequence of str
         Names of the training views.
@@ -475,12 +555,11 @@ def describe_training(train: list[Sample], views: Sequence[str] = ("clean",)) ->
     TrainResult
         Names and counts.
     """
-    label = labels(train)
     return TrainResult(
-        generators=sorted({sample.paired_with for sample in train}),
-        datasets=sorted({sample.dataset for sample in train}),
-        n_real=int((label == 0).sum()),
-        n_fake=int((label == 1).sum()),
-        n_sources=len({source_of(sample) for sample in train}),
+        generators=sorted(generator_names(train)),
+        datasets=sorted(train.texts("dataset").values().values()),
+        n_real=int((train.labels == 0).sum()),
+        n_fake=int((train.labels == 1).sum()),
+        n_sources=len(np.unique(train.source_codes())),
         views=list(views),
     )

@@ -13,7 +13,8 @@ from typing import Any
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.cache.pack import Imported, export_pack, import_pack
 from featcache.datasets import Manifest, Sample
-from featcache.datasets.library import manifest_path
+from featcache.datasets.library import load_known, manifest_path
+from featcache.datasets.manifest_files import parse_csv
 from featcache.files import digest_bytes, read_file, require_below, write_atomic
 from featcache.metrics import METRICS
 from featcache.results import AblationResult, EfficiencyResult, TransferResult
@@ -181,10 +182,11 @@ def import_features(store: FeatureStore, path: Path) -> Imported:
     """
     imported = import_pack(store, path, lambda name, file: Manifest.read(file))
     for name, content in imported.manifests.items():
+        manifest = parse_csv(content, name)
         target = manifest_path(store.root, name)
-        if target.exists() and read_file(target) != content:
+        if (known := load_known(target)) is not None and known != manifest:
             # A different manifest of that name stays; the imported one gets a name of its own.
             target = manifest_path(store.root, f"{name}-{digest_bytes(content)[:8]}")
         require_below(store.root, target.parent)
-        write_atomic(target, content)
+        manifest.write(target)
     return imported

@@ -12,7 +12,6 @@ import numpy as np
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.errors import SettingsError
-from featcache.evaluate import data
 from featcache.evaluate.estimates import Estimates
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.results_store import find_saved
@@ -84,7 +83,7 @@ def efficiency(
 
 def _curve(task: ProbeTask, sizes: Sequence[int], n_seeds: int) -> list[EfficiencyPoint]:
     """Fit and evaluate a head for each size and seed, and one for all samples."""
-    labels = data.labels(task.train)
+    labels = task.train.labels
     classes = sorted(classes_needed(task.options.head))
     n_all = min(int((labels == label).sum()) for label in classes)
     subsets, members = [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from featcache.datasets import Sample
-from featcache.evaluate.data import labels as labels_of
-from featcache.evaluate.data import source_of
+from featcache.datasets import Manifest
+from featcache.datasets.columns import Texts
+from featcache.datasets.pairings import members
 from featcache.metrics import SortedScores, best_threshold, point_metrics
 from featcache.results import Certificate, CPoint, Selection
 
@@ -58,12 +58,12 @@ class Folds:
         return self.split_by == "val"
 
 
+MAX_GENERATOR_FOLDS = 20
+"""With more training generators than folds, a fold holds out several: a head is fitted for each."""
+
+
 def plan_folds(
-    train: Sequence[Sample],
-    val: Sequence[Sample],
-    paired: Mapping[str, Sequence[str]],
-    n_views: int,
-    n_folds: int,
+    train: Manifest, val: Manifest, paired: Texts, n_views: int, n_folds: int
 ) -> Folds | None:
     """Plan the validation: on the validation split, else by generator, else by source.
 
@@ -72,12 +72,12 @@ def plan_folds(
 
     Parameters
     ----------
-    train : sequence of Sample
+    train : Manifest
         Training samples, each content once.
-    val : sequence of Sample
+    val : Manifest
         Validation samples; used if both classes are present.
-    paired : mapping of str to sequence of str
-        Training generators that each training sample is paired with, by sample id.
+    paired : Texts
+        Training generators that each training sample is paired with, ``|`` between them.
     n_views : int
         Number of training views.
     n_folds : int
@@ -88,47 +88,51 @@ def plan_folds(
     Folds or None
         None where no fold would have both classes on both sides.
     """
-    if len({sample.label for sample in val}) == 2:
+    if len(np.unique(val.labels)) == 2:
         weights = np.ones((1, len(train) * n_views))
-        generators = np.array([sample.paired_with for sample in val])
-        return Folds("val", weights, [np.arange(len(val))], labels_of(val), generators)
+        generators = np.array(val.strings("paired_with"))
+        return Folds("val", weights, [np.arange(len(val))], val.labels, generators)
     # Sources are numbered in a random order that is the same at every call.
     codes, n_sources = _source_codes(train)
     rank = np.empty(n_sources, np.intp)
     rank[np.random.default_rng(0).permutation(n_sources)] = np.arange(n_sources)
     numbers = rank[codes]
-    generator_lists = [paired[sample.sample_id] for sample in train]
-    known = sorted({name for names in generator_lists for name in names})
+    lists = {code: members(text) for code, text in paired.values().items()}
+    known = sorted({name for names in lists.values() for name in names})
     if len(known) > 1:
         # A shared real is held out with one of its generators; sources are dealt out in turn.
-        position = {name: i for i, name in enumerate(known)}
-        lengths = np.fromiter(map(len, generator_lists), np.intp, len(train))
-        flat = np.array([position[name] for names in generator_lists for name in names])
-        fold_of = flat[np.cumsum(lengths) - lengths + numbers % lengths]
+        position = {name: i % MAX_GENERATOR_FOLDS for i, name in enumerate(known)}
+        fold_of = np.empty(len(train), np.intp)
+        for code, names in lists.items():
+            rows = np.flatnonzero(paired.codes == code)
+            fold_of[rows] = np.array([position[n] for n in names])[numbers[rows] % len(names)]
         folds = _hold_out("generator", train, codes, fold_of, n_views)
         if folds is not None and len(folds.held_out) > 1:
             return folds
     return _hold_out("source", train, codes, numbers % max(n_folds, 2), n_views)
 
 
-def _source_codes(samples: Sequence[Sample]) -> tuple[NDArray[np.intp], int]:
+def _source_codes(samples: Manifest) -> tuple[NDArray[np.intp], int]:
     """Return the source of each sample as its position among the sorted names; how many."""
-    names = [source_of(sample) for sample in samples]
+    _, first, codes = np.unique(samples.source_codes(), return_index=True, return_inverse=True)
+    names = samples.take(first).source_names()
     # Bytes are a quarter of the memory of text, and sort in the same order.
     ascii_only = all(map(str.isascii, names))
-    sources, codes = np.unique(np.array(names, "S" if ascii_only else "U"), return_inverse=True)
-    return np.asarray(codes, np.intp).reshape(-1), len(sources)
+    order = np.argsort(np.array(names, "S" if ascii_only else "U"), kind="stable")
+    position = np.empty(len(names), np.intp)
+    position[order] = np.arange(len(names))
+    return position[codes.reshape(-1)], len(names)
 
 
 def _hold_out(
     split_by: SplitBy,
-    train: Sequence[Sample],
+    train: Manifest,
     sources: NDArray[np.intp],
     fold_of: NDArray[np.intp],
     n_views: int,
 ) -> Folds | None:
     """Return the folds that have both classes on both sides; None if there are none."""
-    labels = labels_of(train)
+    labels = train.labels
     weights, held_out = [np.ones(len(train))], []
     for fold in np.unique(fold_of):
         out = fold_of == fold
@@ -141,7 +145,7 @@ def _hold_out(
     if not held_out:
         return None
     train_weights = np.tile(np.array(weights), (1, n_views))
-    generators = np.array([sample.paired_with for sample in train])
+    generators = np.array(train.strings("paired_with"))
     return Folds(split_by, train_weights, held_out, labels, generators)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -11,8 +11,10 @@ from scipy.special import expit
 
 from featcache._version import __version__
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.datasets import Manifest, Sample
+from featcache.datasets import Manifest, expand
+from featcache.datasets.columns import Texts, group_rows
 from featcache.datasets.families import CONTROL
+from featcache.datasets.pairings import families_of, members, restrict
 from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
@@ -51,14 +53,14 @@ class ProbeTask:
         Names of the training views.
     test_views : list of str
         Names of the test views.
-    train : list of Sample
+    train : Manifest
         Training samples, each content once, sorted by sample id.
-    paired_generators : dict of str to list of str
-        By sample id the training generators that a training sample is paired with.
-    val : list of Sample
+    paired : Texts
+        The training generators that each training sample is paired with, ``|`` between them.
+    val : Manifest
         Validation samples, sorted by sample id. A real that is paired with several generators is a
         sample of each of them.
-    tests : dict of str to list of Sample
+    tests : TestSets
         Test samples by generator.
     folds : Folds or None
         How C and the threshold are validated; None without validation.
@@ -72,22 +74,22 @@ class ProbeTask:
     test_keys: list[list[FeatureKey]]
     train_views: list[str]
     test_views: list[str]
-    train: list[Sample]
-    paired_generators: dict[str, list[str]]
-    val: list[Sample]
-    tests: dict[str, list[Sample]]
+    train: Manifest
+    paired: Texts
+    val: Manifest
+    tests: data.TestSets
     folds: Folds | None
     notes: list[str]
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Label of each training row: every sample once per training view."""
-        return np.tile(data.labels(self.train), len(self.train_views))
+        return np.tile(self.train.labels, len(self.train_views))
 
     @property
     def sources(self) -> NDArray[np.str_]:
         """Source of each training row."""
-        return np.tile([data.source_of(sample) for sample in self.train], len(self.train_views))
+        return np.tile(self.train.source_names(), len(self.train_views))
 
     @property
     def train_weights(self) -> NDArray[np.float64]:
@@ -99,7 +101,7 @@ class ProbeTask:
     @property
     def groups(self) -> dict[str, str]:
         """Family of each tested generator."""
-        return {name: samples[0].family for name, samples in self.tests.items()}
+        return {name: self.tests.families[name] for name in self.tests}
 
     @property
     def widths(self) -> list[int]:
@@ -129,7 +131,7 @@ class ProbeTask:
         Source
             A row for each training sample and view.
         """
-        ids = [sample.sample_id for sample in self.train]
+        ids = self.train.strings("sample_id")
         parted = self.options.engine != "local"
         return open_rows(self.store, self.train_keys, ids, self.options.memory, parted)
 
@@ -154,7 +156,7 @@ class ProbeTask:
         Source
             A row for each validation sample.
         """
-        ids = [sample.sample_id for sample in self.val]
+        ids = self.val.strings("sample_id")
         return open_rows(self.store, self.test_keys[:1], ids, self.options.memory)
 
     def test_ids(self) -> list[str]:
@@ -165,7 +167,8 @@ class ProbeTask:
         list of str
             Each once, sorted.
         """
-        return sorted({s.sample_id for samples in self.tests.values() for s in samples})
+        column = self.tests.samples.texts("sample_id")
+        return column.table.texts(np.unique(column.codes))
 
     def test_rows(self, view: int = 0) -> Source:
         """Open the features of the test samples in one view.
@@ -196,20 +199,18 @@ class ProbeTask:
         Scores
             The probability is the sigmoid of the logit.
         """
-        by_id = dict(zip(self.test_ids(), logits.tolist(), strict=True))
-        pairs = [(name, sample) for name, samples in self.tests.items() for sample in samples]
-        samples = [sample for _, sample in pairs]
-        logit = np.array([by_id[sample.sample_id] for sample in samples])
-        texts = {
-            "generator": [name for name, _ in pairs],
-            "split": [sample.split for sample in samples],
-            "path": [sample.path for sample in samples],
-            "sample_id": [sample.sample_id for sample in samples],
-            "source": [data.source_of(sample) for sample in samples],
-        }
+        samples = self.tests.samples
+        rows = [self.tests.rows[name] for name in self.tests]
+        position = np.unique(samples.codes("sample_id"), return_inverse=True)[1].reshape(-1)
+        order = np.concatenate(rows)
+        texts = {name: samples.strings(name) for name in ("split", "path", "sample_id")}
+        texts["source"] = samples.source_names()
+        names = np.array(list(self.tests), dtype=object)
+        logit = logits[position[order]]
         return Scores(
-            **{name: np.array(values, dtype=object) for name, values in texts.items()},
-            label=data.labels(samples),
+            generator=np.repeat(names, [len(part) for part in rows]),
+            **{name: np.array(values, dtype=object)[order] for name, values in texts.items()},
+            label=samples.labels[order],
             score=expit(logit),
             logit=logit,
         )
@@ -231,27 +232,25 @@ class ProbeTask:
         # Keys are hashed instead of what selects them; where a head is fitted changes no result.
         for name in ("wanted", "weights", "engine", "address", "processes"):
             del options[name]
-        generators = {s.sample_id: s.paired_with for s in self.val}
-        generators |= {
-            sample_id: "+".join(names) for sample_id, names in self.paired_generators.items()
-        }
-        train = [
-            (s.sample_id, s.label, generators[s.sample_id], data.source_of(s))
-            for s in (*self.train, *self.val)
-        ]
-        test = [
-            (name, s.sample_id, s.label, data.source_of(s))
-            for name, samples in self.tests.items()
-            for s in samples
-        ]
+        fitted = (*_rows(self.train, self.paired.decode()), *_rows(self.val))
+        test = self.tests.samples
         document = {
             "version": __version__,
             "options": options,
             "keys": [[k.fingerprint for k in view] for view in (*self.train_keys, *self.test_keys)],
-            "train": digest_json(sorted(train)),
-            "test": digest_json(sorted(test)),
+            "train": digest_json(sorted(fitted)),
+            "test": digest_json(sorted(_rows(test))),
         }
         return digest_json({**document, **question})
+
+
+def _rows(
+    samples: Manifest, paired: list[str] | None = None
+) -> Iterator[tuple[str, int, str, str]]:
+    """Return all that determines a result of each sample: content, label, generators, source."""
+    paired = samples.strings("paired_with") if paired is None else paired
+    ids, labels = samples.strings("sample_id"), samples.labels.tolist()
+    return zip(ids, labels, paired, samples.source_names(), strict=True)
 
 
 def prepare_task(
@@ -303,18 +302,20 @@ def prepare_task(
         options = replace(options, features=data.mark_foreign(options.features, test_keys[0]))
     notes: list[str] = []
 
-    def complete(samples: list[Sample], views: Sequence[list[FeatureKey]]) -> list[Sample]:
-        keys = [key for view in views for key in view]
-        return data.complete_samples(samples, store, keys, notes, options.intersection)
+    def complete(samples: Manifest, views: Sequence[list[FeatureKey]]) -> Manifest:
+        needed = [key for view in views for key in view]
+        return data.complete_samples(samples, store, needed, notes, options.intersection)
 
-    unique = {key.fingerprint: key for view in (*train_keys, *test_keys) for key in view}
-    samples = data.usable_samples(manifest, store, unique.values(), notes)
+    keys = {key.fingerprint: key for view in (*train_keys, *test_keys) for key in view}
+    samples = data.usable_samples(manifest, store, keys.values(), notes)
     if not given:  # keys that training and testing share must have all samples
         trained = {key.fingerprint for view in train_keys for key in view}
         samples = complete(samples, [[k for v in test_keys for k in v if k.fingerprint in trained]])
     rows = data.training_rows(samples, options.train, classes_needed(options.head))
     # Samples are sorted by id because shards hold ranges of ids: streaming reads them in order.
-    train = sorted(complete(data.unique_samples(rows), train_keys), key=lambda s: s.sample_id)
+    unique, paired = data.unique_samples(rows)
+    train = complete(unique, train_keys)
+    paired = paired.take(np.isin(unique.codes("sample_id"), train.codes("sample_id")))
     n_rows = len(train) * len(train_views)
     if options.head == "univfd-sgd" and n_rows < SGD_ROWS:
         notes.append(
@@ -322,18 +323,21 @@ def prepare_task(
             "it hardly leaves its random start (UnivFD trains on 720,000). The head logistic finds "
             "the optimum."
         )
-    paired = data.paired_generators(rows)
-    val = _validation_samples(samples, {name for names in paired.values() for name in names})
-    val = complete(val, test_keys[:1]) if options.validate else []
-    tests = data.test_sets(complete([s for s in samples if s.split == "test"], test_keys), notes)
-    tested = [sample for members in tests.values() for sample in members]
-    notes += data.leak_notes(train, tested)
-    if all(members[0].family == CONTROL for members in tests.values()):
+    trained_on = {name for text in paired.values().values() for name in members(text)}
+    val = _validation_samples(samples, trained_on)
+    val = complete(val, test_keys[:1]) if options.validate else val.take(np.zeros(len(val), bool))
+    tests = data.test_sets(
+        complete(samples.take(samples.is_text("split", "test")), test_keys), notes
+    )
+    notes += data.leak_notes(train, tests.samples)
+    if all(tests.families[name] == CONTROL for name in tests):
         raise DataError("The test set holds controls only, and no generator's fakes.")
     folds = None
     if options.validate:
         folds = plan_folds(train, val, paired, len(train_views), options.n_folds)
-        leaks = data.validation_leaks(train, val, tested) if folds and folds.on_val_split else []
+        leaks = (
+            data.validation_leaks(train, val, tests.samples) if folds and folds.on_val_split else []
+        )
         notes += leaks
         _check_selection(options, folds, leaks)
     return ProbeTask(
@@ -344,7 +348,7 @@ def prepare_task(
         train_views=train_views,
         test_views=test_views,
         train=train,
-        paired_generators=paired,
+        paired=paired,
         val=val,
         tests=tests,
         folds=folds,
@@ -352,14 +356,18 @@ def prepare_task(
     )
 
 
-def _validation_samples(samples: list[Sample], generators: set[str]) -> list[Sample]:
+def _validation_samples(samples: Manifest, generators: set[str]) -> Manifest:
     """Return the validation samples of the training generators, sorted by id and generator."""
-    val = {
-        (sample.sample_id, sample.paired_with): sample
-        for sample in samples
-        if sample.split == "val" and sample.paired_with in generators and sample.family != CONTROL
-    }
-    return [val[key] for key in sorted(val)]
+    val = samples.take(samples.is_text("split", "val"))
+    families = families_of(val)
+    val = expand(restrict(val, {name for name in generators if families.get(name) != CONTROL}))
+    names = val.texts("paired_with")
+    rank = np.zeros(len(names.table), np.int64)
+    by_name = sorted(names.values().items(), key=lambda item: item[1])
+    rank[[code for code, _ in by_name]] = np.arange(len(by_name))
+    # Of a content that occurs twice with one generator the last counts; groups are in this order.
+    last, _ = group_rows(val.codes("sample_id")[::-1], rank[names.codes][::-1])
+    return val.take(len(val) - 1 - last)
 
 
 def _check_selection(options: ProbeOptions, folds: Folds | None, leaks: list[str]) -> None:

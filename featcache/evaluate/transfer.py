@@ -18,6 +18,7 @@ from featcache._version import __version__
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
 from featcache.datasets.families import CONTROL
+from featcache.datasets.pairings import members
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
 from featcache.evaluate.estimates import Estimates, EvaluationRows
@@ -119,13 +120,15 @@ def training_sets(task: ProbeTask) -> dict[tuple[str, str], NDArray[np.bool_]]:
         By ``"each"`` or ``"without"`` and generator, which training samples are in the set. Sets
         that lack a class that the head needs are left out.
     """
-    paired = [set(task.paired_generators[sample.sample_id]) for sample in task.train]
-    labels = data.labels(task.train)
+    paired = {code: set(members(text)) for code, text in task.paired.values().items()}
+    labels = task.train.labels
     needed = classes_needed(task.options.head)
     sets: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    for name in sorted(set().union(*paired)):
-        sets["each", name] = np.array([name in generators for generators in paired])
-        sets["without", name] = np.array([bool(generators - {name}) for generators in paired])
+    for name in sorted(set().union(*paired.values())):
+        alone = {code for code, names in paired.items() if names == {name}}
+        with_others = {code for code, names in paired.items() if name in names}
+        sets["each", name] = np.isin(task.paired.codes, list(with_others))
+        sets["without", name] = ~np.isin(task.paired.codes, list(alone))
     return {key: rows for key, rows in sets.items() if needed <= set(labels[rows].tolist())}
 
 

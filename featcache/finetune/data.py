@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbones import Preprocessing
-from featcache.datasets import Manifest, Sample, read_bytes
+from featcache.datasets import Manifest, Sample, expand, read_bytes
 from featcache.errors import DataError, ImageError
 from featcache.evaluate.data import source_of, training_set
 from featcache.files import digest_bytes, digest_json
@@ -78,9 +78,9 @@ def split_manifest(manifest: Manifest, generators: list[str], fraction: float, s
     DataError
         If a part would lack a class.
     """
-    samples = list(manifest)
-    rows = sorted(training_set(samples, generators), key=lambda sample: sample.sample_id)
+    rows = training_set(manifest, generators).samples
     held_out = _held_out(rows, fraction, seed)
+    tested = expand(manifest.take(manifest.is_text("split", "test")))
     train = tuple(sample for sample in rows if source_of(sample) not in held_out)
     val = tuple(sample for sample in rows if source_of(sample) in held_out)
     for part, name in ((train, "train on"), (val, "choose the epoch by")):
@@ -90,7 +90,7 @@ def split_manifest(manifest: Manifest, generators: list[str], fraction: float, s
                 f"the training split has {len(rows)} images of {len({*map(source_of, rows)})} "
                 "photographs. Add training images."
             )
-    return Splits(train, val, tuple(sample for sample in samples if sample.split == "test"))
+    return Splits(train, val, tested.samples)
 
 
 def _held_out(rows: Sequence[Sample], fraction: float, seed: int) -> set[str]:

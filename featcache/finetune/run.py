@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featcache.backbones import BackboneSpec, precision_of, preprocessing_of, resolve
 from featcache.cache import FeatureStore
-from featcache.datasets import Manifest, Sample
+from featcache.datasets import Manifest, Sample, expand
 from featcache.errors import SettingsError
 from featcache.evaluate import Probed, ProbeOptions, compare, run_probe, save_result
 from featcache.evaluate.data import describe_training
@@ -135,7 +135,7 @@ def _selected(usable: Manifest, options: FinetuneOptions) -> tuple[Sample, ...]:
         trains = not options.train or sample.paired_with in options.train
         return sample.split == "test" or (sample.split == "train" and trains)
 
-    return usable.where(keep).samples
+    return expand(usable).where(keep).samples
 
 
 def _extract(
@@ -227,7 +227,9 @@ def _evaluate(
     options, parts = run.options, run.parts
     samples, spec = (*parts.val, *parts.test), tuned_spec(run.spec, run.out)
     request = _extract(samples, spec, run.store, options, run.request.precision)
-    head = save_head(product, request, options, describe_training(list(parts.train)), run.digest)
+    head = save_head(
+        product, request, options, describe_training(Manifest(parts.train)), run.digest
+    )
     if reused:
         log.info("%s is the result of this very run; nothing was trained again.", run.out)
     tuned = run_probe(parts.manifest, run.store, _probe_options(request, options), head)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from featcache.backbones import BackboneSpec, resolve
 from featcache.cache import FeatureStore
-from featcache.datasets import Manifest, ScanOptions, choose, expand, merge, scan_into
+from featcache.datasets import Manifest, ScanOptions, choose, merge, resolve_pairs, scan_into
 from featcache.datasets.simulate import SimulateOptions, simulate
 from featcache.demo.build import build_tree
 from featcache.demo.photographs import load_packaged
@@ -260,7 +260,7 @@ def _choose(
     """Return what the protocol and the filters take, and what the protocol misses."""
     limits = [n for n in (plan.max_per_class, options.max_per_class) if n is not None]
     return choose(
-        expand(manifest),
+        resolve_pairs(manifest),
         protocol=plan.protocol,
         generators=plan.generators,
         groups=plan.groups,
