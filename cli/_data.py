@@ -75,9 +75,7 @@ def maps(column: list[str] | None, label: list[str] | None) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value}
 
 
-def scan_selection(
-    settings: Settings, paired: bool = False, *, dry_run: bool = False
-) -> Manifest:
+def scan_selection(settings: Settings, paired: bool = False, *, dry_run: bool = False) -> Manifest:
     """Scan every root into the store, and return what protocol and filters take of it.
 
     ``paired`` names the generators of shared reals, which extraction does not need.

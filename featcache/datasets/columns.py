@@ -1,8 +1,8 @@
 """Columns of a manifest: numbers as they are, texts as codes into a table of values.
 
 Two rows have equal codes where their texts are equal (paths excepted), so that filters, groups and
-joins are operations on integers. Sample ids are kept as 16 bytes, sorted, so that the order of their
-codes is the order of the ids. Texts of a file system that are not UTF-8 keep their bytes.
+joins are operations on integers. Sample ids are kept as 16 bytes, sorted, so that the order of
+their codes is the order of the ids. Texts of a file system that are not UTF-8 keep their bytes.
 """
 
 from __future__ import annotations

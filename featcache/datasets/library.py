@@ -106,7 +106,7 @@ def load_manifests(
     UnknownNameError
         If it has none of that name.
     """
-    paths = _manifests(store)
+    paths = list_manifests(store)
     if not paths:
         raise DataError(
             f"The store {store} knows no images. "
@@ -121,8 +121,19 @@ def load_manifests(
     return resolve_pairs(manifest, groups)
 
 
-def _manifests(store: Path) -> dict[str, Path]:
-    """Return the manifest of each data set; of a Parquet file and a CSV the former."""
+def list_manifests(store: Path) -> dict[str, Path]:
+    """Return the manifest of each data set; of a Parquet file and a CSV the former.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the feature store.
+
+    Returns
+    -------
+    dict of str to Path
+        By the name of the data set, sorted.
+    """
     paths = {}
     for suffix in (".csv", ".parquet"):
         for path in (store / FOLDER).glob(f"*{suffix}"):

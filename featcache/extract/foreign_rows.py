@@ -15,7 +15,7 @@ from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
-from featcache.datasets.library import manifest_path
+from featcache.datasets.library import list_manifests
 from featcache.datasets.listed import stat_file
 from featcache.datasets.manifest import REAL
 from featcache.datasets.records import (
@@ -306,8 +306,8 @@ def _sample(
 
 def _with_earlier(store: FeatureStore, dataset: str, samples: list[Sample]) -> Manifest:
     """Return the samples behind those that earlier imports of this data set wrote."""
-    path = manifest_path(store.root, dataset)
-    earlier = list(Manifest.read(path)) if path.exists() else []
+    path = list_manifests(store.root).get(dataset)
+    earlier = list(Manifest.read(path)) if path else []
     if any(sample.layout != LAYOUT for sample in earlier):
         raise DataError(
             f"The store has a data set {dataset!r} already, of the images in {earlier[0].root}. "
