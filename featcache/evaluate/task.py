@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, expand
 from featcache.datasets.columns import Texts, group_rows
 from featcache.datasets.families import CONTROL
+from featcache.datasets.manifest import OWN
 from featcache.datasets.pairings import families_of, members, restrict
 from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError
@@ -21,7 +23,7 @@ from featcache.evaluate import data
 from featcache.evaluate.feature_rows import open_rows
 from featcache.evaluate.model_selection import Folds, plan_folds
 from featcache.evaluate.options import ProbeOptions
-from featcache.files import digest_json
+from featcache.files import canonical_json, digest_bytes, digest_json
 from featcache.probes import head_kind
 from featcache.probes.base import classes_needed
 from featcache.probes.scaling import check_scaling
@@ -30,6 +32,9 @@ from featcache.results import Scores
 from featcache.views import parse_views
 
 FUSIONS = ("concat", "mean-logit", "stacking")
+
+ROWS_AT_ONCE = 1 << 16
+"""Samples whose texts are hashed at once."""
 
 SGD_ROWS = 10_000
 """Training rows below which UnivFD's SGD recipe is not suited: it takes 40 steps an epoch."""
@@ -203,13 +208,18 @@ class ProbeTask:
         rows = [self.tests.rows[name] for name in self.tests]
         position = np.unique(samples.codes("sample_id"), return_inverse=True)[1].reshape(-1)
         order = np.concatenate(rows)
-        texts = {name: samples.strings(name) for name in ("split", "path", "sample_id")}
-        texts["source"] = samples.source_names()
+        texts: dict[str, NDArray[np.object_]] = {
+            name: np.array(samples.strings(name), dtype=object)
+            for name in ("split", "path", "sample_id")
+        }
+        texts["source"] = texts["sample_id"].copy()  # one object for both, as a rule
+        named = samples.numbers(OWN) == 0
+        texts["source"][named] = samples.take(named).source_names()
         names = np.array(list(self.tests), dtype=object)
         logit = logits[position[order]]
         return Scores(
             generator=np.repeat(names, [len(part) for part in rows]),
-            **{name: np.array(values, dtype=object)[order] for name, values in texts.items()},
+            **{name: values[order] for name, values in texts.items()},
             label=samples.labels[order],
             score=expit(logit),
             logit=logit,
@@ -232,25 +242,40 @@ class ProbeTask:
         # Keys are hashed instead of what selects them; where a head is fitted changes no result.
         for name in ("wanted", "weights", "engine", "address", "processes"):
             del options[name]
-        fitted = (*_rows(self.train, self.paired.decode()), *_rows(self.val))
-        test = self.tests.samples
+        val, test = self.val, self.tests.samples
         document = {
             "version": __version__,
             "options": options,
             "keys": [[k.fingerprint for k in view] for view in (*self.train_keys, *self.test_keys)],
-            "train": digest_json(sorted(fitted)),
-            "test": digest_json(sorted(_rows(test))),
+            "train": _digest_rows(self.train, self.paired),
+            "val": _digest_rows(val, val.texts("paired_with")),
+            "test": _digest_rows(test, test.texts("paired_with")),
         }
         return digest_json({**document, **question})
 
 
-def _rows(
-    samples: Manifest, paired: list[str] | None = None
-) -> Iterator[tuple[str, int, str, str]]:
-    """Return all that determines a result of each sample: content, label, generators, source."""
-    paired = samples.strings("paired_with") if paired is None else paired
-    ids, labels = samples.strings("sample_id"), samples.labels.tolist()
-    return zip(ids, labels, paired, samples.source_names(), strict=True)
+def _digest_rows(samples: Manifest, paired: Texts) -> str:
+    """Return the digest of all that determines a result of each sample, whatever their order.
+
+    That is content, label, generators and source. Long lists of generators enter by their digest.
+    """
+    lists = {
+        code: "|".join(sorted(members(text))) if len(text) < 1000
+        else digest_bytes("|".join(sorted(members(text))).encode("utf-8", "surrogateescape"))
+        for code, text in paired.values().items()
+    }  # fmt: skip
+    rank = np.zeros(len(paired.table), np.intp)
+    by_text = sorted(lists, key=lists.__getitem__)
+    rank[by_text] = np.arange(len(by_text))
+    order = np.lexsort((samples.labels, rank[paired.codes], samples.codes("sample_id")))
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        rows = order[start : start + ROWS_AT_ONCE]
+        part = samples.take(rows)
+        names = [lists[code] for code in paired.codes[rows].tolist()]
+        columns = (part.strings("sample_id"), part.labels.tolist(), names, part.source_names())
+        digest.update(canonical_json(list(zip(*columns, strict=True))).encode())
+    return digest.hexdigest()
 
 
 def prepare_task(
