@@ -153,7 +153,7 @@ def main() -> None:
             for case, words in {
                 "ls": ["datasets", "ls"],
                 "audit": ["datasets", "audit", "--files-only"],
-                "probe": ["probe", "--features", "toy"],
+                "probe of 500 a class": ["probe", "--features", "toy", "--max-per-class", "500"],
             }.items():
                 command = [*words, "--cache", str(shared), "--json"]
                 with (Path(folder) / "out").open("wb") as file:

@@ -29,6 +29,9 @@ from featcache.evaluate.options import ProbeOptions
 from featcache.probes.base import BOTH, lacks_class
 from featcache.results import TrainResult
 
+MAX_SCORES = 20_000_000
+"""Scores of test samples, one for each generator that a sample is paired with."""
+
 
 def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -> list[FeatureKey]:
     """Find the key of each feature of a probe, seen through a view.
@@ -429,7 +432,8 @@ def test_sets(samples: Manifest, notes: list[str]) -> TestSets:
     Raises
     ------
     DataError
-        If no generator has reals and fakes to test on.
+        If no generator has reals and fakes to test on, or there are more than
+        :data:`MAX_SCORES` pairs of a test sample and a generator.
     """
     tested = samples.take(samples.is_text("split", "test"))
     sets, label = GeneratorRows(tested), tested.numbers("label")
@@ -445,6 +449,14 @@ def test_sets(samples: Manifest, notes: list[str]) -> TestSets:
     if not complete:
         reason = " ".join(notes) or "No image lies under a folder named test."
         raise DataError(f"There is no test set with reals and fakes. {reason}")
+    n_pairs = sum(sum(len(sets.groups[code]) for code in sets.groups_of(name)) for name in complete)
+    if n_pairs > MAX_SCORES:
+        raise DataError(
+            f"{len(complete):,} generators share so many reals that there are {n_pairs:,} scores, "
+            f"and {MAX_SCORES:,} can be evaluated. Take a part of the reals (--max-per-class 500: "
+            "of each generator, split and class, chosen by content), or name generators: "
+            "--generators A,B."
+        )
     return TestSets(restrict(tested, complete))
 
 
