@@ -60,22 +60,22 @@ def find_duplicates(manifest: Manifest, hashes: Mapping[str, int]) -> Duplicates
     Duplicates
         Copies and leaks.
     """
-    good = manifest.take(manifest.is_text("problem", "") & ~manifest.is_text("sample_id", ""))
+    good = manifest.subset(manifest.is_text("problem", "") & ~manifest.is_text("sample_id", ""))
     # Rows of one file, as lists may have them, are no copies.
     repeated = good.texts("sample_id").counts()[good.codes("sample_id")] > 1
-    some = good.take(repeated)
-    paths = Texts.of(some.strings("path"))
-    first, _ = group_rows(paths.codes, some.codes("split"))
-    files = good.take(np.sort([*np.flatnonzero(~repeated), *np.flatnonzero(repeated)[first]]))
+    repeats = good.subset(repeated)
+    paths = Texts.of(repeats.strings("path"))
+    first, _ = group_rows(paths.codes, repeats.codes("split"))
+    files = good.subset(np.sort([*np.flatnonzero(~repeated), *np.flatnonzero(repeated)[first]]))
     ids, n_ids = files.codes("sample_id"), len(files.texts("sample_id").table)
     is_train, is_test = files.is_text("split", "train"), files.is_text("split", "test")
     leaked = (np.bincount(ids[is_train], minlength=n_ids) > 0) & (
         np.bincount(ids[is_test], minlength=n_ids) > 0
     )
-    leaks = _leaks(files.take(leaked[ids]))
-    hashed = files.take(files.texts("sample_id").isin(hashes))
+    leaks = _leaks(files.subset(leaked[ids]))
+    hashed = files.subset(files.texts("sample_id").isin(hashes))
     n_near, near = _near_leaks(list(hashed), hashes)
-    named = files.take(files.numbers(OWN) == 0)
+    named = files.subset(files.numbers(OWN) == 0)
     sources = named.source_codes()
     in_train, in_test = (sources[named.is_text("split", split)] for split in ("train", "test"))
     shared = np.intersect1d(in_train, in_test)
@@ -138,7 +138,7 @@ def _leaks(files: Manifest) -> list[Pair]:
     _, first = np.unique(files.codes("sample_id"), return_index=True)
     shown = files.codes("sample_id")[np.sort(first)[:SHOWN]]
     paths: dict[int, dict[str, str]] = {int(code): {} for code in shown}
-    part = files.take(np.isin(files.codes("sample_id"), shown))
+    part = files.subset(np.isin(files.codes("sample_id"), shown))
     for code, sample in zip(part.codes("sample_id").tolist(), part, strict=True):
         paths[code].setdefault(sample.split, sample.path)
     return [Pair(train=pair["train"], test=pair["test"]) for pair in paths.values()]

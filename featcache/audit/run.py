@@ -164,7 +164,7 @@ def propose_view(manifest: Manifest) -> str:
 def _decode_all(manifest: Manifest, view: View, options: AuditOptions) -> dict[str, _Looked]:
     """Decode every content once, in chunks over threads."""
     ids, first = np.unique(manifest.codes("sample_id")[::-1], return_index=True)
-    last = manifest.take(np.sort(len(manifest) - 1 - first)) if len(ids) else manifest
+    last = manifest.subset(np.sort(len(manifest) - 1 - first)) if len(ids) else manifest
     paths = list(zip(last.strings("sample_id"), last.strings("path"), strict=True))
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     parallel = Parallel(
@@ -198,7 +198,7 @@ def _generators(
     good = manifest.texts("format").where(bool)
     if damaged := [name for name, image in looked.items() if image.problem]:
         good &= ~manifest.is_text("sample_id", *damaged)
-    part = manifest.take(good)
+    part = manifest.subset(good)
     rows_of, families = GeneratorRows(part), families_of(part)
     sources = part.source_codes()
     audits = {}
@@ -206,7 +206,7 @@ def _generators(
         for name in rows_of:
             if families[name] != CONTROL:
                 rows = rows_of[name]
-                facts = [_facts(sample, looked, view) for sample in part.take(rows)]
+                facts = [_facts(sample, looked, view) for sample in part.subset(rows)]
                 _, numbers = np.unique(sources[rows], return_inverse=True)
                 audits[name] = measure_shortcut(facts, part.labels[rows], numbers, remedy)
             advance(1)
@@ -236,7 +236,7 @@ def _balance(manifest: Manifest) -> list[Balance]:
     usable = manifest.usable()
     counts: dict[tuple[str, str], tuple[int, int]] = {}
     for split in usable.texts("split").values().values():
-        part = usable.take(usable.is_text("split", split))
+        part = usable.subset(usable.is_text("split", split))
         rows_of, fake = GeneratorRows(part), part.numbers("label") == 1
         sizes = {code: (int((~fake[rows]).sum()), int(fake[rows].sum()))
                  for code, rows in rows_of.groups.items()}  # fmt: skip
@@ -260,7 +260,7 @@ def _corrupt(manifest: Manifest, looked: dict[str, _Looked]) -> list[dict[str, s
     bad = manifest.texts("problem").where(bool)
     if damaged:
         bad |= manifest.is_text("sample_id", *damaged)
-    reasons = {s.path: s.problem or damaged[s.sample_id] for s in manifest.take(bad)}
+    reasons = {s.path: s.problem or damaged[s.sample_id] for s in manifest.subset(bad)}
     return [{"path": path, "reason": reason} for path, reason in reasons.items()]
 
 

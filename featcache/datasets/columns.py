@@ -7,7 +7,7 @@ their codes is the order of the ids. Texts of a file system that are not UTF-8 k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,11 +29,25 @@ class TextTable(Protocol):
     def __len__(self) -> int: ...
 
     def texts(self, numbers: NDArray[Any] | None = None) -> list[str]:
-        """Return the texts of some numbers; all by default."""
+        """Return the texts of some numbers; all by default.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, optional
+
+        Returns
+        -------
+        list of str
+        """
         ...
 
     def arrow(self) -> pa.Array:
-        """Return all texts as UTF-8, or as bytes where one is none."""
+        """Return all texts as UTF-8, or as bytes where one is none.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
         ...
 
 
@@ -47,13 +61,27 @@ class TextList:
         return len(self.values)
 
     def texts(self, numbers: NDArray[Any] | None = None) -> list[str]:
-        """Return the texts of some numbers; all by default."""
+        """Return the texts of some numbers; all by default.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, optional
+
+        Returns
+        -------
+        list of str
+        """
         if numbers is None:
             return self.values
         return list(map(self.values.__getitem__, numbers.tolist()))
 
     def arrow(self) -> pa.Array:
-        """Return all texts as UTF-8, or as bytes where they are none."""
+        """Return all texts as UTF-8, or as bytes where they are none.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
         import pyarrow as pa
 
         data = [text.encode("utf-8", "surrogateescape") for text in self.values]
@@ -70,14 +98,28 @@ class TextBuffer:
         return len(self.values)
 
     def texts(self, numbers: NDArray[Any] | None = None) -> list[str]:
-        """Return the texts of some numbers; all by default."""
+        """Return the texts of some numbers; all by default.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, optional
+
+        Returns
+        -------
+        list of str
+        """
         import pyarrow as pa
 
         part = self.values if numbers is None else self.values.take(pa.array(numbers))
         return [data.decode("utf-8", "surrogateescape") for data in part.to_pylist()]
 
     def arrow(self) -> pa.Array:
-        """Return all texts as UTF-8, or as bytes where they are none."""
+        """Return all texts as UTF-8, or as bytes where they are none.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
         return _as_text(self.values)
 
 
@@ -100,40 +142,81 @@ class IdTable:
         return len(self.raw)
 
     def texts(self, numbers: NDArray[Any] | None = None) -> list[str]:
-        """Return the ids of some numbers in hexadecimal; all by default."""
+        """Return the ids of some numbers in hexadecimal; all by default.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, optional
+
+        Returns
+        -------
+        list of str
+        """
         return [text.decode() for text in self.digits(numbers).tolist()]
 
     def digits(self, numbers: NDArray[Any] | None = None) -> NDArray[np.bytes_]:
-        """Return the ids of some numbers as an array of S32; all by default."""
+        """Return the ids of some numbers as an array of S32; all by default.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, optional
+
+        Returns
+        -------
+        ndarray of shape (n,), S32
+        """
         raw = self.raw if numbers is None else self.raw[numbers]
         digits = np.frombuffer(raw.tobytes().hex().encode(), f"S{2 * ID_BYTES}")
         return np.where(raw.any(axis=1), digits, b"")
 
     def find(self, text: str) -> int:
-        """Return the number of an id by bisection, -1 where it is not there."""
+        """Return the number of an id by bisection, -1 where it is not there.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        int
+        """
         try:
-            wanted = bytes.fromhex(text or "00" * ID_BYTES)
+            raw_id = bytes.fromhex(text or "00" * ID_BYTES)
         except ValueError:
             return -1
         low, high = 0, len(self.raw)
         while low < high:
             middle = (low + high) // 2
-            if self.raw[middle].tobytes() < wanted:
+            if self.raw[middle].tobytes() < raw_id:
                 low = middle + 1
             else:
                 high = middle
-        there = low < len(self.raw) and self.raw[low].tobytes() == wanted
+        there = low < len(self.raw) and self.raw[low].tobytes() == raw_id
         return low if there and self.texts(np.array([low])) == [text] else -1
 
     def arrow(self) -> pa.Array:
-        """Return the ids in hexadecimal."""
+        """Return the ids in hexadecimal.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
         import pyarrow as pa
 
         return pa.array(self.texts(), pa.large_string())
 
     @classmethod
     def parse(cls, ids: Sequence[str]) -> IdTable | None:
-        """Return the table of ids that are 32 hexadecimal digits or empty; None for others."""
+        """Return the table of ids that are 32 hexadecimal digits or empty; None for others.
+
+        Parameters
+        ----------
+        ids : sequence of str
+
+        Returns
+        -------
+        IdTable or None
+        """
         joined = "".join(text or "0" * 2 * ID_BYTES for text in ids)
         fits = all(len(text) in (0, 2 * ID_BYTES) for text in ids)
         if not fits or joined != joined.lower() or not joined.isascii():
@@ -240,7 +323,7 @@ class Texts:
         """
         return cls(np.zeros(n_rows, np.int32), TextList([value]))
 
-    def take(self, rows: NDArray[Any]) -> Texts:
+    def subset(self, rows: NDArray[Any]) -> Texts:
         """Return some rows.
 
         Parameters
@@ -379,7 +462,12 @@ class Texts:
 
     @property
     def arrow(self) -> pa.Array:
-        """The column as an Arrow array: dictionary-encoded, ids as binary values."""
+        """The column as an Arrow array: dictionary-encoded, ids as binary values.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
         import pyarrow as pa
 
         column = self.compact()
@@ -524,22 +612,3 @@ def group_rows(*keys: NDArray[Any]) -> tuple[Index, Index]:
         combined = combined * size + key
     _, first, groups = np.unique(combined, return_index=True, return_inverse=True)
     return first, groups.reshape(-1)
-
-
-def take_columns(columns: Mapping[str, Column], rows: NDArray[Any]) -> dict[str, Column]:
-    """Return some rows of columns.
-
-    Parameters
-    ----------
-    columns : mapping of str to Texts or ndarray
-    rows : ndarray
-        Mask or positions.
-
-    Returns
-    -------
-    dict of str to Texts or ndarray
-    """
-    return {
-        name: column.take(rows) if isinstance(column, Texts) else column[rows]
-        for name, column in columns.items()
-    }

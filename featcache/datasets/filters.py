@@ -67,7 +67,7 @@ def select(
     """
     if datasets:
         known = set(manifest.texts("dataset").values().values())
-        manifest = manifest.take(
+        manifest = manifest.subset(
             manifest.is_text("dataset", *_resolve("data set", datasets, known))
         )
     if groups:
@@ -79,7 +79,7 @@ def select(
         manifest = restrict(manifest, chosen)
     if categories:
         known = set(manifest.texts("category").values().values()) - {""}
-        manifest = manifest.take(
+        manifest = manifest.subset(
             manifest.is_text("category", "", *_resolve("category", categories, known))
         )
     return manifest if max_per_class is None else limit(manifest, max_per_class, seed)
@@ -112,7 +112,7 @@ def limit(manifest: Manifest, max_per_class: int, seed: int = 0) -> Manifest:
     ids = manifest.codes("sample_id")
     first, cells = group_rows(manifest.codes("split"), manifest.numbers("label"))
     parts = [np.flatnonzero(cells == cell) for cell in range(len(first))]
-    sets = [GeneratorRows(manifest.take(part)) for part in parts]
+    sets = [GeneratorRows(manifest.subset(part)) for part in parts]
     # Generators with the same rows are counted once. Only those with too many need an order.
     exceeding: list[dict[tuple[int, ...], Index]] = []
     for part, members in zip(parts, sets, strict=True):
@@ -148,7 +148,7 @@ def limit(manifest: Manifest, max_per_class: int, seed: int = 0) -> Manifest:
             new += [PAIRED_SEPARATOR.join(n for n in names if limits[n] >= v) for v in steps]
     texts_of_rows = Texts.of(new)
     changed = Texts(texts_of_rows.codes[codes[left]], texts_of_rows.table)
-    chosen = manifest.take(left)
+    chosen = manifest.subset(left)
     same = changed.equals(chosen.texts("paired_with"))
     return chosen if same else with_pairs(chosen, changed)
 

@@ -192,7 +192,7 @@ def load_known(path: Path) -> Manifest | None:
 
 def _check_same_tree(known: Manifest, root: Path, path: Path) -> None:
     """Let a tree that was moved replace its old manifest, but never another tree's."""
-    known_root = Path(known.take(np.array([0])).strings("root")[0])
+    known_root = Path(known.subset(np.array([0])).strings("root")[0])
     if known_root != root and known_root.exists():
         raise DataError(
             f"{root} and {known_root} have the same name, and {path.name} already describes the"

@@ -156,7 +156,9 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Sample]:
         for start in range(0, len(self), SAMPLES_AT_ONCE):
-            yield from self.take(np.arange(start, min(start + SAMPLES_AT_ONCE, len(self))))._make()
+            yield from self.subset(
+                np.arange(start, min(start + SAMPLES_AT_ONCE, len(self)))
+            )._make()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Manifest):
@@ -184,7 +186,7 @@ class Manifest:
         column = self._columns[name]
         if self._rows is None:
             return column
-        return column.take(self._rows) if isinstance(column, Texts) else column[self._rows]
+        return column.subset(self._rows) if isinstance(column, Texts) else column[self._rows]
 
     def texts(self, name: str) -> Texts:
         """Return a column of texts as codes and their values.
@@ -246,7 +248,7 @@ class Manifest:
         texts = self.texts(name).decode()
         if name == "source":
             own = np.flatnonzero(self.numbers(OWN))
-            ids = self.take(own).strings("sample_id")
+            ids = self.subset(own).strings("sample_id")
             for i, text in zip(own.tolist(), ids, strict=True):
                 texts[i] = text
         return texts
@@ -297,7 +299,7 @@ class Manifest:
         rows = zip(own, self.strings("dataset"), self.strings("source"), strict=True)
         return [text if is_own else f"{dataset}/{text}" for is_own, dataset, text in rows]
 
-    def take(self, rows: NDArray[Any]) -> Manifest:
+    def subset(self, rows: NDArray[Any]) -> Manifest:
         """Return some rows.
 
         Parameters
@@ -345,7 +347,7 @@ class Manifest:
         """
         if callable(keep):
             keep = np.fromiter((bool(keep(sample)) for sample in self), bool, len(self))
-        return self.take(keep)
+        return self.subset(keep)
 
     def readable(self) -> Manifest:
         """Return the samples whose bytes could be read; features need no more than that.
@@ -354,7 +356,7 @@ class Manifest:
         -------
         Manifest
         """
-        return self.take(self.is_text("problem", ""))
+        return self.subset(self.is_text("problem", ""))
 
     def usable(self) -> Manifest:
         """Return the samples for training and testing: readable, and of one label.
@@ -366,7 +368,7 @@ class Manifest:
         -------
         Manifest
         """
-        return self.take(self.is_text("problem", "") & ~self.has_both_labels())
+        return self.subset(self.is_text("problem", "") & ~self.has_both_labels())
 
     def has_both_labels(self) -> NDArray[np.bool_]:
         """Return which samples have bytes that are real in one place and fake in another.
@@ -388,7 +390,7 @@ class Manifest:
         list of Sample
             Sorted by content, all places of each.
         """
-        chosen = self.take(self.has_both_labels())
+        chosen = self.subset(self.has_both_labels())
         return sorted(chosen, key=lambda sample: (sample.sample_id, sample.path))
 
     @property
@@ -578,4 +580,4 @@ def merge(manifests: Iterable[Manifest]) -> Manifest:
     part = np.repeat(np.arange(len(parts)), [len(manifest) for manifest in parts])
     roles = ("sample_id", "generator", "paired_with", "split")
     first, groups = group_rows(*(joined.codes(name) for name in roles))
-    return joined.take((part == part[first][groups]) | joined.is_text("sample_id", ""))
+    return joined.subset((part == part[first][groups]) | joined.is_text("sample_id", ""))

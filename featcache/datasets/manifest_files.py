@@ -145,9 +145,9 @@ def _parse_rows(reader: Any, path: Path | str, later: Mapping[str, str]) -> Mani
     columns: list[list[Any]] = [[] for _ in FIELDS]
     shared: dict[str, str] = {}  # equal texts are one object
     for row in reader:
-        whole = [*defaults, *row]
+        fields = [*defaults, *row]
         try:
-            values: list[Any] = [whole[i] for i in places]
+            values: list[Any] = [fields[i] for i in places]
             for i in numbers:
                 values[i] = int(values[i])
                 if not -(2**63) <= values[i] < 2**63:

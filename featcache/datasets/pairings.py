@@ -80,7 +80,7 @@ def resolve_pairs(
     shared = paired.where(lambda text: text == EVERY or PAIRED_SEPARATOR in text)
     makers: dict[tuple[str, str, str], dict[str, set[str]]] = defaultdict(dict)
     if shared.any():
-        for dataset, layout, split, name, category in _combinations(manifest.take(fake)):
+        for dataset, layout, split, name, category in _combinations(manifest.subset(fake)):
             for scope in (("dataset", dataset), ("layout", layout), ("", "")):
                 makers[(*scope, split)].setdefault(name, set()).add(category)
 
@@ -88,13 +88,17 @@ def resolve_pairs(
         if spec != EVERY:
             there = makers.get(("", "", split), {})
             return [name for name in members(spec) if name in there] or members(spec)
-        found = makers.get(("dataset", dataset, split)) or makers.get(("layout", layout, split), {})
-        return sorted([n for n, categories in found.items() if category in categories] or found)
+        makers_of = makers.get(("dataset", dataset, split)) or makers.get(
+            ("layout", layout, split), {}
+        )
+        return sorted(
+            [n for n, categories in makers_of.items() if category in categories] or makers_of
+        )
 
-    part = manifest.take(shared)
+    part = manifest.subset(shared)
     keys = [part.codes(name) for name in _SPEC]
     first, combination = group_rows(*keys)
-    lists = [PAIRED_SEPARATOR.join(names_of(*spec)) for spec in _rows(part.take(first))]
+    lists = [PAIRED_SEPARATOR.join(names_of(*spec)) for spec in _rows(part.subset(first))]
     values = paired.values()
     table = Texts.of([*values.values(), *lists])
     numbers = np.zeros(len(paired.table), np.int32)
@@ -108,7 +112,7 @@ def resolve_pairs(
     resolved = manifest.replace(paired_with=texts, family=family)
     resolved = Manifest.of(resolved._columns, resolved._rows, families)
     # An explicit empty name is a name; only "every generator" of none is no pair.
-    return resolved.take(~shared | ~texts.where(lambda text: not text))
+    return resolved.subset(~shared | ~texts.where(lambda text: not text))
 
 
 _SPEC = ("dataset", "layout", "split", "paired_with", "category")
@@ -120,7 +124,7 @@ def _rows(manifest: Manifest) -> Iterator[tuple[str, ...]]:
 
 def _combinations(manifest: Manifest) -> Iterator[tuple[str, ...]]:
     first, _ = group_rows(*(manifest.codes(name) for name in _SPEC))
-    return _rows(manifest.take(first))
+    return _rows(manifest.subset(first))
 
 
 def generator_names(manifest: Manifest) -> set[str]:
@@ -154,8 +158,8 @@ def families_of(manifest: Manifest) -> dict[str, str]:
         return {name: known.get(name) or group_of(name) for name in generator_names(manifest)}
     paired, family = manifest.texts("paired_with"), manifest.texts("family")
     _, first = np.unique(paired.codes, return_index=True)
-    names = paired.take(first).decode()
-    single = dict(zip(names, family.take(first).decode(), strict=True))
+    names = paired.subset(first).decode()
+    single = dict(zip(names, family.subset(first).decode(), strict=True))
     return {n: single[n] if n in single else group_of(n) for n in generator_names(manifest)}
 
 
@@ -178,7 +182,7 @@ def restrict(manifest: Manifest, names: Collection[str]) -> Manifest:
     kept = {code: [n for n in members(text) if n in chosen] for code, text in values.items()}
     has_pair = np.zeros(len(paired.table), bool)
     has_pair[[code for code, few in kept.items() if few]] = True
-    part = manifest.take(has_pair[paired.codes])
+    part = manifest.subset(has_pair[paired.codes])
     changed = {
         code: PAIRED_SEPARATOR.join(few)
         for code, few in kept.items()
@@ -256,7 +260,7 @@ def expand(
     rows = np.repeat(np.arange(len(manifest)), repeats)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     codes = single.codes[np.repeat(starts[paired.codes], repeats) + within]
-    return with_pairs(manifest.take(rows), Texts(codes, single.table))
+    return with_pairs(manifest.subset(rows), Texts(codes, single.table))
 
 
 class GeneratorRows(Mapping[str, Index]):
@@ -340,12 +344,12 @@ def count_rows(
         manifest = resolve_pairs(manifest, groups)
     families = families_of(manifest)
     first, places = group_rows(manifest.codes("dataset"), manifest.codes("split"))
-    heads = manifest.take(first)
+    heads = manifest.subset(first)
     rows = []
     for place, (dataset, split) in enumerate(
         zip(heads.strings("dataset"), heads.strings("split"), strict=True)
     ):
-        counts = _Counts(manifest.take(places == place))
+        counts = _Counts(manifest.subset(places == place))
         for name in counts.rows:
             place_of = {"dataset": dataset, "generator": name, "group": families[name]}
             rows.append({**place_of, "split": split, **counts.of(name)})

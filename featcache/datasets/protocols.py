@@ -127,7 +127,7 @@ class Protocol:
         list[str]
             The test sets that the manifest lacks, in the protocol's order.
         """
-        tested = manifest.take(manifest.is_text("split", "test"))
+        tested = manifest.subset(manifest.is_text("split", "test"))
         there = {name.lower() for name in generator_names(tested)}
         return [name for name in self.test if name.lower() not in there]
 
@@ -147,13 +147,13 @@ class Protocol:
         ]
         chosen, places = [], []
         for mask, names, split in parts:
-            part, kept = _paired_with(manifest.take(mask), rows[mask], names)
+            part, kept = _paired_with(manifest.subset(mask), rows[mask], names)
             if split:
                 part = part.replace(split=Texts.constant(split, len(part)))
             chosen.append(part)
             places.append(kept)
         order = np.argsort(np.concatenate(places), kind="stable")
-        return stack(chosen).take(order)
+        return stack(chosen).subset(order)
 
 
 def _paired_with(
@@ -163,7 +163,7 @@ def _paired_with(
     names = {name for name in generator_names(manifest) if name.lower() in folded}
     paired = manifest.texts("paired_with")
     has_pair = paired.where(lambda text: not names.isdisjoint(members(text)))
-    return restrict(manifest.take(has_pair), names), rows[has_pair]
+    return restrict(manifest.subset(has_pair), names), rows[has_pair]
 
 
 _UNIVFD = Protocol(
@@ -265,11 +265,11 @@ def class_subset(manifest: Manifest, n_classes: int) -> Manifest:
             f"({', '.join(ordered) or 'no category folders'})."
         )
     in_category = manifest.is_text("category", *ordered[:n_classes])
-    return manifest.take(manifest.is_text("split", "test") | in_category)
+    return manifest.subset(manifest.is_text("split", "test") | in_category)
 
 
 def _categories(manifest: Manifest) -> set[str]:
-    trained = manifest.take(manifest.is_text("split", "train"))
+    trained = manifest.subset(manifest.is_text("split", "train"))
     return set(trained.texts("category").values().values()) - {""}
 
 
@@ -316,7 +316,7 @@ def leave_one_out(manifest: Manifest) -> dict[str, Manifest]:
     families = families_of(manifest)
     fake = manifest.numbers("label") == 1
     trained, tested = (
-        generator_names(manifest.take(fake & manifest.is_text("split", split)))
+        generator_names(manifest.subset(fake & manifest.is_text("split", split)))
         for split in ("train", "test")
     )
     trained = {name for name in trained if families[name] != CONTROL}
@@ -336,11 +336,11 @@ def _without(manifest: Manifest, name: str) -> Manifest:
     others = generator_names(manifest) - {name}
     rows = np.arange(len(manifest))
     mask = test & in_set
-    tested, places = restrict(manifest.take(mask), {name}), rows[mask]
+    tested, places = restrict(manifest.subset(mask), {name}), rows[mask]
     mask = ~test & ~held_out
     mask &= manifest.texts("paired_with").where(lambda text: not others.isdisjoint(members(text)))
     order = np.argsort(np.concatenate([places, rows[mask]]), kind="stable")
-    return stack([tested, restrict(manifest.take(mask), others)]).take(order)
+    return stack([tested, restrict(manifest.subset(mask), others)]).subset(order)
 
 
 def describe_protocols() -> list[dict[str, object]]:

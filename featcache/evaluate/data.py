@@ -116,8 +116,8 @@ def usable_samples(
         manifest = resolve_pairs(manifest)
     rejected = np.array([name for key in keys for name in store.rejects(key)], "S32")
     both = manifest.has_both_labels()
-    samples = manifest.take(manifest.is_text("problem", "") & ~both)
-    samples = samples.take(~has_id(samples, np.unique(rejected)))
+    samples = manifest.subset(manifest.is_text("problem", "") & ~both)
+    samples = samples.subset(~has_id(samples, np.unique(rejected)))
     notes += [
         f"{key.name!r} comes from a network with random weights: a test, not a finding."
         for key in keys
@@ -129,7 +129,7 @@ def usable_samples(
         for key in {key.name: key for key in keys if is_foreign(key.name)}.values()
     ]
     if both.any():
-        conflicts = manifest.take(both).conflicts()
+        conflicts = manifest.subset(both).conflicts()
         n_both = len({sample.sample_id for sample in conflicts})
         notes.append(
             f"{n_both:,} images are real in one place and fake in another ({conflicts[0].path!r} "
@@ -202,7 +202,7 @@ def complete_samples(
         if n_missing and not intersection:
             view = key.fields["view"].get("name", "clean")
             option = "" if view == "clean" else f" --view {view}"
-            first = samples.take(np.flatnonzero(~present)[:1]).strings("path")[0]
+            first = samples.subset(np.flatnonzero(~present)[:1]).strings("path")[0]
             if is_foreign(key.name):
                 raise MissingFeaturesError(
                     f"{n_missing:,} of {len(samples):,} samples have no feature {key.name!r} "
@@ -218,7 +218,7 @@ def complete_samples(
             )
         if n_missing:
             notes.append(f"{n_missing:,} samples without {key.name!r} are left out.")
-            samples = samples.take(present)
+            samples = samples.subset(present)
     return samples
 
 
@@ -303,7 +303,7 @@ def training_rows(
     UnknownNameError
         If a generator has no training samples.
     """
-    rows = samples.take(samples.is_text("split", "train"))
+    rows = samples.subset(samples.is_text("split", "train"))
     families = families_of(rows)
     known = sorted(name for name in generator_names(rows) if families[name] != CONTROL)
     rows = restrict(rows, known)
@@ -379,7 +379,7 @@ def unique_samples(rows: Manifest) -> tuple[Manifest, Texts]:
         for row in pair_first[np.isin(content[pair_first], several)]:
             unions[int(content[row])].update(text[int(lists.codes[row])])
         codes[several] = [number(unions[int(i)]) for i in several]
-    samples = rows.take(first)
+    samples = rows.subset(first)
     if any(len(names) > 1 for names in text.values()):
         paired = samples.texts("paired_with").map(lambda value: members(value)[0])
         samples = with_pairs(samples, paired)
@@ -411,7 +411,7 @@ class TestSets(Mapping[str, Manifest]):
 
     def __getitem__(self, name: str) -> Manifest:
         """Return the test samples of a generator."""
-        return self.samples.take(self.rows[name])
+        return self.samples.subset(self.rows[name])
 
 
 def test_sets(samples: Manifest, notes: list[str]) -> TestSets:
@@ -435,7 +435,7 @@ def test_sets(samples: Manifest, notes: list[str]) -> TestSets:
         If no generator has reals and fakes to test on, or there are more than
         :data:`MAX_SCORES` pairs of a test sample and a generator.
     """
-    tested = samples.take(samples.is_text("split", "test"))
+    tested = samples.subset(samples.is_text("split", "test"))
     sets, label = GeneratorRows(tested), tested.numbers("label")
     classes = {code: set(np.unique(label[rows]).tolist()) for code, rows in sets.groups.items()}
     complete = []

@@ -115,7 +115,7 @@ def plan_folds(
 def _source_codes(samples: Manifest) -> tuple[NDArray[np.intp], int]:
     """Return the source of each sample as its position among the sorted names; how many."""
     _, first, codes = np.unique(samples.source_codes(), return_index=True, return_inverse=True)
-    names = samples.take(first).source_names()
+    names = samples.subset(first).source_names()
     # Bytes are a quarter of the memory of text, and sort in the same order.
     ascii_only = all(map(str.isascii, names))
     order = np.argsort(np.array(names, "S" if ascii_only else "U"), kind="stable")

@@ -214,7 +214,7 @@ class ProbeTask:
         }
         texts["source"] = texts["sample_id"].copy()  # one object for both, as a rule
         named = samples.numbers(OWN) == 0
-        texts["source"][named] = samples.take(named).source_names()
+        texts["source"][named] = samples.subset(named).source_names()
         names = np.array(list(self.tests), dtype=object)
         logit = logits[position[order]]
         return Scores(
@@ -271,7 +271,7 @@ def _digest_rows(samples: Manifest, paired: Texts) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for start in range(0, len(order), ROWS_AT_ONCE):
         rows = order[start : start + ROWS_AT_ONCE]
-        part = samples.take(rows)
+        part = samples.subset(rows)
         names = [lists[code] for code in paired.codes[rows].tolist()]
         columns = (part.strings("sample_id"), part.labels.tolist(), names, part.source_names())
         digest.update(canonical_json(list(zip(*columns, strict=True))).encode())
@@ -340,7 +340,7 @@ def prepare_task(
     # Samples are sorted by id because shards hold ranges of ids: streaming reads them in order.
     unique, paired = data.unique_samples(rows)
     train = complete(unique, train_keys)
-    paired = paired.take(np.isin(unique.codes("sample_id"), train.codes("sample_id")))
+    paired = paired.subset(np.isin(unique.codes("sample_id"), train.codes("sample_id")))
     n_rows = len(train) * len(train_views)
     if options.head == "univfd-sgd" and n_rows < SGD_ROWS:
         notes.append(
@@ -350,9 +350,9 @@ def prepare_task(
         )
     trained_on = {name for text in paired.values().values() for name in members(text)}
     val = _validation_samples(samples, trained_on)
-    val = complete(val, test_keys[:1]) if options.validate else val.take(np.zeros(len(val), bool))
+    val = complete(val, test_keys[:1]) if options.validate else val.subset(np.zeros(len(val), bool))
     tests = data.test_sets(
-        complete(samples.take(samples.is_text("split", "test")), test_keys), notes
+        complete(samples.subset(samples.is_text("split", "test")), test_keys), notes
     )
     notes += data.leak_notes(train, tests.samples)
     if all(tests.families[name] == CONTROL for name in tests):
@@ -383,7 +383,7 @@ def prepare_task(
 
 def _validation_samples(samples: Manifest, generators: set[str]) -> Manifest:
     """Return the validation samples of the training generators, sorted by id and generator."""
-    val = samples.take(samples.is_text("split", "val"))
+    val = samples.subset(samples.is_text("split", "val"))
     families = families_of(val)
     val = expand(restrict(val, {name for name in generators if families.get(name) != CONTROL}))
     names = val.texts("paired_with")
@@ -392,7 +392,7 @@ def _validation_samples(samples: Manifest, generators: set[str]) -> Manifest:
     rank[[code for code, _ in by_name]] = np.arange(len(by_name))
     # Of a content that occurs twice with one generator the last counts; groups are in this order.
     last, _ = group_rows(val.codes("sample_id")[::-1], rank[names.codes][::-1])
-    return val.take(len(val) - 1 - last)
+    return val.subset(len(val) - 1 - last)
 
 
 def _check_selection(options: ProbeOptions, folds: Folds | None, leaks: list[str]) -> None:

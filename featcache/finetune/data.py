@@ -80,7 +80,7 @@ def split_manifest(manifest: Manifest, generators: list[str], fraction: float, s
     """
     rows = training_set(manifest, generators).samples
     held_out = _held_out(rows, fraction, seed)
-    tested = expand(manifest.take(manifest.is_text("split", "test")))
+    tested = expand(manifest.subset(manifest.is_text("split", "test")))
     train = tuple(sample for sample in rows if source_of(sample) not in held_out)
     val = tuple(sample for sample in rows if source_of(sample) in held_out)
     for part, name in ((train, "train on"), (val, "choose the epoch by")):

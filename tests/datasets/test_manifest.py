@@ -105,8 +105,8 @@ def spoil(path: Path, kind: str) -> str:
     data, table = path.read_bytes(), pq.read_table(path)
     if kind == "byte":
         chunk = pq.read_metadata(path).row_group(0).column(2)
-        at = chunk.data_page_offset + chunk.total_compressed_size - 1
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        last = chunk.data_page_offset + chunk.total_compressed_size - 1
+        path.write_bytes(data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :])
     elif kind == "half":
         path.write_bytes(data[: len(data) // 2])
     elif kind == "empty":

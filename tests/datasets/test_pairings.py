@@ -63,10 +63,10 @@ def reference_expand(manifest: Manifest) -> list[Sample]:
     for s in manifest:
         names = [s.paired_with]
         if s.paired_with == "*":
-            found = makers.get(("dataset", s.dataset, s.split)) or makers.get(
+            makers_of = makers.get(("dataset", s.dataset, s.split)) or makers.get(
                 ("layout", s.layout, s.split), {}
             )
-            names = sorted([n for n, c in found.items() if s.category in c] or found)
+            names = sorted([n for n, c in makers_of.items() if s.category in c] or makers_of)
         elif "|" in s.paired_with:
             there, listed = makers.get(("", "", s.split), {}), s.paired_with.split("|")
             names = [n for n in listed if n in there] or listed
@@ -84,7 +84,7 @@ def test_the_relation_holds_the_pairs(table: Manifest) -> None:
     sets = GeneratorRows(resolved)
     for name in sets:
         in_set = [replace(s, paired_with=name, family=group_of(name))
-                  for s in resolved.take(sets[name])]  # fmt: skip
+                  for s in resolved.subset(sets[name])]  # fmt: skip
         assert in_set == [row for row in rows if row.paired_with == name]
 
 
