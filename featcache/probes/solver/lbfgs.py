@@ -7,6 +7,7 @@ L-BFGS does not bring home gets its own Hessian as the new start: the method the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,20 @@ from numpy.typing import NDArray
 from featcache import threads
 from featcache.probes.solver.preconditioner import Preconditioner
 from featcache.probes.solver.problem import Float, HeadBatch, Solution
-from featcache.probes.solver.sums import Index, Sums
+from featcache.probes.solver.sums import GRAM_ROWS_PER_COLUMN, Index, Sums
 
 MEMORY = 10
 """Pairs of steps and gradient changes that are kept."""
 
-REFRESH_AFTER, REFRESH_EVERY = 20, 6
-"""Iterations after which a head gets its own Hessian, and gets it again."""
+REFRESH, REFRESH_TALL = (20, 6), (3, 20)
+"""Iterations after which a head gets its own Hessian, and after how many more it gets it again;
+the second pair where there are many more rows than columns.
+"""
+
+EARLY_ROWS, READ_COST = 32, 30
+"""Rows for each column of a Hessian that is taken early; products that cost as much as reading one
+number from memory (measured on two AVX2 cores).
+"""
 
 INVALID_AGE = 1_000_000
 """An age at which a head's Hessian is due at once."""
@@ -85,13 +93,23 @@ class _Joint:
         self.ridge = np.concatenate([self.penalty[:, None] * heads.ridge(d), np.zeros((n, 1))], 1)
         self.mask = np.concatenate([self.columns, np.full((n, 1), heads.intercept)], axis=1)
         gram, rows = sums.gram()
+        # With many more rows than columns a pass over the data costs more than the Hessian of a
+        # sample of rows: it is taken early. A number read from memory costs as much as
+        # ``READ_COST`` products; a Hessian of r rows r d² / 2 products; it saves about 12
+        # iterations of two passes each.
+        kinds = {(c.tobytes(), C) for c, C in zip(self.columns, heads.C, strict=True)}
+        hessians = len(kinds) * EARLY_ROWS * d**3 / 2
+        saved = 24 * self.total.max() * d * max(READ_COST, n)
+        self.early = sums.dtype == np.float32 and rows < self.total.max() and hessians < saved
         self.inverse = Preconditioner(
             gram / max(rows, 1), heads, self.penalty, self.columns, sums.dtype
         )
         self.x = np.zeros((n, d + 1))
         self.pairs: list[_Pair] = []
         self.n_iter = np.zeros(n, dtype=np.int64)
-        self.age = np.full(n, REFRESH_EVERY - REFRESH_AFTER)  # of a head's own Hessian
+        after, self.every = REFRESH_TALL if self.early else REFRESH
+        self.age = np.full(n, self.every - after)  # of a head's own Hessian
+        self.n_hessians = np.zeros(n, dtype=np.int64)
         self.converged = np.zeros(n, dtype=bool)
         self.value, self.gradient = np.zeros(n), np.zeros((n, d + 1))
         self.bend = np.full(n, 0.25)
@@ -109,14 +127,19 @@ class _Joint:
             if not len(active):
                 break
             # Heads that are slow, or stuck, their own Hessian and an empty memory.
-            due = self.age[active] >= REFRESH_EVERY
-            for head in active[due]:
+            for like in self._alike(active[self.age[active] >= self.every]):
+                head = int(like[0])
                 seen = self.columns[head][np.repeat(self.heads.uses[head], self.sums.widths)]
-                hessian = self.sums.hessian(int(head))[np.ix_(seen, seen)]
-                self.inverse.replace(int(head), hessian / self.total[head])
-                self.age[head] = 0
+                # A head that asks again gets four times as many rows.
+                rows = (EARLY_ROWS if self.early else GRAM_ROWS_PER_COLUMN) * (
+                    4 ** int(self.n_hessians[head])
+                )
+                hessian = self.sums.hessian(head, rows)[np.ix_(seen, seen)]
+                self.n_hessians[like] += 1
+                self.inverse.replace(like, hessian / self.total[head])
+                self.age[like] = 0
                 for pair in self.pairs:
-                    pair.rho[head] = 0.0
+                    pair.rho[like] = 0.0
             direction, slope = self._direction(active)
             done = 0.5 * np.abs(slope) <= MARGIN * self.tol * self.value[active]
             self.converged[active[done]] = True
@@ -124,6 +147,25 @@ class _Joint:
             if len(active):
                 active = self._advance(active, direction, slope)
         return self._finish()
+
+    def _alike(self, due: Index) -> list[Index]:
+        """Group the heads that take one Hessian; each stands alone where that could be wrong.
+
+        Heads of one set of columns, one C and nearly one sum of weights and value are mostly the
+        folds of one training set. If they are not, L-BFGS makes up for some of the difference,
+        and a head that asks again gets its own.
+        """
+        groups: dict[Any, list[int]] = {}
+        for head in due:
+            alone = not self.early or self.n_hessians[head] > 0
+            alike = (
+                self.columns[head].tobytes(),
+                self.heads.C[head],
+                round(2 * np.log2(self.total[head])),
+                round(4 * np.log2(self.value[head])),
+            )
+            groups.setdefault(head if alone else alike, []).append(int(head))
+        return [np.array(group) for group in groups.values()]
 
     def _accept(self, active: Index, steps: Float) -> None:
         """Go the steps in the logits and set value and gradient anew."""
@@ -252,15 +294,17 @@ class _Joint:
     def _finish(self) -> Solution:
         """Make the intercept optimal at fixed weights, then certify."""
         everyone = np.arange(len(self.heads))
-        gap = self._gap(everyone, self.gradient[:, :-1])
+        gap = least = self._gap(everyone, self.gradient[:, :-1])
         if self.heads.intercept:
             gap = np.full(len(self.heads), np.inf)
             for _ in range(MAX_TRIALS):
-                todo = np.flatnonzero(gap > self.tol * self.value)
+                # What the gradient in the weights leaves open no move of the intercept closes.
+                todo = np.flatnonzero(gap > np.maximum(self.tol * self.value, 2 * least))
                 if not len(todo):
                     break
                 before = self.x[todo, -1].copy(), self.gradient[todo].copy()
                 moved = self._move_intercept(todo)
+                least[todo] = self._gap(todo, self.gradient[todo, :-1])
                 gap[todo] = np.minimum(gap[todo], self._bracketed_gap(todo, *before))
                 if not moved:
                     break

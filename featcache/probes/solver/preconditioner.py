@@ -150,18 +150,20 @@ class Preconditioner:
         large_first = sorted(first, key=lambda name: -len(self._columns[first[name]]))
         self._factors.update(zip(large_first, parallel_map(factor, large_first), strict=True))
 
-    def replace(self, head: int, hessian: Float) -> None:
-        """Use a head's own Hessian of the mean loss, (k, k) over its columns, from now on.
+    def replace(self, heads: Index, hessian: Float) -> None:
+        """Use a Hessian of the mean loss for some heads from now on.
 
         Parameters
         ----------
-        head : int
-            Number of bytes to read from the beginning of the file.
-        hessian : Float
-            Hessian of shape (n, n).
+        heads : ndarray of shape (n,), int
+            Heads of the same columns and nearly the same penalty.
+        hessian : ndarray of shape (k, k), float64
+            Over the columns of these heads.
         """
-        self._factors[head] = self._factor(hessian.astype(self._dtype), self._penalty[head])
-        self._name[head] = head
+        first = int(heads[0])
+        self._factors[first] = self._factor(hessian.astype(self._dtype), self._penalty[first])
+        for head in heads:
+            self._name[head] = first
 
     def solve(self, heads: Index, vectors: Float) -> Float:
         """Return the preconditioned rows of ``vectors`` (k, n_columns).

@@ -104,13 +104,15 @@ class Sums(Protocol):
         tuple[Float, Float, Float]
         """
 
-    def hessian(self, head: int) -> Float:
+    def hessian(self, head: int, rows_per_column: int) -> Float:
         """Return the loss's second derivative in the columns of one head's blocks.
 
         Parameters
         ----------
         head : int
-            Number of bytes to read from the beginning of the file.
+            Position of the head.
+        rows_per_column : int
+            In float32 a sample of this many rows for each column stands for all rows.
 
         Returns
         -------
@@ -173,7 +175,6 @@ class RowSums:
         Float
         """
         self.heads = heads
-        self._sampled: set[int] = set()
         self._z = np.zeros((len(heads), self.source.n_rows), dtype=self.dtype)
         self._dz = np.zeros_like(self._z)
         ones = np.ones_like(self._labels) if self._weights is None else self._weights
@@ -271,13 +272,15 @@ class RowSums:
         loss, curvatures = np.array(parallel_map(work, range(len(heads)))).T
         return loss, self._gradient(heads, residuals), curvatures
 
-    def hessian(self, head: int) -> Float:
+    def hessian(self, head: int, rows_per_column: int) -> Float:
         """See :class:`Sums`.
 
         Parameters
         ----------
         head : int
-            Number of bytes to read from the beginning of the file.
+            Position of the head.
+        rows_per_column : int
+            Rows of the sample for each column.
 
         Returns
         -------
@@ -287,10 +290,10 @@ class RowSums:
         n_columns = sum(self.widths[b] for b in blocks)
         total = np.zeros((n_columns, n_columns))
         _, curvature = self._derivatives(head, self._z[head])
-        # A sample does for a start; a head that asks again is shown to need all rows.
-        first = self.dtype == np.float32 and head not in self._sampled
-        self._sampled.add(head)
-        share, seen = self._share(n_columns) if first else 1.0, 0.0
+        # In float64 problems are small: all rows.
+        share, seen = 1.0, 0.0
+        if self.dtype == np.float32:
+            share = min(rows_per_column * n_columns / max(self.source.n_rows, 1), 1.0)
         for rows, chunk in self.source.chunks(blocks):
             sampled = _sample(rows.stop - rows.start, share)
             weight = curvature[rows][sampled]
@@ -516,19 +519,21 @@ class AddedSums:
         loss, gradient, curvature = (np.sum(values, axis=0) for values in zip(*parts, strict=True))
         return loss, gradient, curvature
 
-    def hessian(self, head: int) -> Float:
+    def hessian(self, head: int, rows_per_column: int) -> Float:
         """See :class:`Sums`.
 
         Parameters
         ----------
         head : int
-            Number of bytes to read from the beginning of the file.
+            Position of the head.
+        rows_per_column : int
+            Rows of the sample for each column.
 
         Returns
         -------
         Float
         """
-        return self._sum(lambda part: part.hessian(head))
+        return self._sum(lambda part: part.hessian(head, rows_per_column))
 
     def _sum(self, function: Callable[[Sums], Any]) -> Float:
         return np.asarray(np.sum(list(self._each(function, self.parts)), axis=0))
