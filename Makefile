@@ -30,7 +30,7 @@ slow: install ## The tests that take minutes
 gpu-test: install ## The tests that need a CUDA device
 	PYTHONSAFEPATH=1 $(BIN)/python -m pytest -m gpu -rs
 
-bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, peers, probing, metrics, coverage, store_read, crash, bit_flips)
+bench: install ## One benchmark: make bench NAME=extract (passes, scaling, parts, peers, probing, manifest, metrics, coverage, store_read, crash, bit_flips)
 	$(BIN)/python -m benchmarks.$(NAME)
 
 fuzz: install ## A minute of fuzzing of everything that reads files from anybody (installs atheris)

@@ -94,7 +94,9 @@ def make_store(folder: Path, manifest: Manifest) -> None:
 def make_tree(root: Path, n: int) -> None:
     """Write small PNG files, each another one."""
     for i in range(n):
-        folder = root / ("train", "test")[i % 2] / f"g{i % 8}" / ("0_real", "1_fake")[i // 2 % 2]
+        folder = (
+            root / ("train", "test")[i % 2] / f"g{i // 4 % 8}" / ("0_real", "1_fake")[i // 2 % 2]
+        )
         if i < 64:
             folder.mkdir(parents=True, exist_ok=True)
         colour = (i & 255, i >> 8 & 255, i >> 16 & 255)

@@ -105,7 +105,7 @@ class Index:
         (ndarray of shape (n,), ndarray of shape (n,)), int64
         """
         ids, shards, rows = self._sorted
-        names = encode_ids(sample_ids)
+        names = _encode_ids(sample_ids)
         if not len(ids):
             return np.full(len(names), -1), np.zeros(len(names), np.int64)
         positions = np.minimum(np.searchsorted(ids, names), len(ids) - 1)
@@ -199,19 +199,8 @@ def read_entry(path: Path, key: FeatureKey) -> Entry:
     return Entry(path.name, header, contents.ids, contents.rejects)
 
 
-def encode_ids(names: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
-    """Return ids as they are stored; what can be no id matches nothing.
-
-    Parameters
-    ----------
-    names : sequence of str, or ndarray of S32
-
-    Returns
-    -------
-    ndarray of shape (n,), S32
-    """
-    if isinstance(names, np.ndarray) and names.dtype == layout.ID_DTYPE:
-        return names
+def _encode_ids(names: Sequence[str]) -> NDArray[Any]:
+    """Return ids as they are stored; what can be no id matches nothing."""
     if not all(text.isascii() and len(text) <= ID_LENGTH for text in names):
         names = [text if text.isascii() and len(text) <= ID_LENGTH else "?" for text in names]
     return np.array(names, dtype=layout.ID_DTYPE).reshape(-1)

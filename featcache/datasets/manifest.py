@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.datasets.columns import Column, Index, Texts, concatenate, group_rows
+from featcache.datasets.columns import Column, IdTable, Index, Texts, concatenate, group_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,6 +271,30 @@ class Manifest:
         ndarray of shape (n_rows,), bool
         """
         return self.texts(name).isin(values)
+
+    def has_id(self, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which rows have one of some sample ids.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (n_ids,), S32
+            Sorted, each once, as the index of a feature key has them.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), bool
+        """
+        column = self.texts("sample_id")
+        if not len(ids) or not len(column.table):
+            return np.zeros(len(self), bool)
+        if isinstance(column.table, IdTable):
+            table = column.table.digits()
+        else:  # what can be no id matches nothing
+            names = column.table.texts()
+            fits = (text if text.isascii() and len(text) <= 32 else "?" for text in names)
+            table = np.array(list(fits), "S32")
+        places = np.minimum(np.searchsorted(ids, table), len(ids) - 1)
+        return np.asarray((ids[places] == table)[column.codes])
 
     def source_codes(self) -> NDArray[np.int64]:
         """Return a number for each row, equal where the samples come from one photograph.

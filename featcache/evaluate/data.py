@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featcache.backbones.names import canonical_name, is_foreign, parse_name
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.cache.index import encode_ids
 from featcache.datasets import Manifest, Sample, resolve_pairs
-from featcache.datasets.columns import IdTable, TextList, Texts, group_rows
+from featcache.datasets.columns import TextList, Texts, group_rows
 from featcache.datasets.families import CONTROL
 from featcache.datasets.layouts import PAIRED_SEPARATOR
 from featcache.datasets.pairings import (
@@ -117,7 +115,7 @@ def usable_samples(
     rejected = np.array([name for key in keys for name in store.rejects(key)], "S32")
     both = manifest.has_both_labels()
     samples = manifest.subset(manifest.is_text("problem", "") & ~both)
-    samples = samples.subset(~has_id(samples, np.unique(rejected)))
+    samples = samples.subset(~samples.has_id(np.unique(rejected)))
     notes += [
         f"{key.name!r} comes from a network with random weights: a test, not a finding."
         for key in keys
@@ -140,28 +138,6 @@ def usable_samples(
             f"{n_bad:,} files gave no feature and are left out ('featcache extract' lists them)."
         )
     return samples
-
-
-def has_id(samples: Manifest, ids: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which samples have one of some ids.
-
-    Parameters
-    ----------
-    samples : Manifest
-    ids : ndarray of shape (n_ids,), S32
-        Sorted, each once, as the index of a key has them.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), bool
-    """
-    column = samples.texts("sample_id")
-    if not len(ids) or not len(column.table):
-        return np.zeros(len(samples), bool)
-    names = column.table.texts() if not isinstance(column.table, IdTable) else None
-    table = column.table.digits() if isinstance(column.table, IdTable) else encode_ids(names or [])
-    places = np.minimum(np.searchsorted(ids, table), len(ids) - 1)
-    return np.asarray((ids[places] == table)[column.codes])
 
 
 def complete_samples(
@@ -197,7 +173,7 @@ def complete_samples(
         If a sample lacks a feature, unless ``intersection`` is set.
     """
     for key in keys:
-        present = has_id(samples, store.index(key).ids)
+        present = samples.has_id(store.index(key).ids)
         n_missing = int((~present).sum())
         if n_missing and not intersection:
             view = key.fields["view"].get("name", "clean")

@@ -144,7 +144,9 @@ def _hold_out(
             held_out.append(np.flatnonzero(out))
     if not held_out:
         return None
-    train_weights = np.tile(np.array(weights), (1, n_views))
+    train_weights = np.array(weights)
+    if n_views > 1:  # a copy
+        train_weights = np.tile(train_weights, (1, n_views))
     generators = np.array(train.strings("paired_with"))
     return Folds(split_by, train_weights, held_out, labels, generators)
 

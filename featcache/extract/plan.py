@@ -92,7 +92,10 @@ class WorkItem:
 
 
 def plan(
-    manifest: Manifest, known: Iterable[str], shard_rows: int, part: tuple[int, int] = (1, 1)
+    manifest: Manifest,
+    known: Iterable[str] | NDArray[Any],
+    shard_rows: int,
+    part: tuple[int, int] = (1, 1),
 ) -> Plan:
     """Return the shards that are missing.
 
@@ -100,8 +103,8 @@ def plan(
     ----------
     manifest : Manifest
         Samples may repeat; each content is done once.
-    known : iterable of str
-        Ids that the store has features or a reason for rejection of.
+    known : iterable of str, or ndarray of S32
+        Ids that the store has features or a reason for rejection of; an array is sorted.
     shard_rows : int
         Rows per shard at the most.
     part : tuple of int
@@ -118,15 +121,23 @@ def plan(
     not been. The parts are dealt out by :attr:`ShardJob.number`, which does not change while
     other parts are being done.
     """
-    paths = {s.sample_id: s.path for s in reversed(manifest.readable().samples)}
-    rank = {name: i for i, name in enumerate(sorted(paths))}
-    known = set(known)
-    missing = [(name, paths[name]) for name in rank if name not in known]
-    cuts = range(0, len(missing), shard_rows)
-    jobs = (_job(missing[start : start + shard_rows], rank, shard_rows) for start in cuts)
+    readable = manifest.readable()
+    _, first = np.unique(readable.codes("sample_id"), return_index=True)
+    contents = readable.subset(first)  # sorted by id
+    if not isinstance(known, np.ndarray):
+        known = np.unique(np.array(list(known), "S32"))
+    rank = np.flatnonzero(~contents.has_id(known))
+    jobs = []
     i, n = part
-    own_jobs = tuple(job for job in jobs if job.number % n == i - 1)
-    return Plan(own_jobs, len(paths), len(paths) - len(missing))
+    for start in range(0, len(rank), shard_rows):
+        rows = rank[start : start + shard_rows]
+        number = int(rows[0]) // shard_rows
+        if number % n == i - 1:
+            shard = contents.subset(rows)
+            names = shard.strings("sample_id")
+            samples = tuple(zip(names, shard.strings("path"), strict=True))
+            jobs.append(ShardJob(digest_json(names), samples, number))
+    return Plan(tuple(jobs), len(contents), len(contents) - len(rank))
 
 
 def group(plans: Mapping[str, Plan]) -> list[WorkItem]:
@@ -150,11 +161,6 @@ def group(plans: Mapping[str, Plan]) -> list[WorkItem]:
             requests_of.setdefault(job.name, []).append(request)
     ordered = sorted(jobs.values(), key=lambda job: job.samples)
     return [WorkItem(job, tuple(requests_of[job.name])) for job in ordered]
-
-
-def _job(samples: list[tuple[str, str]], rank: Mapping[str, int], shard_rows: int) -> ShardJob:
-    number = rank[samples[0][0]] // shard_rows
-    return ShardJob(digest_json([name for name, _ in samples]), tuple(samples), number)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
@@ -115,7 +117,8 @@ def plan_requests(
     """
     plans = {}
     for request in requests:
-        known = store.samples(request.key) | set(store.rejects(request.key))
+        rejected = np.array(list(store.rejects(request.key)), "S32")
+        known = np.union1d(store.index(request.key).ids, rejected)
         plans[request.id] = plan(manifest, known, options.shard_rows, options.part)
     return plans
 
@@ -219,9 +222,6 @@ def _rejects(manifest: Manifest, reasons: dict[str, str]) -> list[Reject]:
     """Return every file of the manifest that has no feature, also copies, in the manifest's
     order.
     """
-    rejects = []
-    for sample in manifest:
-        reason = sample.problem or reasons.get(sample.sample_id, "")
-        if reason:
-            rejects.append(Reject(sample.path, sample.sample_id, reason))
-    return rejects
+    bad = ~manifest.is_text("problem", "") | manifest.is_text("sample_id", *reasons)
+    return [Reject(s.path, s.sample_id, s.problem or reasons[s.sample_id])
+            for s in manifest.subset(bad)]  # fmt: skip
