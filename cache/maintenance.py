@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.cache import layout, locks
-from featcache.cache.header import damaged, read_header, wrong_index
+from featcache.cache.header import Header, damaged, read_header, wrong_index
 from featcache.cache.index import read_index_file
 from featcache.cache.keys import FeatureKey, read_key
-from featcache.cache.shard import Discard, decode_ids, read_payload
+from featcache.cache.shard import decode_ids, read_payload
 from featcache.cache.store import FeatureStore
 from featcache.errors import ShardError, StoreError
 from featcache.files import (
     TEMPORARY_PREFIX,
+    digest_bytes,
     open_file,
     require_below,
     store_error,
@@ -103,13 +104,16 @@ def verify(
     if fraction < 1.0 and shards:
         n = max(1, round(fraction * len(shards)))
         shards = sorted(random.Random(seed).sample(shards, n), key=lambda item: item[1])
+    good: dict[Path, tuple[str, str]] = {}
     for key, path in track(shards, "verify", len(shards), "shards"):
         try:
-            report.n_bytes += check_shard(path, key)
+            header, ids = check_shard(path, key)
+            report.n_bytes += header.size
             report.n_shards += 1
+            good[path] = (header.digest, digest_bytes(ids.tobytes()))
         except StoreError as error:
             report.damaged.append(_diagnose(path, key, error))
-    _check_indexes(store, report)
+    _check_indexes(store, good, report)
     if repair:
         _quarantine(store, report)
     return report
@@ -141,8 +145,10 @@ def _diagnose(path: Path, key: FeatureKey, error: StoreError) -> DamagedFile:
     )
 
 
-def _check_indexes(store: FeatureStore, report: VerifyReport) -> None:
-    """Add the indexes that do not agree with their shards."""
+def _check_indexes(
+    store: FeatureStore, good: Mapping[Path, tuple[str, str]], report: VerifyReport
+) -> None:
+    """Add the indexes that do not agree with shards of which digest and ids are known."""
     bad = {item.path for item in report.damaged}
     for folder in key_folders(store):
         path = folder / layout.INDEX_FILE
@@ -152,18 +158,15 @@ def _check_indexes(store: FeatureStore, report: VerifyReport) -> None:
             key = read_key(folder / layout.KEY_FILE)
             for entry in read_index_file(path, key).entries:
                 shard = folder / entry.name
-                if shard in bad or not shard.exists():
-                    continue
-                header = read_header(shard, key)
-                ids = read_payload(shard, key, header, Discard()).ids
-                if not np.array_equal(ids, entry.ids) or header.digest != entry.header.digest:
+                said = (entry.header.digest, digest_bytes(entry.ids.tobytes()))
+                if shard in good and good[shard] != said:
                     raise wrong_index(folder, shard)
         except StoreError as error:
             report.damaged.append(DamagedFile(path, str(error), repairable=True))
 
 
-def check_shard(path: Path, key: FeatureKey) -> int:
-    """Check all that a shard promises and return its size in bytes.
+def check_shard(path: Path, key: FeatureKey) -> tuple[Header, NDArray[Any]]:
+    """Check all that a shard promises.
 
     Parameters
     ----------
@@ -174,7 +177,9 @@ def check_shard(path: Path, key: FeatureKey) -> int:
 
     Returns
     -------
-    int
+    header : Header
+    ids : ndarray of shape (n_samples,), S32
+        Its sample ids.
 
     Raises
     ------
@@ -189,7 +194,7 @@ def check_shard(path: Path, key: FeatureKey) -> int:
         raise damaged(path, "it holds NaN or Inf")
     if (ids[1:] <= ids[:-1]).any() or contents.rejects.keys() & decode_ids(ids):
         raise damaged(path, "its sample ids are not sorted and each there once")
-    return header.size
+    return header, ids
 
 
 class _Finite:

@@ -361,7 +361,7 @@ class FeatureStore:
         return KeySummary(
             key=key,
             n_shards=len(index.entries),
-            n_samples=len(index.ids),
+            n_samples=index.n_samples,
             n_rejected=len(index.rejects),
             n_features=index.n_features,
             n_bytes=sum(entry.header.size for entry in index.entries),

@@ -22,9 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 
 from featcache.errors import FeatcacheError, StoreError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 StrPath = str | os.PathLike[str]
 """A path as the operating system takes it."""
@@ -527,13 +530,15 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest_bytes(data: bytes) -> str:
+def digest_bytes(data: bytes, *more: Buffer) -> str:
     """Return the digest of ``data``: 32 hexadecimal digits (BLAKE2b, 128 bits).
 
     Parameters
     ----------
     data : bytes
         Bytes to hash.
+    *more : bytes-like
+        What follows on them; as if it were one text, without a copy of all.
 
     Returns
     -------
@@ -545,7 +550,10 @@ def digest_bytes(data: bytes) -> str:
     >>> digest_bytes(b"")
     'cae66941d9efbd404e4d88758ea67670'
     """
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+    state = hashlib.blake2b(data, digest_size=DIGEST_BYTES)
+    for part in more:
+        state.update(part)
+    return state.hexdigest()
 
 
 def digest_json(value: Any) -> str:

@@ -180,3 +180,22 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="The disk or its network share has failed"):
         write_atomic(tmp_path / "f", b"x")
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_sample_reads_no_other_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, key = FeatureStore(tmp_path), make_key()
+    for i in range(20):
+        store.write(key, f"shard{i:02d}", make_rows(3, start=3 * i), {})
+    store.samples(key)  # writes the index
+    opened: list[Path] = []
+    read = maintenance.read_payload
+
+    def counted(path: Path, *arguments: Any) -> Any:
+        opened.append(path)
+        return read(path, *arguments)
+
+    monkeypatch.setattr(maintenance, "read_payload", counted)
+    report = maintenance.verify(store, fraction=0.1)
+    assert (report.n_shards, len(opened), report.damaged) == (2, 2, [])
+    opened.clear()
+    assert maintenance.verify(store).n_shards == len(opened) == 20  # each once

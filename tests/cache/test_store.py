@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featcache.cache import FeatureKey, FeatureStore, Rows, index, reader
+from featcache.cache.index import Entry, Index, _sort_ids
 from featcache.cache.shard import read_shard
 from featcache.cache.testing import make_key, make_rows
 from featcache.errors import MissingFeaturesError, SettingsError, ShardError, StoreError
@@ -253,3 +254,25 @@ def test_a_store_that_vanishes_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="has vanished"):
         store.write(key, "b", make_rows(3, start=3), {})
     assert not (tmp_path / "s").exists()
+
+
+def test_ids_are_sorted_as_texts_whatever_they_are() -> None:
+    """The fast way through numbers, ties of its first 16 digits, and texts that are no digits."""
+    rng = np.random.default_rng(0)
+    hexadecimal = [rng.bytes(16).hex() for _ in range(500)]
+    tied = [text[:16] + rng.bytes(8).hex() for text in hexadecimal[:20] * 2]
+    words = ["".join(rng.choice(list("zZ!~aA09"), 32)) for _ in range(50)]
+    for texts in (
+        hexadecimal,
+        hexadecimal + tied,
+        words,
+        hexadecimal + hexadecimal[:9],
+        [],
+        words * 2,
+    ):
+        ids = np.array(texts, dtype="S32")
+        in_order, order = _sort_ids(ids)
+        np.testing.assert_array_equal(order, np.argsort(ids, kind="stable"))
+        np.testing.assert_array_equal(in_order, np.sort(ids))
+        entries = (Entry("a", None, ids, {}), Entry("b", None, ids[:3], {}))  # type: ignore[arg-type]
+        assert Index(entries).n_samples == len(set(texts))
