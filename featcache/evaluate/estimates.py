@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,9 @@ class Estimates:
     replicates: dict[str, dict[str, NDArray[np.float64]]]
     sources: dict[str, NDArray[np.intp]]
     labels: dict[str, NDArray[np.int64]]
+    _n_sources: dict[tuple[str, ...], float] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def n_sources(self, generators: Sequence[str]) -> float:
         """Return the effective number of sources behind some generators.
@@ -113,9 +116,12 @@ class Estimates:
         float
             See :func:`featcache.metrics.effective_sources`.
         """
-        sources = np.concatenate([self.sources[name] for name in generators])
-        labels = np.concatenate([self.labels[name] for name in generators])
-        return effective_sources(sources, labels)
+        key = tuple(generators)
+        if key not in self._n_sources:  # asked for by every metric
+            sources = np.concatenate([self.sources[name] for name in key])
+            labels = np.concatenate([self.labels[name] for name in key])
+            self._n_sources[key] = effective_sources(sources, labels)
+        return self._n_sources[key]
 
     def only(self, generators: Iterable[str]) -> Estimates:
         """Return the estimates of some generators.
@@ -196,9 +202,19 @@ class Estimates:
         -------
         ndarray of shape (n_resamples,), float64
             Replicates of :meth:`mean`.
+
+        Notes
+        -----
+        A resample may lack the fakes of a generator that has few. Where most resamples lack those
+        of some generator, as with thousands of generators, each mean is over those that it has.
         """
         names = self.values if generators is None else generators
-        return np.asarray(np.mean([self.replicates[name][metric] for name in names], axis=0))
+        replicates = np.array([self.replicates[name][metric] for name in names])
+        mean = np.asarray(np.mean(replicates, axis=0))
+        present = np.isfinite(replicates)
+        if 2 * np.isfinite(mean).sum() < len(mean) and present.any(axis=0).all():
+            return np.asarray(np.nanmean(np.where(present, replicates, np.nan), axis=0))
+        return mean
 
     def __sub__(self, subtrahend: Estimates) -> Estimates:
         """Return the paired differences to another head on the same resamples."""
@@ -258,10 +274,14 @@ class EvaluationRows:
         EvaluationRows
             Ready for the scores of any head on the same rows.
         """
+        number = {str(name): i for i, name in enumerate(generators)}
+        codes = np.array([number.get(str(name), -1) for name in scores.generator.tolist()], np.intp)
+        order = np.argsort(codes, kind="stable")
+        stops = np.searchsorted(codes[order], np.arange(len(number) + 1))
         return cls(
             label=scores.label,
             source=source_numbers(scores),
-            rows={str(name): np.flatnonzero(scores.generator == name) for name in generators},
+            rows={name: order[stops[i] : stops[i + 1]] for name, i in number.items()},
             resamples=Resamples(source_strata(scores), n_resamples, seed),
         )
 

@@ -71,6 +71,35 @@ def test_means_over_generators_are_taken_in_every_resample() -> None:
     assert np.isnan(estimates.mean("ap", []).value)
 
 
+def test_rows_of_generators_are_those_with_their_name() -> None:
+    order = np.random.default_rng(1).permutation(36)
+    scores, _ = two_generators()
+    mixed = Scores(**{name: getattr(scores, name)[order] for name in scores.__dataclass_fields__})
+    test = EvaluationRows.from_scores(mixed, ["h"], n_resamples=2, seed=0)
+    assert list(test.rows) == ["h"]
+    assert test.rows["h"].tolist() == np.flatnonzero(mixed.generator == "h").tolist()
+
+
+def test_a_mean_over_many_generators_of_few_fakes_has_an_interval() -> None:
+    """Nearly every resample lacks the three fakes of one of two hundred generators."""
+    names = [f"g{i}" for i in range(200)]
+    rows = [(f"r{i}", name, 0) for name in names for i in range(6)]
+    rows += [(f"{name}-{i}", name, 1) for name in names for i in range(3)]
+    scores = make_scores(rows)
+    test = EvaluationRows.from_scores(scores, names, n_resamples=100, seed=0)
+    estimates = test.estimate(test.sort_scores(scores), ("ap",))
+    values = np.array([estimates.replicates[name]["ap"] for name in names])
+    assert np.isnan(values).any(axis=0).mean() > 0.5
+    low, high = estimates.mean("ap").ci
+    assert 0 < low < estimates.mean("ap").value < high < 1
+    assert estimates.mean_replicates("ap").tolist() == np.nanmean(values, axis=0).tolist()
+    # Where few resamples lack one, the mean is over all generators or undefined, as for one.
+    few = names[:2]
+    assert np.array_equal(
+        estimates.mean_replicates("ap", few), values[:2].mean(axis=0), equal_nan=True
+    )
+
+
 def test_the_difference_of_a_head_to_itself_is_zero_in_every_resample() -> None:
     scores, rows = two_generators()
     estimates = rows.estimate(rows.sort_scores(scores), ("ap", "auroc"))
