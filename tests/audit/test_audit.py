@@ -16,7 +16,7 @@ from PIL import Image
 from featcache.audit import AuditOptions, audit, read_audit
 from featcache.audit.duplicates import near_pairs, perceptual_hash
 from featcache.audit.run import propose_view
-from featcache.datasets import ScanOptions, expand, scan
+from featcache.datasets import Manifest, Sample, ScanOptions, expand, scan
 from featcache.errors import DataError, SettingsError
 from featcache.testing import make_images
 
@@ -193,3 +193,23 @@ def test_the_command(featcache: Call, tmp_path: Path) -> None:
     assert after.json["generators"]["gen"]["verdict"] == "clean"
     quick = featcache("datasets", "audit", "--cache", store, "--files-only", "--json")
     assert quick.json["duplicates"]["n_hashed"] == 0
+
+
+def test_many_generators_are_audited_by_family() -> None:
+    names = [f"{family}{i}" for family in ("gan", "dm") for i in range(60)]
+    rows = [
+        Sample("x", "/r", f"/r/{name}{i}.png", label, name if label else "real", name,
+               name[:-1].rstrip("0123456789"), "test", sample_id=f"{number:031x}{label}",
+               source=f"{number:031x}{label}", format="JPEG" if label else "PNG", mode="RGB",
+               width=64, height=64)
+        for number, (name, i) in enumerate((name, i) for name in names for i in range(2))
+        for label in (0, 1)
+    ]  # fmt: skip
+    result = audit(Manifest(rows), AuditOptions(decode=False))
+    assert list(result.generators) == ["dm", "gan"]
+    assert result.generators["gan"].n_fake == 120
+    assert result.generators["gan"].feature == "file format"
+    assert "120 generators are looked at by family" in result.sentences[-1]
+    few = audit(Manifest(rows[:400]), AuditOptions(decode=False))
+    assert len(few.generators) == 100
+    assert not any("by family" in sentence for sentence in few.sentences)

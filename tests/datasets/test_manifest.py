@@ -59,6 +59,14 @@ def test_columns_and_files_keep_every_sample(
 
 
 @FEW_EXAMPLES
+@given(ids=st.lists(IDS, max_size=5), asked=st.lists(IDS, max_size=5))
+def test_samples_are_found_by_the_ids_of_a_store(ids: list[str], asked: list[str]) -> None:
+    table = Manifest(sample(sample_id=name) for name in ids)
+    present = table.has_id(np.unique(np.array(asked, "S32")))
+    assert present.tolist() == [name in asked for name in ids]
+
+
+@FEW_EXAMPLES
 @given(raw=st.lists(st.binary(min_size=16, max_size=16), max_size=8))
 def test_ids_are_ordered_by_all_their_bytes(raw: list[bytes]) -> None:
     raw = [*raw, *(data[:8] + bytes(8) for data in raw), *raw[:1]]

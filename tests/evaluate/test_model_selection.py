@@ -12,7 +12,13 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
-from featcache.evaluate.model_selection import Folds, log_loss, select_C
+from featcache.datasets import Manifest, Sample
+from featcache.datasets.columns import Texts
+from featcache.errors import DataError
+from featcache.evaluate import data
+from featcache.evaluate.data import unique_samples
+from featcache.evaluate.model_selection import Folds, log_loss, plan_folds, select_C
+from featcache.files import digest_bytes
 from featcache.reports.tables.probe import selection_notes
 from featcache.results import EvalResult, Selection, TrainResult
 
@@ -78,3 +84,34 @@ def test_notes_say_what_validation_could_not_tell() -> None:
     assert edge.startswith("C = 100 lies on the edge of the grid")
     one = choose(folds, logits[:1], GRID[:1])
     assert selection_notes(replace(result, selection=one)) == []
+
+
+def training_samples(n_generators: int) -> Manifest:
+    """Return samples of generators, four of each class, every one a source of its own."""
+    return Manifest(
+        Sample("x", "/r", f"/r/{name}-{label}-{i}", label, name if label else "real", name, "GAN",
+               "train", sample_id=digest_bytes(f"{name}-{label}-{i}".encode()), source=f"{name}{i}")
+        for name in (f"g{k:02}" for k in range(n_generators))
+        for label in (0, 1) for i in range(4)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_generators", "n_folds"), [(3, 3), (20, 20), (27, 20)])
+def test_a_fold_holds_out_several_of_many_generators(n_generators: int, n_folds: int) -> None:
+    train, paired = unique_samples(training_samples(n_generators))
+    folds = plan_folds(train, Manifest(), paired, 1, 5)
+    assert folds is not None
+    assert (folds.split_by, len(folds.held_out)) == ("generator", n_folds)
+    assert sorted(np.concatenate(folds.held_out).tolist()) == list(range(len(train)))
+    for weights, out in zip(folds.train_weights[1:], folds.held_out, strict=True):
+        fitted = set(folds.generators[weights > 0].tolist())
+        assert fitted.isdisjoint(folds.generators[out].tolist())
+
+
+def test_too_many_scores_are_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = training_samples(3)
+    tested = samples.replace(split=Texts.constant("test", len(samples)))
+    assert list(data.test_sets(tested, [])) == ["g00", "g01", "g02"]
+    monkeypatch.setattr(data, "MAX_SCORES", 23)
+    with pytest.raises(DataError, match=r"3 generators .* 24 scores.*--max-per-class 500"):
+        data.test_sets(tested, [])
