@@ -59,11 +59,11 @@ def test_columns_and_files_keep_every_sample(
 
 
 @FEW_EXAMPLES
-@given(ids=st.lists(IDS, max_size=5), asked=st.lists(IDS, max_size=5))
-def test_samples_are_found_by_the_ids_of_a_store(ids: list[str], asked: list[str]) -> None:
+@given(ids=st.lists(IDS, max_size=5), stored=st.lists(IDS, max_size=5))
+def test_samples_are_found_by_the_ids_of_a_store(ids: list[str], stored: list[str]) -> None:
     table = Manifest(sample(sample_id=name) for name in ids)
-    present = table.has_id(np.unique(np.array(asked, "S32")))
-    assert present.tolist() == [name in asked for name in ids]
+    present = table.has_id(np.unique(np.array(stored, "S32")))
+    assert present.tolist() == [name in stored for name in ids]
 
 
 @FEW_EXAMPLES
