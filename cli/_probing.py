@@ -119,6 +119,10 @@ class ReadOptions:
         bool,
         typer.Option("--intersection", help="Leave out samples that lack one of the features."),
     ] = False
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name the result, for 'compare' and 'report'."),
+    ] = None
     results: Annotated[
         Path | None,
         typer.Option(
@@ -131,7 +135,11 @@ def load(
     features: list[str] | None, heads: HeadOptions, samples: opt.SampleOptions, reading: ReadOptions
 ) -> Settings:
     """Return the settings that hold with these flags."""
+    from featcache.evaluate.results_store import check_result_name
     from featcache.settings import load_settings, split_all
+
+    if reading.name:
+        check_result_name(reading.name)
 
     return load_settings(
         cache=reading.cache,
@@ -198,9 +206,13 @@ def save_if_possible(
     """Save a result and say where; where that cannot be, say so in one line and go on."""
     from featcache.errors import StoreError
     from featcache.evaluate import save_result
+    from featcache.evaluate.results_store import name_result
 
+    place = reading.results or settings.cache
     try:
-        folder = save_result(reading.results or settings.cache, result, *beside)
+        folder = save_result(place, result, *beside)
+        if reading.name:
+            name_result(place, reading.name, folder.name)
     except StoreError as error:
         out.warn(f"The result is not kept: {error} Another place: --results DIR.")
         return None

@@ -22,6 +22,7 @@ from featcache.cli import (
     head,
     probe,
     report,
+    results,
     score,
     study,
     transfer,
@@ -71,6 +72,8 @@ app.command("run", cls=PanelCommand)(study.run)
 app.command("finetune", cls=PanelCommand)(finetune.finetune)
 app.command("score", cls=PanelCommand)(score.score)
 app.command("report", cls=PanelCommand)(report.report)
+app.add_typer(results.app, name="results")
+app.command("compare", cls=PanelCommand)(results.compare)
 app.command("embed", cls=PanelCommand)(embed.embed)
 app.command("attend", cls=PanelCommand)(attend.attend)
 app.command("spectra", cls=PanelCommand)(embed.spectra)

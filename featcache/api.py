@@ -23,10 +23,17 @@ from featcache.datasets.evidence import LabelMap
 from featcache.datasets.library import load_manifests, manifest_path
 from featcache.datasets.scan import dataset_name
 from featcache.errors import DataError, SettingsError
-from featcache.evaluate import AblateOptions, ProbeOptions, calibrate_head, run_probe
+from featcache.evaluate import (
+    AblateOptions,
+    ProbeOptions,
+    calibrate_head,
+    run_probe,
+    save_result,
+)
 from featcache.evaluate.ablation import ablate as run_ablation
 from featcache.evaluate.comparison import compare as compare_scores
 from featcache.evaluate.options import split_list
+from featcache.evaluate.results_store import check_result_name, name_result
 from featcache.results import AblationResult, EvalResult, RunComparison, Scores
 from featcache.settings import load_settings
 
@@ -110,6 +117,7 @@ class FeatureSet:
         features: str | Sequence[str] | None = None,
         *,
         metrics: Metrics | None = None,
+        name: str | None = None,
         **options: Any,
     ) -> Probe:
         """Fit a head and score every generator, as ``featcache probe`` does.
@@ -121,6 +129,9 @@ class FeatureSet:
         metrics : mapping of str to callable, optional
             Further metrics: ``f(y, p)`` gets the labels (n,) and the probabilities of fake (n,) of
             one generator's test set and returns a number. They have no interval.
+        name : str, optional
+            Save the result in the store under this name, for :func:`featcache.compare` and the
+            commands ``compare`` and ``report``.
         **options
             Fields of :class:`~featcache.ProbeOptions`: ``train``, ``C``, ``head`` (a name or a
             scikit-learn classifier), ``scaling``, ``test_views`` …
@@ -134,7 +145,12 @@ class FeatureSet:
         >>> fs.probe("clip,synclr", train="progan", C="grid")  # doctest: +SKIP
         """
         chosen = ProbeOptions(features=self._names(features), **options)
+        if name is not None:
+            check_result_name(name)
         probed = run_probe(self.manifest, self.store, chosen)
+        if name is not None:
+            save_result(self.store.root, probed.result, probed.scores, probed.head)
+            name_result(self.store.root, name, probed.result.digest)
         return Probe(probed.result, probed.scores, probed.head, self, chosen, dict(metrics or {}))
 
     def ablate(self, features: str | Sequence[str] | None = None, **options: Any) -> AblationResult:
@@ -441,15 +457,24 @@ def load_features(features: str | Sequence[str], *, cache: str | Path | None = N
     return FeatureSet(load_manifests(store.root), store, split_list(features))
 
 
-def compare(first: Probe, second: Probe, *, metric: str = "ap", **options: Any) -> RunComparison:
+def compare(
+    first: Probe | str,
+    second: Probe | str,
+    *,
+    metric: str = "ap",
+    cache: str | Path | None = None,
+    **options: Any,
+) -> RunComparison:
     """Compare two probes on the same test images: first minus second.
 
     Parameters
     ----------
-    first : Probe
-        The minuend.
-    second : Probe
+    first : Probe or str
+        The minuend; a text is a saved probe: its name, its digest, or its features.
+    second : Probe or str
         The baseline.
+    cache : str or Path, optional
+        The store in which saved probes are looked up; that of the settings by default.
     metric : str
         One of :data:`featcache.metrics.METRICS`.
     **options
@@ -460,10 +485,19 @@ def compare(first: Probe, second: Probe, *, metric: str = "ap", **options: Any) 
     RunComparison
         Differences by generator, by family and over all, with intervals and corrected p-values.
     """
-    groups = {name: row.group for name, row in first.result.generators.items()}
-    trained = sorted({*first.result.train.generators, *second.result.train.generators})
-    defaults: dict[str, Any] = {"trained": trained, "baseline": second.result.features}
-    return compare_scores(first.scores, second.scores, groups, metric, **{**defaults, **options})
+    (a, scores_a), (b, scores_b) = (_run(probe, cache) for probe in (first, second))
+    groups = {name: row.group for name, row in a.generators.items()}
+    trained = sorted({*a.train.generators, *b.train.generators})
+    defaults: dict[str, Any] = {"trained": trained, "baseline": b.features}
+    return compare_scores(scores_a, scores_b, groups, metric, **{**defaults, **options})
+
+
+def _run(probe: Probe | str, cache: str | Path | None) -> tuple[EvalResult, Scores]:
+    if isinstance(probe, Probe):
+        return probe.result, probe.scores
+    from featcache.reports.saved import load_run
+
+    return load_run(_store(cache), probe)
 
 
 def _estimates(metrics: Any) -> dict[str, float]:

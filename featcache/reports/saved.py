@@ -8,7 +8,7 @@ from pathlib import Path
 from featcache.audit import read_audit
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import load_result, load_scores
-from featcache.evaluate.results_store import FOLDER, RESULT_FILE
+from featcache.evaluate.results_store import FOLDER, RESULT_FILE, find_result
 from featcache.files import write_atomic
 from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
@@ -28,7 +28,7 @@ def find_results(cache: Path, names: Sequence[str]) -> list[Path]:
     cache : Path
         The store, in whose ``results`` digests are looked up.
     names : sequence of str
-        Folders, ``result.json`` files, or the beginnings of digests; empty means the newest result.
+        As for :func:`~featcache.evaluate.results_store.find_result`; empty means the newest result.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def find_results(cache: Path, names: Sequence[str]) -> list[Path]:
         If there is none of a name, or several.
     """
     if names:
-        return [_find(cache, name) for name in names]
+        return [find_result(cache, name) for name in names]
     saved = sorted((cache / FOLDER).glob(f"*/{RESULT_FILE}"), key=lambda p: p.stat().st_mtime)
     if not saved:
         raise DataError(
@@ -50,17 +50,58 @@ def find_results(cache: Path, names: Sequence[str]) -> list[Path]:
     return [saved[-1].parent]
 
 
-def _find(cache: Path, name: str) -> Path:
-    path = Path(name)
-    if path.name == RESULT_FILE:
-        path = path.parent
-    if (path / RESULT_FILE).is_file():
-        return path
-    matches = [p for p in (cache / FOLDER).glob("*") if p.name.startswith(name)] if name else []
-    if len(matches) == 1:
-        return matches[0]
-    what = f"{len(matches)} results begin with" if matches else "There is no result"
-    raise DataError(f"{what} {name!r} in {cache / FOLDER}. Name a folder there.")
+def load_runs(cache: Path, names: Sequence[str]) -> dict[str, tuple[EvalResult, Scores]]:
+    """Return saved probes with their scores, by what to call them.
+
+    Parameters
+    ----------
+    cache : Path
+        The store.
+    names : sequence of str
+        As for :func:`~featcache.evaluate.results_store.find_result`; at least two.
+
+    Returns
+    -------
+    dict of str to (EvalResult, Scores)
+        In the order of ``names``, by these names.
+
+    Raises
+    ------
+    DataError
+        If there is none of a name, or it is no probe.
+    SettingsError
+        If there are fewer than two.
+    """
+    runs = {name: load_run(cache, name) for name in names}
+    if len(runs) < 2:
+        raise SettingsError("A comparison takes two probes or more: featcache compare A B")
+    return runs
+
+
+def load_run(cache: Path, name: str) -> tuple[EvalResult, Scores]:
+    """Return a saved probe with its scores.
+
+    Parameters
+    ----------
+    cache : Path
+        The store.
+    name : str
+        As for :func:`~featcache.evaluate.results_store.find_result`.
+
+    Returns
+    -------
+    (EvalResult, Scores)
+
+    Raises
+    ------
+    DataError
+        If there is none of this name, or it is no probe.
+    """
+    folder = find_result(cache, name, probes=True)
+    result = load_result(folder)
+    if not isinstance(result, EvalResult):
+        raise DataError(f"{name!r} is no probe, and only probes are compared.")
+    return result, load_scores(folder)
 
 
 def build_report(

@@ -1,10 +1,16 @@
-"""Two probe runs side by side, with their paired differences."""
+"""Probe runs side by side: two with their paired differences, several in the table of a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
 
 from featcache.evaluate import compare
+from featcache.evaluate.comparison import correct_comparisons
+from featcache.metrics import METRICS
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
 from featcache.reports.report import Part
 from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
@@ -56,8 +62,157 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
         anchor="compared",
         heading=f"{shown[0]} against {shown[1]}",
         finding=_finding(comparisons["ap"], shown),
-        tables=tuple(_table(comparisons[metric], metric, a, b, shown) for metric in _SHOWN),
+        tables=tuple(compared_table(comparisons[metric], metric, a, b, shown) for metric in _SHOWN),
         notes=tuple(escape_controls(note) for note in comparisons["ap"].notes),
+    )
+
+
+def compare_runs(
+    runs: Mapping[str, Run], metric: str = "ap"
+) -> dict[tuple[str, str], RunComparison]:
+    """Compare every two of several runs, corrected for everything that their table shows.
+
+    Parameters
+    ----------
+    runs : mapping of str to (EvalResult, Scores)
+        At least two runs by name.
+    metric : str
+        One of :data:`featcache.metrics.METRICS`.
+
+    Returns
+    -------
+    dict of (str, str) to RunComparison
+        First less second, for every pair in the order of ``runs``. ``p_holm`` of generators,
+        families and means is corrected over all pairs together (Holm 1979).
+
+    Raises
+    ------
+    DataError
+        If two runs have no generator in common.
+    """
+    pairs = list(combinations(runs, 2))
+    compared: dict[tuple[str, str], RunComparison] = {}
+    for first, second in pairs:
+        (a, scores_a), (b, scores_b) = runs[first], runs[second]
+        every = {**a.generators, **a.controls}
+        compared[first, second] = compare(
+            scores_a,
+            scores_b,
+            {name: metrics.group for name, metrics in every.items()},
+            metric,
+            trained=[*a.train.generators, *b.train.generators],
+            baseline=[second],
+            thresholds=(a.threshold, b.threshold),
+        )
+    flat = {
+        (pair, kind, name): one
+        for pair, comparison in compared.items()
+        for kind, table in _comparisons(comparison).items()
+        for name, one in table.items()
+    }
+    corrected = correct_comparisons(flat)
+    done = {}
+    for pair, comparison in compared.items():
+        new = {
+            kind: {name: corrected[pair, kind, name] for name in table}
+            for kind, table in _comparisons(comparison).items()
+        }
+        done[pair] = replace(
+            comparison,
+            generators=new["generators"],
+            groups=new["groups"],
+            groups_unseen=new["groups_unseen"],
+            overall=new["means"]["all"],
+            unseen=new["means"].get("unseen"),
+            controls=new["controls"],
+        )
+    return done
+
+
+def _comparisons(comparison: RunComparison) -> dict[str, dict[str, Comparison]]:
+    means = {"all": comparison.overall}
+    if comparison.unseen is not None:
+        means["unseen"] = comparison.unseen
+    return {
+        "generators": comparison.generators,
+        "groups": comparison.groups,
+        "groups_unseen": comparison.groups_unseen,
+        "means": means,
+        "controls": comparison.controls,
+    }
+
+
+def runs_table(
+    runs: Mapping[str, Run],
+    comparisons: Mapping[tuple[str, str], RunComparison],
+    metric: str = "ap",
+) -> Table:
+    """Return the table of a paper: runs as rows, generators, means of families and the mean.
+
+    Parameters
+    ----------
+    runs : mapping of str to (EvalResult, Scores)
+    comparisons : mapping
+        What :func:`compare_runs` returned for them.
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    Table
+        Only generators that all runs were tested on; controls are left out.
+    """
+    results = [result for result, _ in runs.values()]
+    names = [n for n in results[0].generators if all(n in r.generators for r in results)]
+    families = {n: results[0].generators[n].group for n in names}
+    groups = [g for g in dict.fromkeys(families.values()) if len(set(families.values())) > 1]
+    members = {f"group:{g}": [n for n in names if families[n] == g] for g in groups}
+    members["mean"] = names
+    label = METRICS[metric].label
+    columns = (
+        Column(key="name", label="Features"),
+        *(Column(key=f"generator:{n}", label=escape_controls(n), kind="percent") for n in names),
+        *(
+            Column(key=f"group:{g}", label=f"mean of {escape_controls(g)}", kind="percent")
+            for g in groups
+        ),
+        Column(key="mean", label=f"mean of {len(names)}", kind="percent"),
+    )
+
+    def better(first: str, second: str, key: str) -> bool:
+        """Return whether the first is significantly better in a column."""
+        straight = (first, second) in comparisons
+        one = comparisons[(first, second) if straight else (second, first)]
+        kind, _, of = key.partition(":")
+        found = {"generator": one.generators, "group": one.groups}.get(kind, {"": one.overall})
+        if of not in found:
+            return False
+        winner = _winner(found[of])
+        return winner == ("first" if straight else "second")
+
+    rows = []
+    for name, (result, _) in runs.items():
+        values = {n: result.generators[n].value(metric) for n in names}
+        cells: dict[str, Cell] = {"name": escape_controls(name)}
+        cells |= {f"generator:{n}": Estimate(value) for n, value in values.items()}
+        cells |= {
+            key: Estimate(float(np.mean([values[n] for n in of]))) for key, of in members.items()
+        }
+        others = [other for other in runs if other != name]
+        bold = {key for key in cells if key != "name"
+                and all(better(name, other, key) for other in others)}  # fmt: skip
+        rows.append(TableRow(cells=cells, bold=frozenset(bold)))
+    n_pairs = len(comparisons)
+    return Table(
+        name=f"runs-{metric}",
+        caption=f"{label} in percent, by generator; means are unweighted.",
+        columns=columns,
+        sections=(Section(rows=tuple(rows)),),
+        note=(
+            f"Bold: significantly better than every other row, p < {SIGNIFICANT} in paired tests "
+            f"after Holm's correction for all columns and {n_pairs} "
+            f"{'pair' if n_pairs == 1 else 'pairs'}."
+        ),
     )
 
 
@@ -78,9 +233,57 @@ def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:
     )
 
 
-def _table(
+def run_notes(
+    runs: Mapping[str, Run], comparisons: Mapping[tuple[str, str], RunComparison]
+) -> list[str]:
+    """Return what a reader of a comparison must know: what else differs between the runs.
+
+    Parameters
+    ----------
+    runs : mapping of str to (EvalResult, Scores)
+    comparisons : mapping
+        What :func:`compare_runs` returned for them.
+
+    Returns
+    -------
+    list of str
+        One sentence each; empty where the runs differ in their features alone.
+    """
+    notes = []
+    questions: dict[str, dict[str, str]] = {
+        "training sets": {n: ", ".join(r.train.generators) for n, (r, _) in runs.items()},
+        "heads": {n: r.head for n, (r, _) in runs.items()},
+        "training views": {n: ", ".join(r.train.views) for n, (r, _) in runs.items()},
+    }
+    for what, answers in questions.items():
+        if len(set(answers.values())) > 1:
+            listed = "; ".join(f"{name}: {answer or 'none'}" for name, answer in answers.items())
+            notes.append(f"The {what} differ: {listed}.")
+    for pair, comparison in comparisons.items():
+        notes += [f"{pair[0]} and {pair[1]}: {note}" for note in comparison.notes]
+    return notes
+
+
+def compared_table(
     comparison: RunComparison, metric: str, a: EvalResult, b: EvalResult, names: tuple[str, str]
 ) -> Table:
+    """Return the table of two runs with their paired differences.
+
+    Parameters
+    ----------
+    comparison : RunComparison
+        First less second.
+    metric : str
+        Name of the metric.
+    a, b : EvalResult
+        The two runs.
+    names : (str, str)
+        What they are called.
+
+    Returns
+    -------
+    Table
+    """
     columns = (
         Column(key="name", label="Generator"),
         Column(key="first", label=names[0], kind="percent"),
@@ -100,7 +303,7 @@ def _table(
     if comparison.controls:
         rows = _rows(comparison.controls, metric, a.controls, b.controls)
         sections.append(Section(heading="Controls, not in the means", rows=rows))
-    label = _SHOWN[metric]
+    label = METRICS[metric].label
     return Table(
         name=f"compared-{metric}",
         caption=(
@@ -122,8 +325,8 @@ def _rows(
     rows = []
     for name, one in comparisons.items():
         cells: dict[str, Cell] = {
-            "first": Estimate(getattr(ours[name], metric)),
-            "second": Estimate(getattr(theirs[name], metric)),
+            "first": Estimate(ours[name].value(metric)),
+            "second": Estimate(theirs[name].value(metric)),
         }
         winner = _winner(one)
         bold = frozenset({winner}) if winner else frozenset()
