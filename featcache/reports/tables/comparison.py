@@ -180,7 +180,7 @@ def runs_table(
     )
 
     def better(first: str, second: str, key: str) -> bool:
-        """Return whether the first is significantly better in a column."""
+        # Whether the first is significantly better in a column.
         straight = (first, second) in comparisons
         one = comparisons[(first, second) if straight else (second, first)]
         kind, _, of = key.partition(":")
@@ -275,8 +275,10 @@ def compared_table(
         First less second.
     metric : str
         Name of the metric.
-    a, b : EvalResult
-        The two runs.
+    a : EvalResult
+        The first run.
+    b : EvalResult
+        The second run.
     names : (str, str)
         What they are called.
 
