@@ -131,8 +131,8 @@ def test_removal_leaves_nothing_and_touches_nothing_else(featcache: Call, store:
     assert not folder.exists()
     assert "gone" not in result_names(store)
     assert find_result(store, "good") == before
-    outside = store.parent / "outside"
-    shutil.copytree(before, outside)
-    ran = featcache("results", "rm", outside, "--cache", store)
+    elsewhere = store.parent / "elsewhere"
+    shutil.copytree(before, elsewhere)
+    ran = featcache("results", "rm", elsewhere, "--cache", store)
     assert ran.code == 3
-    assert outside.exists()
+    assert elsewhere.exists()

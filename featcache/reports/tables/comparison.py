@@ -184,10 +184,10 @@ def runs_table(
         straight = (first, second) in comparisons
         one = comparisons[(first, second) if straight else (second, first)]
         kind, _, of = key.partition(":")
-        found = {"generator": one.generators, "group": one.groups}.get(kind, {"": one.overall})
-        if of not in found:
+        tested = {"generator": one.generators, "group": one.groups}.get(kind, {"": one.overall})
+        if of not in tested:
             return False
-        winner = _winner(found[of])
+        winner = _winner(tested[of])
         return winner == ("first" if straight else "second")
 
     rows = []
@@ -198,9 +198,9 @@ def runs_table(
         cells |= {
             key: Estimate(float(np.mean([values[n] for n in of]))) for key, of in members.items()
         }
-        others = [other for other in runs if other != name]
+        rivals = [rival for rival in runs if rival != name]
         bold = {key for key in cells if key != "name"
-                and all(better(name, other, key) for other in others)}  # fmt: skip
+                and all(better(name, rival, key) for rival in rivals)}  # fmt: skip
         rows.append(TableRow(cells=cells, bold=frozenset(bold)))
     n_pairs = len(comparisons)
     return Table(
