@@ -80,7 +80,7 @@ def show(
     elif isinstance(result, EvalResult):
         out.print_rich(results_table(result))
     else:
-        part = result_part(result)
+        part = result_part(result, anchor="result")
         for table in part.tables:
             out.print_rich(terminal_table(table), "")
         out.print_rich(part.finding)

@@ -136,3 +136,14 @@ def test_removal_leaves_nothing_and_touches_nothing_else(featcache: Call, store:
     ran = featcache("results", "rm", elsewhere, "--cache", store)
     assert ran.code == 3
     assert elsewhere.exists()
+
+
+def test_an_ablation_is_shown_again(featcache: Call, store: Path) -> None:
+    command = ["--features", "a,c", "--cache", store, "--name", "sets"]
+    assert featcache("ablate", *command).code == 0
+    shown = featcache("results", "show", "sets", "--cache", store)
+    assert shown.code == 0, shown.err
+    assert "a + c" in shown.out
+    ran = featcache("compare", "sets", "good", "--cache", store)
+    assert ran.code == 3
+    assert "only probes are compared" in ran.err
