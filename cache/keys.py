@@ -77,6 +77,9 @@ class FeatureKey:
         """Digest of the canonical JSON: the name of the key's folder."""
         return digest_json(dict(self.fields))
 
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     def differences(self, other: FeatureKey) -> list[tuple[str, Any, Any]]:
         """Return (field, mine, other's) for every leaf in which two keys differ, sorted by field.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +16,10 @@ from featcache.cli import _packs
 from featcache.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
+    from featcache.cache.jobs import StoreStatus
     from featcache.cache.store import KeySummary
+
+WATCH_S = 5.0
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store.")
 app.command("export")(_packs.export)
@@ -70,6 +76,126 @@ def _show_features(summaries: Sequence[KeySummary]) -> None:
         for summary in summaries
     ]
     out.print_table(columns, table, right={"samples", "rejected", "D", "shards", "MB"})
+
+
+@app.command()
+def status(
+    cache: opt.Cache = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every few seconds while a job runs.")
+    ] = False,
+    json: opt.Json = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show what all jobs of extract at the store plan, do and have done, and when they end."""
+    from featcache.settings import load_settings
+
+    out.start_logging(verbose, quiet)
+    show_status(load_settings(cache=cache).cache, watch=watch, json=json)
+
+
+def show_status(root: Path, *, watch: bool, json: bool) -> None:
+    """Print how far the jobs at a store are; with ``watch`` until none is running."""
+    from featcache.cache import FeatureStore
+    from featcache.cache.jobs import RUNNING, read_status
+
+    store, rejected = FeatureStore(root), dict[tuple[str, str], int]()
+    while True:
+        current = read_status(store, rejected)
+        if json:
+            out.print_json(_status_document(root, current))
+        else:
+            _show_status(root, current)
+        if not watch or not any(job.state == RUNNING for job, *_ in current.jobs):
+            return
+        time.sleep(WATCH_S)
+
+
+def _status_document(root: Path, current: StoreStatus) -> dict[str, Any]:
+    return {
+        "cache": str(root),
+        "features": [
+            {
+                "name": row.key.name,
+                "key": row.key.fingerprint,
+                "n_planned": row.n_planned,
+                "n_done": row.n_done,
+                "n_in_work": row.n_in_work,
+                "n_rejected": row.n_rejected,
+            }
+            for row in current.keys
+        ],
+        "jobs": [
+            {
+                **vars(job.owner),
+                "part": job.part,
+                "state": job.state,
+                "ended": job.ended,
+                "reason": job.reason,
+                "n_planned": n_planned,
+                "n_done": n_done,
+            }
+            for job, n_planned, n_done in current.jobs
+        ],
+        "shards_in_work": [
+            {
+                "feature": shard.key.name,
+                "key": shard.key.fingerprint,
+                "shard": shard.name,
+                "alive": shard.alive,
+                **(vars(shard.owner) if shard.owner else {}),
+            }
+            for shard in current.in_work
+        ],
+        "images_per_s": current.images_per_s,
+        "seconds_left": current.seconds_left,
+    }
+
+
+def _show_status(root: Path, current: StoreStatus) -> None:
+    if not current.jobs:
+        out.print_rich(f"No job of extract has a record at the store {root}.")
+        return
+    columns = ["feature", "made with", "planned", "done", "in work", "left", "rejected"]
+    table = [
+        [
+            row.key.name,
+            row.key.settings,
+            *(f"{n:,}" for n in (row.n_planned, row.n_done, row.n_in_work)),
+            f"{row.n_planned - row.n_done - row.n_in_work:,}",
+            f"{row.n_rejected:,}",
+        ]
+        for row in current.keys
+    ]
+    out.print_table(columns, table, right=set(columns[2:]))
+    jobs = [
+        [
+            job.state,
+            job.part,
+            f"{n_done:,} of {n_planned:,}",
+            f"{job.owner.user}@{job.owner.host}",
+            str(job.owner.pid),
+            time.strftime("%d %b %H:%M:%S", time.localtime(job.owner.since)),
+        ]
+        for job, n_planned, n_done in current.jobs
+    ]
+    out.print_rich("")
+    out.print_table(["job", "part", "images", "by", "process", "since"], jobs, right={"images"})
+    for shard in current.in_work:
+        who = str(shard.owner) if shard.owner else "an unknown process"
+        state = "in work by" if shard.alive else "left unfinished by"
+        out.print_rich(f"{shard.key.name}, shard {shard.name[:8]}: {state} {who}")
+    for job, n_planned, n_done in current.jobs:
+        if job.state in ("died", "failed") and n_done < n_planned:
+            why = f": {job.reason}" if job.reason else ""
+            out.print_rich(
+                f"Job {job.part} of {job.owner} {job.state}{why}. {n_planned - n_done:,} images of"
+                " it are not done; run the same 'featcache extract' again."
+            )
+    if current.seconds_left is not None:
+        left = timedelta(seconds=max(round(current.seconds_left), 1))
+        out.print_rich(f"{current.images_per_s:,.1f} images/s over all jobs; {left} (h:mm:ss) left")
 
 
 @app.command()

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json as json_module
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +18,7 @@ import typer
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli._data import grouped, maps
-from featcache.files import printable
+from featcache.files import printable, store_error
 
 if TYPE_CHECKING:
     from featcache.backbones import BackboneSpec
@@ -103,6 +109,16 @@ def extract(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Scan, time a few images, say what it would take.")
     ] = False,
+    log_json: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-json", metavar="FILE", help="Append events as JSON lines, for schedulers."
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Extract nothing: show how far all jobs at the store are."),
+    ] = False,
     output: opt.OutputOptions,
 ) -> int:
     """Run backbones over images and keep the features; what is there is not done again."""
@@ -121,15 +137,24 @@ def extract(
         source_pattern=source_pattern,
         **maps(column, label),
     )
+    if watch:
+        from featcache.cli.cache import show_status
+
+        show_status(settings.cache, watch=True, json=output.json)
+        return 0
     specs = resolve_all(settings.backbone, weights or [], random_init)
     flags: dict[str, Any] = {"strict": strict, "compiled": compiled}
-    return _run(
-        settings, specs, {**flags, "part": parse_part(shard or "1/1")}, dry_run, output.json
-    )
+    flags["part"] = parse_part(shard or "1/1")
+    return _run(settings, specs, flags, dry_run, output.json, log_json)
 
 
 def _run(
-    settings: Settings, specs: list[BackboneSpec], flags: dict[str, Any], dry_run: bool, json: bool
+    settings: Settings,
+    specs: list[BackboneSpec],
+    flags: dict[str, Any],
+    dry_run: bool,
+    json: bool,
+    log_json: Path | None,
 ) -> int:
     """Extract what the settings name, or forecast it, and print."""
     from featcache.backbones import require_weights
@@ -148,9 +173,30 @@ def _run(
         seconds = estimate_seconds(manifest, specs, store, options)
         _show_forecast(forecast(manifest, specs, store, options), seconds, json)
         return 0
-    summaries = run(manifest, specs, store, options)
+    with _event_log(log_json) as on_event:
+        summaries = run(manifest, specs, store, options, on_event)
     _show(summaries, write_rejects(settings.cache, summaries), json)
     return REJECTS if any(summary.rejects for summary in summaries) else 0
+
+
+@contextmanager
+def _event_log(path: Path | None) -> Iterator[Callable[[dict[str, Any]], object]]:
+    """Yield what writes an event as a line of JSON with the time, the host and the process."""
+    if path is None:
+        yield lambda event: None
+        return
+    try:
+        file = path.open("a", encoding="ascii")
+    except OSError as error:
+        raise store_error(error, path) from error
+    with file:
+
+        def write(event: dict[str, Any]) -> None:
+            about = {"time": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+            file.write(json_module.dumps({**about, **event}) + "\n")
+            file.flush()
+
+        yield write
 
 
 def _show_forecast(plans: list[dict[str, Any]], seconds: float, json: bool) -> None:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featcache.backbones import BackboneSpec
 from featcache.cache import FeatureStore
+from featcache.cache.jobs import record_job
 from featcache.datasets import Manifest
 from featcache.engines import open_engine
 from featcache.extract.concurrency import wait_for_others, without_items
@@ -32,6 +33,7 @@ def extract(
     specs: Sequence[BackboneSpec],
     store: FeatureStore,
     options: ExtractOptions,
+    on_event: Callable[[dict[str, Any]], object] = lambda event: None,
 ) -> list[ExtractSummary]:
     """Make the features that are missing, reading each image once for all backbones and views.
 
@@ -42,6 +44,9 @@ def extract(
     specs : sequence of BackboneSpec
     store : FeatureStore
     options : ExtractOptions
+    on_event : callable, optional
+        Is told what happens, as plain data: ``started``, ``progress`` after each shard of images,
+        ``finished`` or ``failed``.
 
     Returns
     -------
@@ -64,15 +69,51 @@ def extract(
     plans = plan_requests(manifest, requests, store, options)
     run = RunReport(engine=options.engine)
     summaries = {request.id: _summary(request, plans[request.id], run) for request in requests}
-    for report in _reports(requests, plans, store, options, run):
-        run.add(report)
-        for name in report.forwarded:
-            summaries[name].add(report)
+    n_images = sum(len(item.job.samples) for item in group(plans))
+    n_shards = sum(len(work.jobs) for work in plans.values())
+    on_event({"event": "started", "n_images": n_images, "n_shards": n_shards})
+    start, n_done = time.perf_counter(), 0
+    try:
+        for report in _reports(requests, plans, store, options, run):
+            run.add(report)
+            for name in report.forwarded:
+                summaries[name].add(report)
+            n_done += report.n_images
+            rate = n_done / (time.perf_counter() - start)
+            on_event(
+                {
+                    "event": "progress",
+                    "n_done": n_done,
+                    "n_images": n_images,
+                    "images_per_s": rate,
+                    "seconds_left": (n_images - n_done) / (rate or 1),
+                }
+            )
+    except BaseException as error:
+        on_event(
+            {
+                "event": "failed",
+                "n_done": n_done,
+                "n_images": n_images,
+                "reason": str(error) or type(error).__name__,
+            }
+        )
+        raise
     for summary in summaries.values():
         reasons = store.rejects(summary.key) | summary.unread
         summary.rejects = _rejects(manifest, reasons)
         if options.strict and summary.rejects:
             raise refusal(summary.rejects[0])
+    n_rejected = sum(len(summary.rejects) for summary in summaries.values())
+    on_event(
+        {
+            "event": "finished",
+            "n_done": n_done,
+            "n_images": n_images,
+            "n_rejected": n_rejected,
+            "seconds": time.perf_counter() - start,
+        }
+    )
     return list(summaries.values())
 
 
@@ -146,7 +187,15 @@ def _reports(
     local = options.engine == "local"
     start, on_cpu = time.perf_counter(), True
     n_images = sum(len(item.job.samples) for item in items)
-    with progress(_title(needed), n_images, note=run.so_far) as advance:
+    planned = {
+        request.key: {job.name: len(job.samples) for job in plans[request.id].jobs}
+        for request in needed
+    }
+    part = "/".join(map(str, options.part))
+    with (
+        record_job(store, planned, part),
+        progress(_title(needed), n_images, note=run.so_far) as advance,
+    ):
         # Other processes open the store for themselves and tell their progress item by item.
         make = partial(
             make_pipeline, needed, options, *((store, advance) if local else (store.root,))

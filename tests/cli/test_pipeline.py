@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -215,3 +216,25 @@ def test_features_of_both_types_are_told_apart(tree: Path, tmp_path: Path, featc
     image = next(tree.rglob("*.png"), None) or next(tree.rglob("*.jpg"))
     scored = featcache("score", image, "--head", head, "--json")
     assert scored.code == 0, scored.err
+
+
+def test_status_and_events_of_an_extraction(tree: Path, tmp_path: Path, featcache: Call) -> None:
+    store, log = tmp_path / "store", tmp_path / "log.jsonl"
+    assert "No job" in featcache("cache", "status", "--cache", store).out
+    next(tree.rglob("*.png")).write_bytes(b"no image")
+    ran = featcache("extract", "--backbone", NAME, "--data", tree, "--cache", store,
+                    "--log-json", log)  # fmt: skip
+    assert ran.code == 6
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [event["event"] for event in events] == ["started", "progress", "finished"]
+    assert events[-1]["n_done"] == events[-1]["n_images"] == events[0]["n_images"]
+    assert events[-1]["n_rejected"] == 1
+    document = featcache("cache", "status", "--cache", store, "--json").json
+    (feature,), (job,) = document["features"], document["jobs"]
+    assert feature["n_planned"] == feature["n_done"] == events[0]["n_images"]
+    assert feature["n_rejected"] == 1
+    assert (job["state"], job["pid"], job["part"]) == ("done", os.getpid(), "1/1")
+    assert document["seconds_left"] is None
+    watched = featcache("extract", "--watch", "--cache", store)
+    assert watched.code == 0
+    assert "done" in watched.out
