@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featcache.cache import layout, locks
 from featcache.cache.header import Header, damaged, read_header, wrong_index
 from featcache.cache.index import read_index_file
+from featcache.cache.jobs import FOLDER as JOBS
 from featcache.cache.keys import FeatureKey, read_key
 from featcache.cache.shard import decode_ids, read_payload
 from featcache.cache.store import FeatureStore
@@ -299,6 +300,14 @@ def find_unused(
         for path in sorted(store.root.rglob(f"{TEMPORARY_PREFIX}*"))
         if temporary_is_dead(path)
     ]
+    for lock in sorted((store.root / JOBS).glob(f"*{layout.LOCK_SUFFIX}")):
+        record, n_bytes = lock.with_suffix(".json"), _size(lock)
+        if not locks.held(lock):
+            unused += [
+                UnusedFile(path, size, "record of a job that is gone")
+                for path, size in ((lock, n_bytes), (record, _size(record)))
+                if path.exists()
+            ]
     for folder in key_folders(store):
         if folder.name in unwanted:
             unused.append(UnusedFile(folder, _size(folder), "key that was named to be dropped"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache.cache import FeatureStore, Rows
+from featcache.cache import FeatureStore, Rows, maintenance
 from featcache.cache.jobs import DIED, DONE, FAILED, RUNNING, read_jobs, read_status, record_job
 from featcache.cache.testing import make_key, make_rows
 
@@ -89,6 +89,11 @@ with record_job(store, {{key: {{"one": 3}}}}, "1/1"), store.lock(key, "one"):
     assert shard.owner is not None
     assert shard.owner.pid == process.pid
     assert status.seconds_left is None
+    removed = {item.path.suffix for item in maintenance.find_unused(store)}
+    assert removed == {".json", ".claim"}
+    maintenance.remove(maintenance.find_unused(store))
+    assert read_jobs(store) == []
+    assert read_status(store).in_work == []
 
 
 def test_damaged_records_are_passed_over_and_old_ones_removed(store: FeatureStore) -> None:
