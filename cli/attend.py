@@ -16,7 +16,11 @@ def attend(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.")],
     backbone: Annotated[
         list[str] | None,
-        typer.Option("--backbone", metavar="A[,B...]", help="Backbones, drawn side by side."),
+        typer.Option(
+            "--backbone",
+            metavar="A[,B...]",
+            help="Backbones, drawn side by side. [default: those of --head]",
+        ),
     ] = None,
     head: Annotated[
         Path | None,
@@ -45,12 +49,18 @@ def attend(
     from featcache.settings import load_settings, split_all
 
     out.start_logging(verbose, quiet)
-    settings = load_settings(cache=cache, backbone=split_all(backbone), preset=preset)
+    given = load_head(head) if head else None
+    names = split_all(backbone)
+    if given is not None:  # it knows what it was trained on
+        names = names or [str(key.get("backbone")) for key in given.feature_keys]
+        presets = {key.get("preprocessing", {}).get("preset") for key in given.feature_keys}
+        preset = preset or (str(presets.pop()) if len(presets) == 1 else None)
+    settings = load_settings(cache=cache, backbone=names, preset=preset)
     if not settings.backbone:
         raise SettingsError("No backbone was named. Say which: featcache attend --backbone NAME")
     specs = resolve_all(settings.backbone, weights or [], random_init)
     require_weights(specs)
-    options = AttendOptions(preset=settings.preset, head=load_head(head) if head else None)
+    options = AttendOptions(preset=settings.preset, head=given)
     attended = run(specs, images, options)
     files = save_exhibit(target, attention_exhibit(attended))
     document = {"images": [one.to_dict() for one in attended]}

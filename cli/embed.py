@@ -128,12 +128,16 @@ def _write(target: Path, exhibit: Exhibit) -> list[Path]:
 
 def _maps(target: Path, result: EmbeddingResult, pictures: int) -> list[Path]:
     """Write the maps as SVG and JSON, and the interactive page."""
+    from featcache.embed import METHODS
     from featcache.files import write_atomic
     from featcache.reports.export import json_ready
     from featcache.reports.figures.images import map_picture
     from featcache.reports.html import write_map
 
     files = []
+    for method in METHODS:
+        if method not in result.maps:  # of an earlier run
+            (target / f"{method}.svg").unlink(missing_ok=True)
     for method in result.maps:
         files.append(target / f"{method}.svg")
         write_atomic(files[-1], map_picture(result, method, "svg"))

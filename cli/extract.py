@@ -206,7 +206,7 @@ def _show_forecast(plans: list[dict[str, Any]], seconds: float, json: bool) -> N
     for plan in plans:
         out.print_rich(
             f"{_title(plan['backbone'], plan['view'])}: {plan['n_samples']:,} images,"
-            f" {plan['n_cached']:,} in the store, {plan['n_missing']:,} forward passes to do in"
+            f" {plan['n_cached']:,} in the store, {plan['n_passes']:,} forward passes to do in"
             f" {plan['n_shards']:,} shards, about {plan['n_bytes'] / 1e6:,.1f} MB"
         )
     if seconds:

@@ -103,7 +103,7 @@ def finetune(
         **place.settings(roots),
         **samples.settings(),
         layout=layout,
-        backbone=[backbone] if backbone else None,
+        backbone=split_all([backbone] if backbone else None),
         train=split_all(train),
         device=device,
         workers=workers,

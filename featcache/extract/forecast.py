@@ -11,6 +11,7 @@ from featcache.datasets import Manifest
 from featcache.extract.options import ExtractOptions
 from featcache.extract.plan import group, make_requests
 from featcache.extract.run import make_pipeline, n_bytes, plan_requests
+from featcache.files import canonical_json
 
 IMAGES_PER_THREAD = 4
 """Images that are taken to measure the rate, for each thread."""
@@ -23,6 +24,8 @@ def forecast(
     options: ExtractOptions,
 ) -> list[dict[str, Any]]:
     """Return what :func:`extract` would do: counts, shards and bytes; nothing is done.
+
+    ``n_passes`` counts a pass that several taps of a network share once, in its first row.
 
     Parameters
     ----------
@@ -42,19 +45,30 @@ def forecast(
     """
     requests = make_requests(specs, options)
     plans = plan_requests(manifest, requests, store, options)
-    return [
-        {
-            "backbone": request.key.name,
-            "view": request.view.name,
-            "key": request.id,
-            "n_samples": plans[request.id].n_samples,
-            "n_cached": plans[request.id].n_cached,
-            "n_missing": plans[request.id].n_missing,
-            "n_shards": len(plans[request.id].jobs),
-            "n_bytes": n_bytes(plans[request.id], request),
-        }
-        for request in requests
-    ]
+    passes: dict[str, set[str]] = {}
+    rows = []
+    for request in requests:
+        work = plans[request.id]
+        missing = {name for job in work.jobs for name, _ in job.samples}
+        # Taps of one network share the pass of an image: the first row counts it.
+        forwarded = passes.setdefault(
+            canonical_json([request.network, request.stream, request.preprocessing.to_key()]), set()
+        )
+        rows.append(
+            {
+                "backbone": request.key.name,
+                "view": request.view.name,
+                "key": request.id,
+                "n_samples": work.n_samples,
+                "n_cached": work.n_cached,
+                "n_missing": work.n_missing,
+                "n_passes": len(missing - forwarded),
+                "n_shards": len(work.jobs),
+                "n_bytes": n_bytes(work, request),
+            }
+        )
+        forwarded |= missing
+    return rows
 
 
 def estimate_seconds(

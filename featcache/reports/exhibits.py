@@ -12,6 +12,7 @@ from typing import Any
 
 from featcache.errors import DataError
 from featcache.files import read_file, read_text, write_atomic
+from featcache.parsing import parse_json
 from featcache.reports.export import json_ready
 from featcache.reports.figures.images import (
     TITLES,
@@ -25,6 +26,8 @@ from featcache.reports.tables.base import Column, Exhibit, Section, Table, Table
 from featcache.results.analysis import Attended, EmbeddingResult, SpectraResult
 
 FILE = "exhibit.json"
+_PICTURE = re.compile(r"\d+-[\w.-]+\.png")
+"""Names that :func:`save_exhibit` gives to pictures."""
 
 
 def map_exhibit(result: EmbeddingResult) -> Exhibit:
@@ -198,8 +201,20 @@ def save_exhibit(folder: Path, exhibit: Exhibit) -> list[Path]:
         "tables": [table.to_dict() for table in exhibit.tables],
     }
     text = json.dumps(json_ready(document), indent=1, allow_nan=False)
+    _remove_pictures(folder, {file.name for file in files})
     write_atomic(folder / FILE, text.encode())
     return files
+
+
+def _remove_pictures(folder: Path, written: set[str]) -> None:
+    """Remove the pictures of an earlier exhibit in a folder that were not written anew."""
+    try:
+        names = {str(p["file"]) for p in parse_json(read_file(folder / FILE))["pictures"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    for name in names - written:
+        if _PICTURE.fullmatch(name) and not (folder / name).is_symlink():
+            (folder / name).unlink(missing_ok=True)
 
 
 def load_exhibit(folder: Path) -> Exhibit:

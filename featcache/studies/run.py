@@ -110,7 +110,7 @@ def forecast_study(study: StudyPlan, options: StudyOptions) -> dict[str, Any]:
         "study": study.name,
         "n_samples": len(prepared.manifest),
         "extract": plans,
-        "n_forward": sum(plan["n_missing"] for plan in plans),
+        "n_forward": sum(plan["n_passes"] for plan in plans),
         "n_bytes": sum(plan["n_bytes"] for plan in plans),
         "seconds": estimate_seconds(*work),
         "runs": [run.name for run in plan_runs(prepared.study)],

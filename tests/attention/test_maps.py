@@ -17,6 +17,8 @@ from featcache.attention.run import recording
 from featcache.backbones import resolve
 from featcache.errors import DataError
 from featcache.probes import SavedHead
+from featcache.reports.exhibits import save_exhibit
+from featcache.reports.tables.base import Exhibit
 from featcache.testing import make_images
 
 
@@ -122,3 +124,25 @@ def test_command_writes_pictures_and_numbers(
     for path in pictures:
         with Image.open(path) as drawn:
             assert drawn.width > 300
+
+
+def test_a_head_knows_its_backbone(
+    extracted: tuple[Path, Path], picture: Path, tmp_path: Path, featcache: Callable[..., Any]
+) -> None:
+    head, out = tmp_path / "head.safetensors", tmp_path / "out"
+    store = extracted[1]
+    ran = featcache("probe", "--features", "efficientnet-lite0", "--cache", store, "--save", head)
+    assert ran.code == 0, ran.err
+    ran = featcache("attend", picture, "--head", head, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert {one["backbone"] for one in ran.json["images"]} == {"efficientnet-lite0"}
+    assert all(np.isfinite(one["logit"]) for one in ran.json["images"])
+
+
+def test_an_exhibit_replaces_the_pictures_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "7-own.txt").write_text("the user's own")
+    first = save_exhibit(tmp_path, Exhibit("t", "", (("One", b"1"), ("Two", b"2"))))
+    second = save_exhibit(tmp_path, Exhibit("t", "", (("One", b"3"),)))
+    assert [path.exists() for path in first] == [True, False]
+    assert second[0].read_bytes() == b"3"
+    assert (tmp_path / "7-own.txt").exists()

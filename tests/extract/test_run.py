@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featcache.backbones import BACKBONES, BackboneSpec
+from featcache.backbones import BACKBONES, BackboneSpec, resolve
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, scan_into
 from featcache.errors import SettingsError
@@ -230,3 +230,14 @@ def test_values_beyond_float16_are_rejected_rows_and_said(data: Manifest, tmp_pa
 def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(SettingsError, match="float32, float16"):
         ExtractOptions(dtype="int8")
+
+
+def test_the_forecast_counts_a_shared_pass_once(data: Manifest, tmp_path: Path) -> None:
+    names = ("efficientnet-lite0", "efficientnet-lite0@layer5", "efficientnet-lite0@layer3")
+    specs = [resolve(name, random_init=1) for name in names]
+    store = FeatureStore(tmp_path / "store")
+    rows = forecast(data, specs, store, replace(OPTIONS, views=("clean", "jpeg:50")))
+    n = rows[0]["n_missing"]
+    assert [row["n_missing"] for row in rows] == [n] * 6
+    assert [row["n_passes"] for row in rows] == [n, n, 0, 0, 0, 0]  # one for each view
+    assert not store.root.exists()
