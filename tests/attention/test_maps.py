@@ -141,8 +141,10 @@ def test_a_head_knows_its_backbone(
 
 def test_an_exhibit_replaces_the_pictures_of_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "7-own.txt").write_text("the user's own")
-    first = save_exhibit(tmp_path, Exhibit("t", "", (("One", b"1"), ("Two", b"2"))))
-    second = save_exhibit(tmp_path, Exhibit("t", "", (("One", b"3"),)))
+    first = save_exhibit(
+        tmp_path, Exhibit(title="t", text="", pictures=(("One", b"1"), ("Two", b"2")))
+    )
+    second = save_exhibit(tmp_path, Exhibit(title="t", text="", pictures=(("One", b"3"),)))
     assert [path.exists() for path in first] == [True, False]
     assert second[0].read_bytes() == b"3"
     assert (tmp_path / "7-own.txt").exists()

@@ -91,7 +91,7 @@ def test_one_backbone_at_a_time(featcache: Run, toy: Path) -> None:
     assert "Say --backbone NAME" in ran.err
 
 
-def test_one_backbone_at_a_time(tree: Path, featcache: Callable[..., Any]) -> None:
+def test_two_backbones_in_one_flag_are_refused(tree: Path, featcache: Callable[..., Any]) -> None:
     ran = featcache("finetune", "--backbone", "clip,synclr", "--data", tree)
     assert ran.code == 2
     assert "One backbone is trained at a time, not clip, synclr" in " ".join(ran.err.split())
