@@ -104,7 +104,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     No backbone is called 'resnet5'. Did you mean 'resnet50'? Known: clip, resnet50.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Case is no reason to miss a name: CLIP means clip.
+    folded: dict[str, str] = {}
+    for known_name in names:
+        folded.setdefault(known_name.casefold(), known_name)
+    matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    near = [folded[match] for match in matches]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listing = ", ".join(names) if names else "none"
     return UnknownNameError(f"No {kind} is called {name!r}.{hint} Known: {listing}.")

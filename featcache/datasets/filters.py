@@ -21,7 +21,7 @@ from featcache.datasets.pairings import (
     with_pairs,
 )
 from featcache.datasets.protocols import class_subset, get_protocol
-from featcache.errors import SettingsError, unknown_name
+from featcache.errors import SettingsError, UnknownNameError, unknown_name
 from featcache.files import digest_bytes
 
 
@@ -75,7 +75,15 @@ def select(
         chosen = set(_resolve("group", groups, set(families.values())))
         manifest = restrict(manifest, {n for n, family in families.items() if family in chosen})
     if generators:
-        chosen = set(_resolve("generator", generators, generator_names(manifest)))
+        try:
+            chosen = set(_resolve("generator", generators, generator_names(manifest)))
+        except UnknownNameError as error:
+            families = {family.casefold() for family in families_of(manifest).values()}
+            if named := [name for name in generators if name.casefold() in families]:
+                raise UnknownNameError(
+                    f"{error} {named[0]} is a family of generators: --groups {named[0]}."
+                ) from error
+            raise
         manifest = restrict(manifest, chosen)
     if categories:
         known = set(manifest.texts("category").values().values()) - {""}
@@ -242,11 +250,21 @@ def choose(
             )
     if classes:
         manifest = class_subset(manifest, classes)
-    selected = select(
-        manifest,
-        generators=generators,
-        categories=categories,
-        groups=groups,
-        max_per_class=max_per_class,
-    )
+    selected = select(manifest, generators=generators, groups=groups)
+    if categories:
+        before = _tested(selected)
+        selected = select(selected, categories=categories)
+        if lost := before - _tested(selected):
+            notes.append(
+                f"No test image of {', '.join(sorted(lost))} is of the categories "
+                f"{', '.join(categories)}: {'they are' if len(lost) > 1 else 'it is'} not tested."
+            )
+    if max_per_class is not None:
+        selected = limit(selected, max_per_class)
     return selected, notes
+
+
+def _tested(manifest: Manifest) -> set[str]:
+    """Return the generators that have fakes to test on."""
+    fakes = (manifest.numbers("label") == 1) & manifest.is_text("split", "test")
+    return generator_names(manifest.subset(fakes))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.datasets import Manifest, Sample, ScanOptions, scan, select
+from featcache.datasets import Manifest, Sample, ScanOptions, choose, scan, select
 from featcache.errors import SettingsError, UnknownNameError
 
 
@@ -76,3 +76,30 @@ def test_a_copied_tree_gives_the_same_sample(tree: Path) -> None:
     renamed = scan(tree, ScanOptions()).manifest
     picked = [{s.sample_id for s in select(m, max_per_class=3)} for m in (manifest, renamed)]
     assert picked[0] == picked[1]
+
+
+def test_a_family_given_as_a_generator_names_the_right_flag() -> None:
+    with pytest.raises(UnknownNameError, match="--groups gan"):
+        select(MANIFEST, generators=["gan"])
+    with pytest.raises(UnknownNameError, match="Did you mean 'progan'"):
+        select(MANIFEST, generators=["ProGANN"])
+
+
+def test_test_sets_that_a_filter_removes_are_said() -> None:
+    faces = Manifest(
+        (
+            *MANIFEST,
+            *(sample(f"face{i}", "stylegan", label=i % 2, category="face") for i in range(8)),
+        )
+    )
+    chosen, notes = choose(faces, categories=["face"])
+    assert {s.paired_with for s in chosen} == {"progan", "guided", "stylegan"}
+    assert notes == []  # images without a category are kept
+    named = Manifest(tuple(s for s in faces if s.category))
+    chosen, notes = choose(named, categories=["face"])
+    assert {s.paired_with for s in chosen} == {"stylegan"}
+    (note,) = notes
+    assert note == (
+        "No test image of guided, progan is of the categories face: they are not tested."
+    )
+    assert choose(named, categories=["face"], generators=["stylegan"])[1] == []
