@@ -22,14 +22,14 @@ PANELS: dict[str, tuple[str, ...]] = {
         *("--preset", "--precision", "--weights", "--random-init", "--intersection", "--dtype"),
         *("--train-view", "--test-view"),
     ),
-    "Details of the head": ("--scaling", "--k", "--fusion", "--prior", "--seed"),
+    "Details of the head": ("--sort", "--scaling", "--k", "--fusion", "--prior", "--seed"),
     "Machine and cluster": (
         *("--device", "--batch-size", "--workers", "--memory", "--engine", "--address"),
         *("--processes", "--compile", "--shard", "--staging"),
     ),
     "Output": (
         *("--scores", "--csv", "--latex", "--results"),
-        *("--log-json", "--watch", "--json", "--verbose", "--quiet", "--help"),
+        *("--name", "--log-json", "--watch", "--json", "--verbose", "--quiet", "--help"),
     ),
 }
 """Headings of the help, and the flags below each; all other flags come first, without a heading."""

@@ -78,8 +78,8 @@ def select(
         try:
             chosen = set(_resolve("generator", generators, generator_names(manifest)))
         except UnknownNameError as error:
-            families = {family.casefold() for family in families_of(manifest).values()}
-            if named := [name for name in generators if name.casefold() in families]:
+            folded = {family.casefold() for family in families_of(manifest).values()}
+            if named := [name for name in generators if name.casefold() in folded]:
                 raise UnknownNameError(
                     f"{error} {named[0]} is a family of generators: --groups {named[0]}."
                 ) from error

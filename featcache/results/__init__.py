@@ -6,19 +6,16 @@ results and of ``--json``: they never change.
 """
 
 from featcache.results.ablation import AblationResult, AblationRow, Contribution
+from featcache.results.base import UNKNOWN_CI, Interval, JsonResult, Number
 from featcache.results.comparison import Comparison, RunComparison
 from featcache.results.probe import (
-    UNKNOWN_CI,
     Certificate,
     CPoint,
     Diagnosis,
     EvalResult,
     GeneratorResult,
     GroupResult,
-    Interval,
-    JsonResult,
     Mean,
-    Number,
     Scores,
     Selection,
     TrainResult,

@@ -6,17 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from featcache.results.base import UNKNOWN_CI, Interval, JsonResult, Number
 from featcache.results.comparison import Comparison
-from featcache.results.probe import (
-    UNKNOWN_CI,
-    Certificate,
-    Interval,
-    JsonResult,
-    Mean,
-    Number,
-    Selection,
-    TrainResult,
-)
+from featcache.results.probe import Certificate, Mean, Selection, TrainResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +104,7 @@ class Contribution:
     last: Number = math.nan
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AblationResult(JsonResult):
     """The result of one ablation.
 

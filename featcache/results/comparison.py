@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from featcache.results.probe import Interval, JsonResult, Number
+from featcache.results.base import Interval, JsonResult, Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Comparison:
     test: Literal["bootstrap", "delong"] = "bootstrap"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunComparison(JsonResult):
     """Two runs compared on one metric: first minus second.
 

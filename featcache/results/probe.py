@@ -1,38 +1,16 @@
-"""Results of a probe run, and the numbers and intervals that all results are made of."""
+"""Results of a probe run."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from html import escape
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""A float that may be NaN; JSON has ``null`` for NaN."""
-
-Interval = tuple[Number, Number]
-"""A 95 % bootstrap confidence interval (low, high), as fractions; NaN where there is none."""
-
-UNKNOWN_CI: Interval = (math.nan, math.nan)
-"""The interval of a value that has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JsonResult:
-    """A result that can be written as JSON; subclasses add the fields."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values.
-
-        Returns
-        -------
-        dict of str to Any
-            Dicts, lists and numbers, by the names of the fields.
-        """
-        return asdict(self)
+from featcache.results.base import UNKNOWN_CI, Interval, JsonResult, Number, short_repr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +325,7 @@ class Diagnosis:
     generators: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EvalResult(JsonResult):
     """The result of one probe run.
 
@@ -438,6 +416,16 @@ class EvalResult(JsonResult):
     digest: str = ""
     ci_method: str = "percentile"
 
+    def _repr_html_(self) -> str:
+        head = "<tr><th></th><th>AP</th><th>AUROC</th><th>accuracy</th></tr>"
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th>"
+            f"<td>{m.ap:.3f}</td><td>{m.auroc:.3f}</td><td>{m.acc:.3f}</td></tr>"
+            for name, m in self.generators.items()
+        )
+        title = f"{' + '.join(self.features)}, {self.head}, C = {self.C:g}: mAP {self.mAP:.3f}"
+        return f"<table><caption>{escape(title)}</caption>{head}{rows}</table>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain dicts, lists and numbers, ready for JSON.
 
@@ -449,7 +437,7 @@ class EvalResult(JsonResult):
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Scores:
     """Scores of a head: one row per test sample and generator.
 
@@ -483,3 +471,6 @@ class Scores:
     label: NDArray[np.int64]
     score: NDArray[np.float64]
     logit: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        return short_repr(self)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from featcache.results.probe import (
-    UNKNOWN_CI,
-    Interval,
-    JsonResult,
-    Mean,
-    Number,
-    TrainResult,
-)
+from featcache.results.base import UNKNOWN_CI, Interval, JsonResult, Number
+from featcache.results.probe import Mean, TrainResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +29,7 @@ class TransferCell:
     acc_ci: Interval
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _TrainingSetsResult(JsonResult):
     """What both results have in common.
 
@@ -78,7 +72,7 @@ class _TrainingSetsResult(JsonResult):
     digest: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TransferResult(_TrainingSetsResult):
     """Heads of single training generators, and of all but one, on every generator.
 
@@ -131,7 +125,7 @@ class EfficiencyPoint:
     whole: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EfficiencyResult(_TrainingSetsResult):
     """A learning curve: how the mAP depends on the number of training samples.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from featcache.results import EvalResult, Interval
-from featcache.results.probe import UNKNOWN_CI, Number
+from featcache.results.base import UNKNOWN_CI, Number
 from featcache.studies.plan import Run
 from featcache.studies.published import Published, PublishedComparison
 

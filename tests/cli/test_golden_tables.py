@@ -411,7 +411,9 @@ CASES: dict[str, Callable[[], object]] = {
     "transfer": lambda: transfer_command._show(transfer_part(TRANSFER)),
     "efficiency": lambda: transfer_command._show(efficiency_part(EFFICIENCY)),
     "compare": lambda: _output.print_rich(
-        terminal_table(comparison_tables._table(RUNS, "ap", RESULT, RESULT, ("clip", "synclr")))
+        terminal_table(
+            comparison_tables.compared_table(RUNS, "ap", RESULT, RESULT, ("clip", "synclr"))
+        )
     ),
     "datasets-scan": lambda: datasets._show(COUNTS, {}, False),
     "datasets-ls-many": lambda: datasets._show(MANY, {}, False),
