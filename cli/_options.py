@@ -69,7 +69,9 @@ Roots = Annotated[list[Path] | None, typer.Argument(metavar="ROOT", help="The sa
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", metavar="univfd|native|resize", help="Preprocessing. [default: univfd]"
+        "--preset",
+        metavar="univfd|native|resize",
+        help="Preprocessing. [default: the backbone's]",
     ),
 ]
 Precision = Annotated[

@@ -108,6 +108,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("features", str(facts["n_features"])),
         ("taps", facts["taps"]),
         ("native input", native_words),
+        ("preset", f"{facts['preset']} unless --preset says otherwise"),
         ("weights", file_text or "missing"),
         ("digest", facts["digest"] or ""),
         ("licence", facts["licence"]),

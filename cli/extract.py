@@ -157,7 +157,8 @@ def _run(
     log_json: Path | None,
 ) -> int:
     """Extract what the settings name, or forecast it, and print."""
-    from featcache.backbones import require_weights
+    from featcache.backbones import preprocessing_of, require_weights
+    from featcache.backbones.preprocess import native_difference
     from featcache.cache import FeatureStore
     from featcache.cli._data import scan_selection
     from featcache.cli._output import REJECTS
@@ -165,6 +166,13 @@ def _run(
     from featcache.extract import extract as run
 
     require_weights(specs)
+    for spec in {spec.network: spec for spec in specs}.values():
+        used = preprocessing_of(spec, settings.preset)
+        if difference := native_difference(used, spec.native):
+            out.print_message(
+                f"{spec.network}: preset {used.preset}, which is not its native input"
+                f" ({difference}). --preset native is what it was trained for."
+            )
     store = FeatureStore(settings.cache)
     manifest = scan_selection(settings, dry_run=dry_run)
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in SETTINGS}

@@ -68,7 +68,7 @@ def import_(
 
         store = FeatureStore(load_settings(cache=cache).cache)
         options = ProbeOptions(
-            features=[features], wanted={"preset": preset or "univfd", "precision": precision}
+            features=[features], wanted={"preset": preset or "default", "precision": precision}
         )
         (key,) = find_keys(store, options)
         width = store.summary(key).n_features

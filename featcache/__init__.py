@@ -14,7 +14,7 @@ from featcache._version import __version__
 
 if TYPE_CHECKING:
     from featcache.api import compare, extract, load_features, scan
-    from featcache.backbones import load_backbone
+    from featcache.backbones import load_backbone, register_backbone
     from featcache.cache import FeatureKey, FeatureStore
     from featcache.datasets import Manifest, ScanOptions, load_manifests, scan_into
     from featcache.detect import Detector
@@ -48,6 +48,7 @@ _HOMES = {
     "load_head": "featcache.probes",
     "load_manifests": "featcache.datasets",
     "load_study": "featcache.studies",
+    "register_backbone": "featcache.backbones",
     "run_probe": "featcache.evaluate",
     "scan": "featcache.api",
     "scan_into": "featcache.datasets",
@@ -78,6 +79,7 @@ __all__ = [
     "load_head",
     "load_manifests",
     "load_study",
+    "register_backbone",
     "run_probe",
     "scan",
     "scan_into",

@@ -44,6 +44,19 @@ class Registry(Generic[T]):
         """
         self._added[name] = item
 
+    def is_installed(self, name: str) -> bool:
+        """Say whether a package registers the name, rather than this process alone.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        bool
+        """
+        return name in self._entry_points()
+
     def names(self) -> list[str]:
         """Return all names, sorted; nothing is imported for it.
 

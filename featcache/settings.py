@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     backbone, features, train : list of str
         Names; empty means "not said".
     preset : str
-        Preprocessing preset.
+        Preprocessing preset; ``default`` is each backbone's own choice.
     precision : {"fp32", "bf16", "fp16", "auto"}
         Numeric precision of the forward pass.
     dtype : {"float32", "float16"}
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     backbone: Names = []
     features: Names = []
     train: Names = []
-    preset: str = "univfd"
+    preset: str = "default"
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     dtype: Literal["float32", "float16"] = "float32"
     view: Names = ["clean"]

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.metrics import average_precision_score, matthews_corrcoef
 from sklearn.svm import LinearSVC
+from torchvision import transforms
 
 import featcache as fc
 from featcache.api import Dataset, FeatureSet, Probe
-from featcache.errors import DataError
+from featcache.backbones import BACKBONES, build_network, resolve
+from featcache.backbones.resolve import weights_id
+from featcache.errors import DataError, SettingsError, WeightsError
 from featcache.testing import make_tree
 
 LITE, LAYER = "efficientnet-lite0", "efficientnet-lite0@layer5"
@@ -146,3 +153,124 @@ def test_compare(probe: Probe, features: FeatureSet) -> None:
 def test_ablate(features: FeatureSet) -> None:
     result = features.ablate(train="progan", n_resamples=50)
     assert [row.features for row in result.rows if len(row.features) == 2] == [[LITE, LAYER]]
+
+
+class Tiny(torch.nn.Module):
+    """A network of one's own: means of a few random filters."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.filters = torch.nn.Parameter(torch.randn(6, 3, 5, 5, generator=generator))
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = torch.nn.functional.conv2d(images, self.filters).relu()
+        return self.dropout(maps.mean(dim=(2, 3)))
+
+
+INPUT = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "resize": 40}
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """A module registered as ``mine`` for one test."""
+    monkeypatch.setattr(BACKBONES, "_added", {})
+    module = Tiny()
+    fc.register_backbone("mine", module, preprocessing=INPUT)
+    return module
+
+
+def test_a_module_is_a_backbone_of_every_command(
+    own: Tiny, root: Path, tmp_path: Path, featcache: Callable[..., Any]
+) -> None:
+    store, head = tmp_path / "store", tmp_path / "head.safetensors"
+    place = ("--data", root, "--cache", store)
+    made = featcache("extract", "--backbone", "mine", *place, "--json")
+    assert made.code == 0, made.err
+    assert made.json["backbones"][0]["preset"] == "native"
+    features = fc.extract(root, "mine", cache=store)
+    X, _, _ = features.arrays()
+    sample = min(features.manifest, key=lambda row: row.sample_id)
+    image = Image.open(sample.path)
+    prepared = transforms.Compose(
+        [transforms.Resize(40, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(32),
+         transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.25,) * 3)]
+    )(image)  # fmt: skip
+    with torch.inference_mode():
+        expected = own.eval()(prepared[None])[0]
+    np.testing.assert_allclose(X[0], expected, rtol=1e-5, atol=1e-6)
+    probed = featcache("probe", "--features", "mine", "--cache", store, "--save", head, "--json")
+    assert probed.code == 0, probed.err
+    scored = featcache("score", sample.path, "--head", head, "--device", "cpu", "--json")
+    assert scored.code == 0, scored.err
+    listed = {row["name"]: row for row in featcache("backbones", "ls", "--json").json["backbones"]}
+    assert (listed["mine"]["weights"], listed["mine"]["n_features"]) == ("in memory", 6)
+    assert featcache("backbones", "show", "mine").code == 0
+    fc.register_backbone("mine", Tiny(seed=1), preprocessing=INPUT)
+    other = featcache("score", sample.path, "--head", head, "--device", "cpu")
+    assert (other.code, "other weights" in other.err) == (5, True), other.err
+
+
+def test_a_registered_module_is_known_by_its_state(own: Tiny) -> None:
+    def key() -> str:
+        return str(weights_id(resolve("mine")))
+
+    first = key()
+    fc.register_backbone("mine", Tiny(), preprocessing=INPUT)
+    assert key() == first
+    fc.register_backbone("mine", Tiny(), preprocessing=INPUT, weights_id="v2")
+    assert key() == f"{first}+v2"
+    fc.register_backbone("mine", Tiny(seed=1), preprocessing=INPUT)
+    assert key() not in (first, f"{first}+v2")
+    assert own.training  # as it was given
+
+
+def test_a_module_that_changes_after_it_was_registered_is_refused(own: Tiny) -> None:
+    with torch.no_grad():
+        own.filters += 1
+    with pytest.raises(WeightsError, match="has changed since it was registered"):
+        build_network([resolve("mine")])
+
+
+def test_running_in_bf16_leaves_the_module_as_it_is(own: Tiny, root: Path, tmp_path: Path) -> None:
+    before = own.filters.detach().clone()
+    fc.extract(root, "mine", cache=tmp_path, precision="bf16", device="cpu")
+    assert torch.equal(own.filters, before)
+
+
+def test_a_model_of_timm_can_be_read_at_its_layers(own: Tiny) -> None:
+    import timm
+
+    model = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2, embed_dim=24
+    )
+    fc.register_backbone("own-vit", model, preprocessing={**INPUT, "resize": None})
+    specs = [resolve(name) for name in ("own-vit", "own-vit@layer1:mean")]
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        final, layer = build_network(specs)(images)
+        (expected,) = model.forward_intermediates(
+            images, indices=[0], output_fmt="NLC", intermediates_only=True, norm=False
+        )
+        torch.testing.assert_close(final, model(images))
+    torch.testing.assert_close(layer, expected.mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "preprocessing", "message"),
+    [
+        ("clip", Tiny(), INPUT, "cannot be the name of a new backbone"),
+        ("resnet50", Tiny(), INPUT, "cannot be the name of a new backbone"),
+        ("a@b", Tiny(), INPUT, "cannot be the name of a new backbone"),
+        ("mine", Tiny(), {"size": 32}, "not complete"),
+        ("mine", Tiny(), {**INPUT, "std": (0, 1, 1)}, "makes no sense"),
+        ("mine", torch.nn.Conv2d(3, 2, 1), INPUT, r"gives shape \(1, 2, 32, 32\) for one image"),
+        ("mine", torch.nn.Conv2d(4, 2, 1), INPUT, "takes no images"),
+    ],
+)
+def test_what_is_no_backbone_is_refused(
+    own: Tiny, name: str, module: torch.nn.Module, preprocessing: Any, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        fc.register_backbone(name, module, preprocessing=preprocessing)

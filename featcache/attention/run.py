@@ -124,7 +124,7 @@ class AttendOptions:
         Whose score the response is about; it must have been trained on the backbones' features.
     """
 
-    preset: str = "univfd"
+    preset: str = "default"
     head: SavedHead | None = None
 
 

@@ -6,10 +6,13 @@ from featcache.backbones.names import canonical_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.resolve import (
     BACKBONES,
+    DEFAULT_PRESET,
     build_network,
+    default_preset,
     feature_fields,
     load_backbone,
     preprocessing_of,
+    register_backbone,
     require_weights,
     resolve,
     resolve_all,
@@ -18,6 +21,7 @@ from featcache.backbones.weights import parse_weights
 
 __all__ = [
     "BACKBONES",
+    "DEFAULT_PRESET",
     "BackboneSpec",
     "Preprocessing",
     "Taps",
@@ -26,6 +30,7 @@ __all__ = [
     "check_weights",
     "choose_precision",
     "choose_preset",
+    "default_preset",
     "describe",
     "describe_all",
     "feature_fields",
@@ -33,6 +38,7 @@ __all__ = [
     "parse_weights",
     "precision_of",
     "preprocessing_of",
+    "register_backbone",
     "require_weights",
     "resolve",
     "resolve_all",

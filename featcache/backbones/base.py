@@ -88,11 +88,16 @@ class BackboneSpec:
         Seed of random weights instead of a file, for tests.
     taps : Taps or None
         Where features can be taken other than at the end; None: nowhere.
+    preset : str
+        The preset that ``default`` stands for: ``univfd`` for backbones of UnivFD's comparison.
     crop : int, pixels
         Side of the crop of the preset ``univfd``; 0 stands for the native size. 224 wherever the
         network takes it.
     weights : WeightsSource or None
         Where the weights are published; None where ``find_weights`` alone knows.
+    state_id : str
+        What names the weights in the key where they are a module in memory and not a file; empty
+        otherwise. ``build`` then ignores its argument.
     """
 
     name: str
@@ -109,8 +114,10 @@ class BackboneSpec:
     create: Callable[[], nn.Module] | None = None
     random_init: int | None = None
     taps: Taps | None = None
+    preset: str = "native"
     crop: int = 0
     weights: WeightsSource | None = None
+    state_id: str = ""
 
     def __post_init__(self) -> None:
         if not self.network:

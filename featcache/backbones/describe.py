@@ -29,7 +29,8 @@ def describe_all() -> list[dict[str, Any]]:
             "aliases": _aliases(name),
             "architecture": spec.architecture,
             "n_features": spec.n_features,
-            "weights": "missing" if locate(spec) is None else "found",
+            "preset": spec.preset,
+            "weights": _status(spec),
             "licence": spec.licence,
             "page": spec.page,
             "summary": spec.summary,
@@ -57,6 +58,8 @@ def locate(spec: BackboneSpec) -> tuple[Path, str] | None:
     WeightsError
         If the user named a file that does not exist.
     """
+    if spec.state_id:
+        return None
     base = parse_name(spec.name).base
     if named := given(base, {}):
         return named
@@ -95,11 +98,14 @@ def describe(name: str) -> dict[str, Any]:
         "tap": spec.tap,
         "taps": format_taps(spec),
         "native": spec.native.to_key(),
-        "weights": "missing" if location is None else "found",
+        "preset": spec.preset,
+        "weights": _status(spec),
         "file": str(location[0]) if location else None,
         "place": location[1] if location else None,
         "bytes": location[0].stat().st_size if location else None,
-        "digest": f"blake2b:{remembered_digest(location[0])}" if location else None,
+        "digest": f"blake2b:{remembered_digest(location[0])}"
+        if location
+        else spec.state_id or None,
         "licence": spec.licence,
         "page": spec.page,
         "published_as": list(source.files) if source else [],
@@ -159,6 +165,12 @@ def check_weights(spec: BackboneSpec) -> dict[str, Any]:
         "digest": f"blake2b:{remembered_digest(path)}",
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
+
+
+def _status(spec: BackboneSpec) -> str:
+    if spec.state_id:
+        return "in memory"
+    return "missing" if locate(spec) is None else "found"
 
 
 def _aliases(base: str) -> list[str]:

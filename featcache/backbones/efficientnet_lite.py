@@ -187,6 +187,7 @@ def _spec(lite: Lite) -> BackboneSpec:
         build=family.build,
         create=family.create,
         licence="Apache-2.0",
+        preset="univfd",
         page=f"package {lite.package} on the Python package index",
         taps=Taps(lite.widths, tokens=False),
         crop=224,

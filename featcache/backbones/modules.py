@@ -7,8 +7,10 @@ The first feature of a network that gives several.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any
 
@@ -307,27 +309,26 @@ def blocks_of(trunk: Any) -> tuple[list[nn.Module], bool]:
 
 
 def taps_of(trunk: nn.Module, size: int) -> tuple[Taps | None, int]:
-    """Return the taps of a model of timm, and the width of its final feature, from a pass without
-    numbers.
+    """Return the taps of a model of timm, and the width of its final feature, from one pass.
 
     Parameters
     ----------
     trunk : nn.Module
-        On the meta device.
+        On the meta device the pass computes no numbers.
     size : int, pixels
         Side of its input.
 
     Returns
     -------
     tuple[Taps | None, int]
-        The taps of a model of timm, and the width of its final feature, from a pass without
-        numbers.
+        The taps, and the width of the final feature.
     """
     blocks, tokens = blocks_of(trunk)
     first = 0 if tokens else 1
     layers = [Tap("layer", number) for number in range(first, len(blocks) + 1)] if blocks else []
     with watch(blocks, layers, first=first) as seen, torch.inference_mode():
-        final = trunk.eval()(torch.zeros(1, 3, size, size, device="meta"))
+        first_parameter = next(trunk.parameters())
+        final = trunk.eval()(torch.zeros(1, 3, size, size, device=first_parameter.device))
     axis = 2 if tokens else 1
     widths = tuple(int(seen[tap.layer].shape[axis]) for tap in layers)
     return (Taps(widths, tokens) if widths else None), int(final.shape[1])
@@ -387,6 +388,8 @@ def load_model(spec: BackboneSpec) -> nn.Module:
         If random weights are asked of a backbone that cannot have them.
     """
     if spec.random_init is None:
+        if spec.state_id:
+            return spec.build(Path())
         path = spec.find_weights()
         if read_metadata(path) is not None:
             return load_checkpoint(path, spec)
@@ -420,3 +423,71 @@ class Single(nn.Module):
         """
         feature: Tensor = self.network(images)[0]
         return feature
+
+
+def state_digest(module: nn.Module) -> str:
+    """Return the digest of a module's state dict: names, dtypes, shapes and values.
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Returns
+    -------
+    str
+        ``blake2b:`` and hexadecimal digits; the device does not matter.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(values.view(torch.uint8).numpy().data)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def describe_module(module: nn.Module, size: int) -> tuple[nn.Module, Taps | None, int]:
+    """Return a user's module as one with taps where it is a model of timm, its taps and its width.
+
+    Parameters
+    ----------
+    module : nn.Module
+    size : int, pixels
+        Side of its input.
+
+    Returns
+    -------
+    tuple[nn.Module, Taps | None, int]
+
+    Raises
+    ------
+    SettingsError
+        If it does not give one row of features for an image.
+    """
+    first = next(iter(module.parameters()), torch.empty(0))
+    images = torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype)
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.inference_mode():
+            out = module(images)
+        if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != 1:
+            kind = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise SettingsError(
+                f"{type(module).__name__} gives {kind} for one image, not features (1, D). Wrap it"
+                " in a module whose forward returns one row for each image."
+            )
+        taps, width = None, int(out.shape[1])
+        if blocks_of(module)[0]:
+            taps, width = taps_of(module, size)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        if isinstance(error, SettingsError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"{type(module).__name__} takes no images (1, 3, {size}, {size}): {reason}. Correct the"
+            " preprocessing, or wrap the module."
+        ) from error
+    finally:
+        for part in training:
+            part.training = True
+    return (TimmNet(module) if taps else module), taps, width

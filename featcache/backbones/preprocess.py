@@ -111,6 +111,27 @@ class Preprocessing:
         return np.asarray(center_crop(image, self.size))
 
 
+def native_difference(used: Preprocessing, native: Preprocessing) -> str:
+    """Return how the input that is used differs from the one that the network was trained for.
+
+    Parameters
+    ----------
+    used, native : Preprocessing
+
+    Returns
+    -------
+    str
+        In a few words; empty where size and statistics are the same. That images are cropped and
+        not resized is not counted: it is what the preset ``univfd`` is for.
+    """
+    parts = []
+    if used.size != native.size:
+        parts.append(f"{used.size} pixels instead of {native.size}")
+    if (used.mean, used.std) != (native.mean, native.std):
+        parts.append(f"mean {used.mean} and std {used.std} instead of {native.mean}, {native.std}")
+    return ", ".join(parts)
+
+
 def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocessing:
     """Return the preprocessing that a preset means for a backbone.
 

@@ -68,6 +68,7 @@ def _clip(
         licence="MIT",
         page=source.page,
         taps=taps,
+        preset="univfd",
         weights=source,
     )
 
@@ -181,6 +182,7 @@ def _vit(
         licence="Apache-2.0",
         page=source.page,
         taps=Taps((width,) * (depth + 1)),
+        preset="univfd",
         weights=source,
     )
 
@@ -312,5 +314,6 @@ RESNET50 = BackboneSpec(
     licence="BSD-3-Clause",
     page=_SOURCE.page,
     taps=Taps((256, 512, 1024, 2048), tokens=False),
+    preset="univfd",
     weights=_SOURCE,
 )

@@ -1,10 +1,11 @@
 """From a feature name to a backbone that can be run, and to its part of the feature key.
 
-A backbone as a plain module, for notebooks.
+A backbone as a plain module, and any module as a backbone, for notebooks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,11 +17,13 @@ from featcache.backbones.hub import remembered_digest
 from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.weights import given, parse_weights
-from featcache.errors import SettingsError, unknown_name
+from featcache.errors import SettingsError, WeightsError, unknown_name
 from featcache.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
+
+DEFAULT_PRESET = "default"
 
 BACKBONES: Registry[BackboneSpec] = Registry("backbone", "featcache.backbones", BackboneSpec)
 """All backbones: the entry points of the group ``featcache.backbones``, ours and others'."""
@@ -136,7 +139,7 @@ def require_weights(specs: Sequence[BackboneSpec]) -> None:
         For the first whose weights are nowhere.
     """
     for spec in specs:
-        if spec.random_init is None:
+        if spec.random_init is None and not spec.state_id:
             spec.find_weights()
 
 
@@ -148,14 +151,34 @@ def preprocessing_of(spec: BackboneSpec, preset: str) -> Preprocessing:
     spec : BackboneSpec
         Specification of the backbone.
     preset : str
-        Name of the preset.
+        Name of the preset; ``default`` is the spec's own choice.
 
     Returns
     -------
     Preprocessing
         The preprocessing that a preset means for a backbone.
     """
-    return choose_preset(preset, spec.native, spec.crop)
+    name = spec.preset if preset == DEFAULT_PRESET else preset
+    return choose_preset(name, spec.native, spec.crop)
+
+
+def default_preset(name: str) -> str | None:
+    """Return the preset that ``default`` stands for, without loading torch.
+
+    Parameters
+    ----------
+    name : str
+        A feature name.
+
+    Returns
+    -------
+    str or None
+        None for features that are no backbone's, which have none.
+    """
+    base = parse_name(name).base
+    if ":" in base:  # models of timm and open_clip
+        return "native"
+    return BACKBONES.get(base).preset if base in BACKBONES.names() else None
 
 
 def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str, Any]:
@@ -190,7 +213,8 @@ def feature_fields(spec: BackboneSpec, preset: str, precision: str) -> dict[str,
 
 
 def weights_id(spec: BackboneSpec) -> str:
-    """Return what names the weights in a key: the digest of their file, or the seed of random ones.
+    """Return what names the weights in a key: the digest of their file or of the registered module,
+    or the seed of random ones.
 
     Parameters
     ----------
@@ -204,6 +228,8 @@ def weights_id(spec: BackboneSpec) -> str:
     """
     if spec.random_init is not None:
         return f"random:{spec.random_init}"
+    if spec.state_id:
+        return spec.state_id
     return f"blake2b:{remembered_digest(spec.find_weights())}"
 
 
@@ -232,9 +258,6 @@ def build_network(specs: Sequence[BackboneSpec]) -> nn.Module:
         raise ValueError(f"not one network: {', '.join(spec.name for spec in specs)}")
     taps = [parse_name(spec.name).tap for spec in specs]
     return FeatureNetwork(load_model(specs[0]), taps).eval().requires_grad_(False)
-
-
-__all__ = ["BACKBONES", "build_network", "feature_fields", "resolve", "weights_id"]
 
 
 def load_backbone(
@@ -267,3 +290,125 @@ def load_backbone(
     from featcache.backbones.modules import Single
 
     return Single(build_network([resolve(name, weights=weights, random_init=random_init)]))
+
+
+def register_backbone(
+    name: str,
+    module: nn.Module,
+    *,
+    preprocessing: Preprocessing | Mapping[str, Any] | str,
+    weights_id: str = "",
+    summary: str = "registered in this process",
+) -> BackboneSpec:
+    """Make any module a backbone of this process, for every function and command in it.
+
+    Features are keyed by the digest of the module's state dict: a module that is trained further is
+    another backbone and has to be registered again.
+
+    Parameters
+    ----------
+    name : str
+        New name; one that was registered before is replaced. No ``@``, ``#``, ``,``, ``=``.
+    module : torch.nn.Module
+        Maps normalised images (N, 3, size, size), float32, to features (N, D). It is not changed;
+        passes run on a copy in evaluation mode. A model of timm can also be read at its layers
+        (``NAME@layer6``).
+    preprocessing : Preprocessing, mapping or str
+        What the module was trained for: a :class:`~featcache.backbones.Preprocessing`; its fields
+        ``size``, ``mean``, ``std`` and, where images are resized, ``resize``, ``interpolation``
+        and ``squash``; or the name of a backbone with the same input, such as ``"dinov2"``.
+        The default preset of the backbone is this, ``native``.
+    weights_id : str
+        What tells the module apart beside its state: give it where ``forward`` computes something
+        else with the same weights. It becomes part of the key.
+    summary : str
+        One line for ``backbones ls``.
+
+    Returns
+    -------
+    BackboneSpec
+        As it is registered.
+
+    Raises
+    ------
+    SettingsError
+        If the name is one of an installed backbone, the preprocessing is incomplete, or the module
+        gives something else than one row of features for an image.
+
+    Examples
+    --------
+    >>> import featcache as fc
+    >>> fc.register_backbone("mine", model, preprocessing="dinov2")  # doctest: +SKIP
+    >>> fc.extract("mydata", ["mine"])  # doctest: +SKIP
+    """
+    from featcache.backbones.modules import describe_module, state_digest
+
+    if not re.fullmatch(r"[\w.+-]+", name) or name in ALIASES or BACKBONES.is_installed(name):
+        raise SettingsError(
+            f"{name!r} cannot be the name of a new backbone: it is an installed one's, or holds"
+            " other characters than letters, digits and _ . + -. Choose another name."
+        )
+    native = _native(preprocessing)
+    network, taps, width = describe_module(module, native.size)
+    digest = state_digest(module)
+    kind = type(module)
+    spec = BackboneSpec(
+        name=name,
+        summary=summary,
+        architecture=f"module:{kind.__module__}.{kind.__qualname__}",
+        n_features=width,
+        tap={"layer": "final", "token": "module", "pooling": "module", "projection": "module"},
+        native=native,
+        find_weights=partial(_no_file, name),
+        build=partial(_copy_registered, name, network, digest),
+        licence="your own",
+        page="registered in this process",
+        taps=taps,
+        crop=native.size,
+        state_id=f"state:{digest}" + (f"+{weights_id}" if weights_id else ""),
+    )
+    BACKBONES.add(name, spec)
+    return spec
+
+
+def _native(given: Preprocessing | Mapping[str, Any] | str) -> Preprocessing:
+    if isinstance(given, str):
+        return resolve(given).native
+    try:
+        if not isinstance(given, Preprocessing):
+            given = Preprocessing(
+                **{"preset": "native", "resize": None, "interpolation": "bicubic", **given}
+            )
+        means = [tuple(float(value) for value in row) for row in (given.mean, given.std)]
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"The preprocessing {given!r} is not complete: {error}. Give size, mean, std and, where"
+            " images are resized, resize and interpolation."
+        ) from error
+    if given.size < 1 or any(len(row) != 3 for row in means) or min(means[1]) <= 0:
+        raise SettingsError(
+            f"The preprocessing {given!r} makes no sense: size is in pixels, mean and std have a"
+            " number for each of three channels, and std is positive."
+        )
+    return replace(given, preset="native", mean=means[0], std=means[1])  # type: ignore[arg-type]
+
+
+def _no_file(name: str) -> Path:
+    raise WeightsError(
+        f"{name} is a module of this process and has no weights file. In another process, register"
+        " it again: featcache.register_backbone."
+    )
+
+
+def _copy_registered(name: str, module: nn.Module, digest: str, _: Path) -> nn.Module:
+    """Return a copy of a registered module, if it still is what was registered."""
+    from copy import deepcopy
+
+    from featcache.backbones.modules import state_digest
+
+    if state_digest(getattr(module, "trunk", module)) != digest:
+        raise WeightsError(
+            f"The module {name} has changed since it was registered, and its features would bear"
+            f" the old name. Register it again: featcache.register_backbone({name!r}, …)."
+        )
+    return deepcopy(module).cpu().float().eval()

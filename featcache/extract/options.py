@@ -44,7 +44,7 @@ class ExtractOptions:
         (i, n), or ``"i/n"``: do only the i-th of n parts of the shards, counted from 1.
     """
 
-    preset: str = "univfd"
+    preset: str = "default"
     precision: str = "fp32"
     device: str = "auto"
     dtype: str = "float32"

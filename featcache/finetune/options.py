@@ -78,7 +78,7 @@ class FinetuneOptions:
     val_fraction: float = 0.1
     seed: int = 0
     C: float = 1.0
-    preset: str = "univfd"
+    preset: str = "default"
     precision: str = "fp32"
     device: str = "auto"
     workers: int = 0

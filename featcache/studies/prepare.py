@@ -165,7 +165,7 @@ def prepare(study: StudyPlan, options: StudyOptions, *, dry_run: bool = False) -
 def _spec(name: str, options: StudyOptions) -> BackboneSpec:
     """Return a backbone; with random weights where its file is nowhere and that was allowed."""
     spec = resolve(name, weights=options.weights)
-    if options.random_init is None or spec.random_init is not None:
+    if options.random_init is None or spec.random_init is not None or spec.state_id:
         return spec
     try:
         spec.find_weights()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache._version import __version__
-from featcache.backbones.resolve import weights_id
+from featcache.backbones.resolve import preprocessing_of, weights_id
 from featcache.datasets.protocols import class_subset
 from featcache.evaluate import (
     GRID,
@@ -183,7 +183,7 @@ def _maps(prepared: Prepared) -> list[Exhibit]:
         EmbedOptions(
             features=[spec.name],
             wanted={
-                "preset": how.preset,
+                "preset": preprocessing_of(spec, how.preset).preset,
                 "precision": how.precision,
                 "weights": weights_id(spec),
             },

@@ -87,7 +87,7 @@ class ExtractPlan(_Part):
 
     backbones: Annotated[Names, Field(min_length=1)]
     views: Names = ("clean",)
-    preset: str = "univfd"
+    preset: str = "default"
     precision: str = "fp32"
 
 
