@@ -116,7 +116,10 @@ def native_difference(used: Preprocessing, native: Preprocessing) -> str:
 
     Parameters
     ----------
-    used, native : Preprocessing
+    used : Preprocessing
+        What images go through.
+    native : Preprocessing
+        The backbone's own.
 
     Returns
     -------
