@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featcache.backbones.hub import INDEX, index_parts
 from featcache.backbones.torchscript import is_torchscript, read_torchscript
 from featcache.errors import WeightsError
 from featcache.files import open_file
@@ -46,8 +47,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path : Path
-        A safetensors file, a state dict of ``torch.save`` (also under ``model`` or ``state_dict``),
-        or a TorchScript archive.
+        A safetensors file or the index of one in several parts, a state dict of ``torch.save``
+        (also under ``model`` or ``state_dict``), or a TorchScript archive.
 
     Returns
     -------
@@ -59,6 +60,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     WeightsError
         If the file cannot be read, is damaged, holds code, or holds no weights.
     """
+    if path.name.endswith(INDEX):
+        tensors = {}
+        for part in index_parts(path):
+            tensors |= read_tensors(part)
+        return tensors
     try:
         with open_file(path) as file:
             head = file.read(16)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones.base import BackboneSpec
-from featcache.backbones.hub import remembered_digest
+from featcache.backbones.hub import remembered_digest, weights_bytes
 from featcache.backbones.names import ALIASES, parse_name
 from featcache.backbones.resolve import BACKBONES, build_network, resolve
 from featcache.backbones.weights import ORDER, given, looked_at
@@ -102,7 +102,7 @@ def describe(name: str) -> dict[str, Any]:
         "weights": _status(spec),
         "file": str(location[0]) if location else None,
         "place": location[1] if location else None,
-        "bytes": location[0].stat().st_size if location else None,
+        "bytes": weights_bytes(location[0]) if location else None,
         "digest": f"blake2b:{remembered_digest(location[0])}"
         if location
         else spec.state_id or None,
@@ -161,7 +161,7 @@ def check_weights(spec: BackboneSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "file": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": weights_bytes(path),
         "digest": f"blake2b:{remembered_digest(path)}",
         "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }

@@ -21,13 +21,16 @@ from platformdirs import user_cache_path
 
 from featcache.backbones.weights import WeightsSource, missing, parse_weights, weights_folder
 from featcache.errors import StoreError, WeightsError
-from featcache.files import digest_file, open_file, read_text, write_atomic
+from featcache.files import digest_file, digest_json, open_file, read_text, write_atomic
 from featcache.progress import progress
 
 PATIENCE_S = 2.0
 """How long the network may take to say that a file is there; after that it counts as absent."""
 
 BLOCK = 1 << 20
+INDEX = ".safetensors.index.json"
+"""How the name of the list of a safetensors file's parts ends."""
+
 _ABSENT = "it answers"
 
 
@@ -191,12 +194,16 @@ def remembered_digest(path: Path) -> str:
     Parameters
     ----------
     path : Path
+        A file; the index of a file in several parts stands for itself and all of them.
 
     Returns
     -------
     str
         As :func:`featcache.files.digest_file` gives it.
     """
+    if path.name.endswith(INDEX):
+        parts = {part.name: remembered_digest(part) for part in index_parts(path)}
+        return digest_json({"index": digest_file(path), "parts": parts})
     real = path.resolve()
     status = real.stat()
     entry = f"{real}|{status.st_size}|{status.st_mtime_ns}"
@@ -206,6 +213,56 @@ def remembered_digest(path: Path) -> str:
         if time.time() - status.st_mtime > SETTLED_S:
             _write(memo)
     return memo[entry]
+
+
+def index_parts(path: Path) -> list[Path]:
+    """Return the parts that the index of a safetensors file in several parts lists.
+
+    Parameters
+    ----------
+    path : Path
+        ``model.safetensors.index.json``.
+
+    Returns
+    -------
+    list[Path]
+        Sorted; all beside the index.
+
+    Raises
+    ------
+    WeightsError
+        If it is no such index, or a part is missing.
+    """
+    try:
+        names = sorted(set(json.loads(read_text(path))["weight_map"].values()))
+        parts = [path.parent / name for name in names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is no index of a safetensors file in parts: {error!r}. Get it again."
+        ) from error
+    for name, part in zip(names, parts, strict=True):
+        if Path(name).name != name or not name.endswith(".safetensors") or not part.is_file():
+            raise WeightsError(
+                f"{path} lists the part {name!r}, which is no safetensors file beside it. Get all"
+                " parts of the weights."
+            )
+    return parts
+
+
+def weights_bytes(path: Path) -> int:
+    """Return the size of a weights file, all its parts together.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or the index of one in several parts.
+
+    Returns
+    -------
+    int, bytes
+    """
+    parts = index_parts(path) if path.name.endswith(INDEX) else [path]
+    return sum(part.stat().st_size for part in parts)
 
 
 def weights_identities(values: Iterable[str], names: Iterable[str]) -> dict[str, str]:

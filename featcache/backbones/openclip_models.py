@@ -80,9 +80,11 @@ class ClipFamily:
             read_tensors,
             select_prefix,
         )
+        from featcache.backbones.transformers_names import from_transformers
 
         tower = make_empty(self.make_tower)
-        load_state(tower, select_prefix(read_tensors(path), PREFIXES), path, self.name)
+        tensors = from_transformers(read_tensors(path), tower.state_dict())
+        load_state(tower, select_prefix(tensors, PREFIXES), path, self.name)
         return wrap(tower).eval()
 
     def make_tower(self) -> nn.Module:

@@ -83,9 +83,11 @@ class TimmFamily:
         """
         from featcache.backbones.checkpoints import load_state, make_empty, read_tensors
         from featcache.backbones.modules import TimmNet
+        from featcache.backbones.transformers_names import from_transformers
 
         trunk = make_empty(self.make_trunk)
-        load_state(trunk, self.translate(read_tensors(path), trunk), path, self.name)
+        tensors = from_transformers(read_tensors(path), trunk.state_dict())
+        load_state(trunk, self.translate(tensors, trunk), path, self.name)
         return TimmNet(trunk).eval()
 
     def make_trunk(self) -> nn.Module:

@@ -19,6 +19,15 @@ from featcache.settings import load_settings
 ORDER = (
     "--weights, [weights] in featcache.toml, FEATCACHE_WEIGHTS, the caches of this machine, the hub"
 )
+PUBLISHED_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+"""What the libraries call the weights in a folder of theirs, the preferred first."""
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -79,6 +88,7 @@ def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
     """
     for place, files in _named(flags):
         if path := files.get(name):
+            path = weights_file(path)
             if not path.is_file():
                 raise WeightsError(
                     f"The weights of {name} are to be {path} ({place}), which is no file. "
@@ -247,8 +257,41 @@ def parse_weights(values: Iterable[str], names: Iterable[str]) -> dict[str, Path
             raise SettingsError(
                 f"--weights {value}: {name} is not among the backbones {', '.join(bases)}."
             )
-        files[base] = path
+        files[base] = weights_file(path)
     return files
+
+
+def weights_file(path: Path) -> Path:
+    """Return the weights file in a folder as transformers, timm and open_clip write it.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, or a file, which is returned as it is.
+
+    Returns
+    -------
+    Path
+        The file, or the index of a file in several parts (``model.safetensors.index.json``).
+
+    Raises
+    ------
+    WeightsError
+        If the folder holds none, or several under names of its own.
+    """
+    if not path.is_dir():
+        return path
+    for name in PUBLISHED_NAMES:
+        if (path / name).is_file():
+            return path / name
+    others = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if len(others) == 1:
+        return others[0]
+    names = ", ".join(file.name for file in others) or "none"
+    raise WeightsError(
+        f"The folder {path} is to hold one weights file and holds: {names}. Name the file, or give"
+        f" a folder with one of {', '.join(PUBLISHED_NAMES)}."
+    )
 
 
 def _split(value: str) -> tuple[str, Path]:
