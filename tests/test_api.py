@@ -208,8 +208,8 @@ def test_a_module_is_a_backbone_of_every_command(
     assert (listed["mine"]["weights"], listed["mine"]["n_features"]) == ("in memory", 6)
     assert featcache("backbones", "show", "mine").code == 0
     fc.register_backbone("mine", Tiny(seed=1), preprocessing=INPUT)
-    other = featcache("score", sample.path, "--head", head, "--device", "cpu")
-    assert (other.code, "other weights" in other.err) == (5, True), other.err
+    rescored = featcache("score", sample.path, "--head", head, "--device", "cpu")
+    assert (rescored.code, "other weights" in rescored.err) == (5, True), rescored.err
 
 
 def test_a_registered_module_is_known_by_its_state(own: Tiny) -> None:

@@ -67,10 +67,10 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
         weights = None  # a name with a seed determines the weights
         if parsed.seed is None:
             weights = options.weights.get(parsed.base) or options.wanted.get("weights")
-        wanted = {**options.wanted, "view": view, "weights": weights}
-        if wanted.get("preset") == DEFAULT_PRESET:
-            wanted["preset"] = default_preset(name)
-        keys.append(store.find(name, **wanted))
+        requested = {**options.wanted, "view": view, "weights": weights}
+        if requested.get("preset") == DEFAULT_PRESET:
+            requested["preset"] = default_preset(name)
+        keys.append(store.find(name, **requested))
     return keys
 
 
