@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         If the file cannot be read, is damaged, holds code, or holds no weights.
     """
     if path.name.endswith(INDEX):
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for part in index_parts(path):
             tensors |= read_tensors(part)
         return tensors
