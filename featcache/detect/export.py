@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Mapping
@@ -15,14 +16,19 @@ from featcache.cache import FeatureKey
 from featcache.detect.features import make_request
 from featcache.errors import DataError, MissingExtraError
 from featcache.extract.plan import Request
-from featcache.files import write_atomic
+from featcache.files import canonical_json, write_atomic
 from featcache.probes import SavedHead
 
 if TYPE_CHECKING:
     from torch import nn
 
 TOLERANCE = 1e-4
-"""The logits of the file may differ by so much from the original's, else it is not written."""
+"""The logits of the file may differ from the original's by so much of their own size (the largest
+absolute logit of the test batch, at least 1), else it is not written: float32 keeps 7 digits.
+"""
+
+BATCHES = (1, 2, 5)
+"""Sizes of the batches that the file is tried with; it is traced with the second."""
 
 
 def export_onnx(
@@ -36,7 +42,8 @@ def export_onnx(
         All its features must see the same pixels (one preset, one view).
     path : Path
         The file. Input ``pixels``: (N, 3, size, size), float32 in [0, 1], resized and cropped as
-        the head's preset says; outputs ``logit`` and ``probability`` (uncalibrated), each (N,).
+        the head's preset says (the metadata entry ``featcache`` describes it); outputs ``logit``
+        and ``probability`` (uncalibrated), each (N,).
     weights : mapping of str to Path, optional
 
     Returns
@@ -47,7 +54,8 @@ def export_onnx(
     Raises
     ------
     DataError
-        If the features see different pixels, or the exported network gives other numbers.
+        If the features see different pixels, the network has what ONNX has not, or the exported
+        one gives other numbers.
     MissingExtraError
         If onnx or onnxruntime is not installed.
     """
@@ -71,13 +79,15 @@ def export_onnx(
         )
     size = requests[0].preprocessing.size
     network = _detector_module(requests, head).eval()
-    pixels = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
-    data = _to_onnx(network, pixels)
-    difference = _compare(network, data, pixels)
-    if not difference <= TOLERANCE:
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.rand((n, 3, size, size), generator=generator) for n in BATCHES]
+    data = _add_metadata(_to_onnx(network, batches[1]), requests)
+    differences, scales = zip(*(_compare(network, data, pixels) for pixels in batches), strict=True)
+    difference, scale = max(differences), max(1.0, *scales)
+    if not difference <= TOLERANCE * scale:
         raise DataError(
             f"The exported network gives logits that differ by {difference:g}, more than"
-            f" {TOLERANCE:g}; nothing was written."
+            f" {TOLERANCE:g} of their size {scale:g}; nothing was written."
         )
     write_atomic(path, data)
     return {"size": size, "difference": difference}
@@ -123,8 +133,29 @@ def _to_onnx(network: nn.Module, pixels: Any) -> bytes:
     import torch
 
     buffer = io.BytesIO()
+    fused = torch.backends.mha.get_fastpath_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # The fused attention of nn.MultiheadAttention (CLIP's towers) is one operator that ONNX
+        # has not; without it the same numbers come from matrix products.
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            _trace(network, pixels, buffer)
+        except Exception as error:  # noqa: BLE001 (of many kinds, some with the whole graph)
+            reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
+            raise DataError(
+                f"This backbone cannot be written as ONNX: {reason} Run it with 'featcache score'."
+            ) from None
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+    return buffer.getvalue()
+
+
+def _trace(network: nn.Module, pixels: Any, buffer: io.BytesIO) -> None:
+    import torch
+
+    # What torch prints while tracing must not come between the JSON of --json.
+    with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(
             network,
             (pixels,),
@@ -135,10 +166,26 @@ def _to_onnx(network: nn.Module, pixels: Any) -> bytes:
             opset_version=17,
             dynamo=False,
         )
-    return buffer.getvalue()
 
 
-def _compare(network: nn.Module, data: bytes, pixels: Any) -> float:
+def _add_metadata(data: bytes, requests: list[Request]) -> bytes:
+    """Return the file with the preprocessing of its input and the keys of its features."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    about = {
+        "input": "pixels: (N, 3, size, size), float32 in [0, 1]; mean and std are in the network",
+        "preprocessing": requests[0].preprocessing.to_key(),
+        "view": requests[0].view.to_key(),
+        "features": [dict(request.key.fields) for request in requests],
+        "outputs": {"logit": "higher is more likely fake", "probability": "its sigmoid"},
+    }
+    onnx.helper.set_model_props(model, {"featcache": canonical_json(about)})
+    return bytes(model.SerializeToString())
+
+
+def _compare(network: nn.Module, data: bytes, pixels: Any) -> tuple[float, float]:
+    """Return the largest difference of logits, and the largest absolute logit."""
     import onnxruntime
     import torch
 
@@ -146,4 +193,4 @@ def _compare(network: nn.Module, data: bytes, pixels: Any) -> float:
     (logit,) = session.run(["logit"], {"pixels": pixels.numpy()})
     with torch.inference_mode():
         expected = network(pixels)[0].numpy()
-    return float(np.abs(logit - expected).max())
+    return float(np.abs(logit - expected).max()), float(np.abs(expected).max())
