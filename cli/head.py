@@ -61,6 +61,7 @@ def import_(
 
     head = import_fc_weights(path)
     if features:
+        from featcache.backbones import default_preset
         from featcache.cache import FeatureStore
         from featcache.evaluate import ProbeOptions
         from featcache.evaluate.data import find_keys
@@ -68,7 +69,8 @@ def import_(
 
         store = FeatureStore(load_settings(cache=cache).cache)
         options = ProbeOptions(
-            features=[features], wanted={"preset": preset or "default", "precision": precision}
+            features=[features],
+            wanted={"preset": preset or default_preset(features), "precision": precision},
         )
         (key,) = find_keys(store, options)
         width = store.summary(key).n_features

@@ -6,7 +6,6 @@ from featcache.backbones.names import canonical_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.resolve import (
     BACKBONES,
-    DEFAULT_PRESET,
     build_network,
     default_preset,
     feature_fields,
@@ -21,7 +20,6 @@ from featcache.backbones.weights import parse_weights
 
 __all__ = [
     "BACKBONES",
-    "DEFAULT_PRESET",
     "BackboneSpec",
     "Preprocessing",
     "Taps",

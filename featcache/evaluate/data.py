@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.backbones import DEFAULT_PRESET, default_preset
 from featcache.backbones.names import canonical_name, is_foreign, parse_name
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, Sample, resolve_pairs
@@ -67,10 +66,7 @@ def find_keys(store: FeatureStore, options: ProbeOptions, view: str = "clean") -
         weights = None  # a name with a seed determines the weights
         if parsed.seed is None:
             weights = options.weights.get(parsed.base) or options.wanted.get("weights")
-        requested = {**options.wanted, "view": view, "weights": weights}
-        if requested.get("preset") == DEFAULT_PRESET:
-            requested["preset"] = default_preset(name)
-        keys.append(store.find(name, **requested))
+        keys.append(store.find(name, **{**options.wanted, "view": view, "weights": weights}))
     return keys
 
 

@@ -209,6 +209,8 @@ def _run(run: Run, prepared: Prepared, options: StudyOptions) -> RunResult:
 
 def _probe_options(run: Run, prepared: Prepared, options: StudyOptions) -> ProbeOptions:
     plan = prepared.study.probe
+    specs, preset = prepared.specs.values(), prepared.options.preset
+    presets = {preprocessing_of(spec, preset).preset for spec in specs}
     return ProbeOptions(
         features=prepared.names(run.features),
         train=list(run.train),
@@ -217,8 +219,11 @@ def _probe_options(run: Run, prepared: Prepared, options: StudyOptions) -> Probe
         grid=GRID if plan.C == "grid" else [],
         train_views=[plan.train_view],
         test_views=list(plan.test_views),
-        wanted={"preset": prepared.options.preset, "precision": prepared.options.precision},
-        weights={spec.network: weights_id(spec) for spec in prepared.specs.values()},
+        wanted={
+            "preset": presets.pop() if len(presets) == 1 else None,  # where backbones differ: any
+            "precision": prepared.options.precision,
+        },
+        weights={spec.network: weights_id(spec) for spec in specs},
         n_resamples=options.n_resamples,
     )
 
