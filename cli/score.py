@@ -28,6 +28,30 @@ def score(
             "--view", metavar="A[,B...]", help="Mean over these views. [default: the head's]"
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            help="Call an image fake above this probability. [default: the head's]",
+        ),
+    ] = None,
+    target_fpr: Annotated[
+        float | None,
+        typer.Option(
+            "--target-fpr",
+            metavar="RATE",
+            help="Choose the threshold by this false-positive rate on the head's held-out reals.",
+        ),
+    ] = None,
+    crops: Annotated[
+        str,
+        typer.Option(
+            "--crops",
+            metavar="center|tencrop|grid",
+            help="Parts of each image that are seen; the mean of their logits counts.",
+        ),
+    ] = "center",
     weights: opt.Weights = None,
     target: Annotated[
         Path | None, typer.Option("--out", metavar="F.csv", help="Write the table as CSV too.")
@@ -46,8 +70,8 @@ def score(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> int:
-    """Say of each image whether a trained head takes it for fake, and whether it knows such
-    images.
+    """Predict of each image whether it is real or fake, with the head's error rates; inconclusive
+    where the head does not know such images or errs too often at such scores.
     """
     from featcache.cli._output import REJECTS
     from featcache.detect import Detector
@@ -66,6 +90,9 @@ def score(
         cache=settings.cache if settings.cache.is_dir() else None,
         weights=weights or [],
         views=split_all(view),
+        threshold=threshold,
+        target_fpr=target_fpr,
+        crops=crops,
         device=settings.device,
         workers=settings.workers,
     )
@@ -74,7 +101,7 @@ def score(
     predictions = detector.score(images or [])
     if target:
         out.print_message(f"Table: {write_predictions(predictions, target)}")
-    _show(predictions, json)
+    _show(detector, predictions, json)
     return REJECTS if any(prediction.problem for prediction in predictions) else 0
 
 
@@ -92,46 +119,89 @@ def _export(detector: Detector, path: Path) -> None:
     )
 
 
-def _show(predictions: list[Prediction], json: bool) -> None:
+def _show(detector: Detector, predictions: list[Prediction], json: bool) -> None:
+    from collections import Counter
+
     if json:
-        out.print_json({"images": [prediction.to_dict() for prediction in predictions]})
+        from dataclasses import asdict
+
+        rates = detector.error_rates()
+        heads = {
+            Path(name).name: {
+                "threshold_logit": detector.thresholds[name],
+                "error_rates": asdict(known) if known else None,
+            }
+            for name, known in rates.items()
+        }
+        out.print_json(
+            {
+                "images": [prediction.to_dict() for prediction in predictions],
+                "heads": heads,
+                "crops": detector.crops,
+                "skipped": [asdict(one) for one in detector.skipped],
+            }
+        )
         return
+    if detector.skipped:
+        reasons = Counter(one.reason for one in detector.skipped)
+        counted = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common())
+        out.print_message(f"Passed over: {counted} (all in --json)")
     if not predictions:
         return
     several = len({prediction.head for prediction in predictions}) > 1
-    columns = ["verdict", "score", "probability", "known", *(["head"] if several else []), "image"]
-    rows = [_row(prediction, several) for prediction in predictions]
-    out.print_table(columns, rows, right={"score", "probability", "known"})
-    out.print_lines("", *_footnotes(predictions))
+    crops = ["crops"] if detector.crops != "center" else []
+    columns = ["prediction", "probability", *crops, "known", "seen"]
+    rows = [_row(prediction, several, bool(crops)) for prediction in predictions]
+    out.print_table(
+        [*columns, *(["head"] if several else []), "image"], rows, right=set(columns[1:])
+    )
+    out.print_lines("", *_footnotes(detector, predictions))
 
 
-def _row(prediction: Prediction, several: bool) -> list[str]:
+def _row(prediction: Prediction, several: bool, crops: bool) -> list[str]:
     """Return the cells; the image stands last, where a long path or a reason may wrap."""
-    from featcache.reports.formatting import format_fraction
+    from featcache.reports.formatting import format_fraction, format_percent
 
     head = [prediction.head] if several else []
     if prediction.problem:
-        return ["-", "-", "-", "-", *head, f"{prediction.path}: {prediction.problem}"]
+        dashes = ["-"] * (5 if crops else 4)
+        return [*dashes, *head, f"{prediction.path}: {prediction.problem}"]
+    calibrated = prediction.probability == prediction.probability
+    probability = prediction.probability if calibrated else prediction.score
+    low, high = prediction.probability_low, prediction.probability_high
     numbers = [
-        format_fraction(prediction.score),
-        format_fraction(prediction.probability),
+        format_fraction(probability),
+        *([f"{format_fraction(low)}-{format_fraction(high)}"] if crops else []),
         prediction.known,
+        format_percent(prediction.coverage),
     ]
-    return [prediction.verdict, *numbers, *head, prediction.path]
+    return [prediction.prediction, *numbers, *head, prediction.path]
 
 
-def _footnotes(predictions: list[Prediction]) -> list[str]:
+def _footnotes(detector: Detector, predictions: list[Prediction]) -> list[str]:
+    from featcache.reports.formatting import describe_errors
+
     scored = [prediction for prediction in predictions if not prediction.problem]
     if not scored:
         return []
-    thresholds = {prediction.head: prediction.threshold for prediction in scored}
-    if len(set(thresholds.values())) == 1:
-        called = f"Fake: score above {scored[0].threshold:g}."
-    else:
-        called = ", ".join(f"{value:g} with {head}" for head, value in thresholds.items())
-        called = f"Fake: score above {called}."
-    known = (
-        "Known: share of held-out training images that lie at least as far out; NO: under 1 %, "
-        "do not rely on the prediction."
+    lines = []
+    for name, rates in detector.error_rates().items():
+        of_head = next(p for p in scored if p.head == Path(name).name)
+        calibrated = of_head.probability_threshold == of_head.probability_threshold
+        threshold = of_head.probability_threshold if calibrated else of_head.threshold
+        start = f"{Path(name).name}: " if len(detector.heads) > 1 else ""
+        kind = "" if calibrated else " (not calibrated: the sigmoid of the logit)"
+        lines.append(
+            f"{start}Fake: probability above {threshold:.4g}{kind}. {describe_errors(rates)}"
+        )
+    if detector.crops != "center":
+        lines.append(
+            "Probability: of the mean logit over all crops, then the smallest and largest crop. The"
+            " error rates are those of one centre crop."
+        )
+    lines += sorted({f"Inconclusive: {p.reason}." for p in scored if p.reason})
+    lines.append(
+        "Known: share of held-out training images that lie at least as far out; NO: under 1 %. "
+        "Seen: share of the image's pixels in the crops."
     )
-    return [f"{called} {known}"]
+    return lines

@@ -235,7 +235,7 @@ def _refuse(root: Path, folders: list[Folder], layouts: Sequence[Layout]) -> Non
 def _count_strays(result: Discovered, folder: Folder, path: str) -> None:
     """Count the files of a folder that no layout names."""
     for file in folder.files:
-        result.skipped[_why_skipped(file) or NOT_NAMED] += 1
+        result.skipped[why_skipped(file) or NOT_NAMED] += 1
     if any(suffix_of(file.name) in IMAGE_SUFFIXES for file in folder.files):
         result.strays.append(path)
 
@@ -247,7 +247,7 @@ def _samples_of(
     source_of = BoundedPattern(rule.source, "source =").first_group if rule.source else None
     samples = []
     for file in folder.files:
-        reason = _why_skipped(file) or (NO_SAMPLE if rule.skip else "")
+        reason = why_skipped(file) or (NO_SAMPLE if rule.skip else "")
         if reason:
             result.skipped[reason] += 1
             continue
@@ -259,7 +259,18 @@ def _samples_of(
     return samples
 
 
-def _why_skipped(file: File) -> str:
+def why_skipped(file: File) -> str:
+    """Return why a file of a tree is passed over, empty where it is read as an image.
+
+    Parameters
+    ----------
+    file : File
+        As :func:`~featcache.datasets.walk.walk` yields it.
+
+    Returns
+    -------
+    str
+    """
     if file.name.startswith(".") or file.name in HIDDEN:
         return "hidden file"
     if UNREAD_ARCHIVES.search(file.name.lower()):

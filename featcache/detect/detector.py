@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,19 @@ from numpy.typing import NDArray
 
 from featcache.backbones.weights import parse_weights
 from featcache.cache import FeatureKey, FeatureStore
-from featcache.detect.features import FeatureMaker, ImageFeatures, Item, Picture, find_items
-from featcache.detect.prediction import Prediction, predict
-from featcache.errors import DataError
+from featcache.detect.crops import CROPS, frame
+from featcache.detect.features import (
+    FeatureMaker,
+    ImageFeatures,
+    Item,
+    Picture,
+    Skipped,
+    find_items,
+)
+from featcache.detect.prediction import Prediction, logit_of, predict
+from featcache.errors import DataError, SettingsError, unknown_name
 from featcache.probes import SavedHead
+from featcache.probes.calibration import ErrorRates
 from featcache.probes.saved_head import load_head
 from featcache.progress import progress
 from featcache.views import parse_views
@@ -37,11 +47,20 @@ class Detector:
         that each head was trained for.
     device : str
     batch_size, workers : int
+    threshold : float in (0, 1), optional
+        Probability above which an image is called fake, calibrated where the head is; the head's
+        own by default.
+    target_fpr : float in (0, 1), optional
+        Choose the threshold with this false-positive rate on the head's held-out reals.
+    crops : {"center", "tencrop", "grid"}
+        Crops of each image; the mean of their logits counts.
 
     Raises
     ------
     DataError
         If a file is no head, or the head does not say what features it was trained on.
+    SettingsError
+        If both a threshold and a rate are named, or the head has no held-out data for the rate.
 
     Examples
     --------
@@ -63,10 +82,20 @@ class Detector:
         device: str = "auto",
         batch_size: int = 32,
         workers: int = 0,
+        threshold: float | None = None,
+        target_fpr: float | None = None,
+        crops: str = "center",
     ) -> None:
         if not heads:
             raise DataError("A detector needs a head. Make one: featcache probe --save HEAD")
         self.heads = {str(path): load_head(Path(path)) for path in heads}
+        if crops not in CROPS:
+            raise unknown_name("way to crop", crops, CROPS)
+        self.crops = crops
+        self.thresholds = {
+            name: _threshold(name, head, threshold, target_fpr) for name, head in self.heads.items()
+        }
+        self.skipped: list[Skipped] = []
         self._keys = {name: _keys(name, head, views) for name, head in self.heads.items()}
         keys = [key for sets in self._keys.values() for one in sets for key in one]
         self.weights = parse_weights(weights, dict.fromkeys(key.name for key in keys))
@@ -77,7 +106,21 @@ class Detector:
             device=device,
             batch_size=batch_size,
             workers=workers,
+            crops=crops,
         )
+
+    def error_rates(self) -> dict[str, ErrorRates | None]:
+        """Return for each head the errors on its held-out data at the threshold in use.
+
+        Returns
+        -------
+        dict of str to ErrorRates or None
+            None where the head has no held-out data: the rates are not known.
+        """
+        return {
+            name: head.held_out.rates(self.thresholds[name]) if head.held_out else None
+            for name, head in self.heads.items()
+        }
 
     def __call__(self, *pictures: str | Picture) -> list[Prediction]:
         """Return one prediction per image and head; see :meth:`score`."""
@@ -94,7 +137,8 @@ class Detector:
         Returns
         -------
         list of Prediction
-            Image by image, head by head. An image that cannot be read has a ``problem``.
+            Image by image, head by head. An image that cannot be read has a ``problem``; what was
+            passed over below folders is in ``skipped``.
 
         Raises
         ------
@@ -103,7 +147,7 @@ class Detector:
         WeightsError
             If the weights that a head was trained with are not here.
         """
-        items = find_items(pictures)
+        items, self.skipped = find_items(pictures)
         with progress("score", len(items)) as advance:
             features = self._make(items, advance)
         predictions = {name: self._predict(name, items, features) for name in self.heads}
@@ -115,7 +159,8 @@ class Detector:
         good = [item for item in items if not _problem(item, features)]
         ids = [item.sample_id for item in good]
         head, sets = self.heads[name], self._keys[name]
-        said = iter(predict(head, *_features(head, sets, ids, features)) if ids else ())
+        logits, distances = _logits(head, sets, ids, features)
+        fields = iter(predict(head, logits, distances, self.thresholds[name]) if ids else ())
         needed = {key.fingerprint for keys in sets for key in keys}
         predictions = []
         for item in items:
@@ -123,26 +168,70 @@ class Detector:
                 "path": item.path,
                 "head": Path(name).name,
                 "sample_id": item.sample_id,
+                "width": item.width,
+                "height": item.height,
             }
             if problem := _problem(item, features):
                 predictions.append(Prediction(**common, problem=problem))
             else:
+                framings = [
+                    frame(key.fields, item.width, item.height, self.crops)
+                    for keys in sets
+                    for key in keys
+                ]
+                shares = [framing.coverage if framing else math.nan for framing in framings]
                 cached = all((key, item.sample_id) in features.cached for key in needed)
-                predictions.append(Prediction(**common, **next(said), cached=cached))
+                predictions.append(
+                    Prediction(
+                        **common, **next(fields), cached=cached, coverage=float(np.min(shares))
+                    )
+                )
         return predictions
 
 
-def _features(
+def _logits(
     head: SavedHead, sets: list[list[FeatureKey]], ids: list[str], extracted: ImageFeatures
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return features and logits of images, each the mean over the views."""
-    features, logits = [], []
-    for keys in sets:
-        parts = [np.stack([extracted.rows[key.fingerprint][i] for i in ids]) for key in keys]
-        joined = np.concatenate(parts, axis=1)
-        features.append(joined.astype(np.float64))
-        logits.append(head.logits(joined))
-    return np.mean(features, axis=0), np.mean(logits, axis=0)
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Return for each image the logits and distances of its crops, each the mean over the views."""
+    logits, distances = [], []
+    for name in ids:
+        parts = [[extracted.rows[key.fingerprint][name] for key in keys] for keys in sets]
+        if len({len(part) for view in parts for part in view}) > 1:
+            raise DataError(
+                "The features or views have different sizes, and a grid does not cut them alike."
+                " Use --crops center or tencrop."
+            )
+        of_views = [np.concatenate(view, axis=1) for view in parts]
+        logits.append(np.mean([head.logits(rows) for rows in of_views], axis=0))
+        unknown = np.full(len(of_views[0]), math.nan)
+        distances.append(
+            np.mean([head.spread.distance(rows) for rows in of_views], axis=0)
+            if head.spread
+            else unknown
+        )
+    return logits, distances
+
+
+def _threshold(
+    name: str, head: SavedHead, threshold: float | None, target_fpr: float | None
+) -> float:
+    """Return the logit above which an image is called fake."""
+    if threshold is not None and target_fpr is not None:
+        raise SettingsError("Name --threshold or --target-fpr, not both.")
+    if target_fpr is not None:
+        if head.held_out is None:
+            raise SettingsError(
+                f"The head {name} holds no held-out data: its false-positive rates are not known."
+                " Train it again with: featcache probe --save"
+            )
+        return head.held_out.threshold_for_fpr(target_fpr)
+    if threshold is None:
+        return logit_of(head.threshold)
+    if not 0 < threshold < 1:
+        raise SettingsError(f"--threshold {threshold:g} is no probability between 0 and 1.")
+    if head.calibration is None:
+        return logit_of(threshold)
+    return (logit_of(threshold) - head.calibration.offset) / head.calibration.slope
 
 
 def _keys(name: str, head: SavedHead, views: Sequence[str]) -> list[list[FeatureKey]]:

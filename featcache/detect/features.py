@@ -1,11 +1,13 @@
 """Features of new images for heads: from the store where it has them, else through the backbone.
 
-Which images are meant: files as they are named, and all images below folders.
+Which images are meant: files as they are named, and all images below folders by the rule of
+``datasets scan``; every other file is listed with the reason.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,17 +20,18 @@ from PIL import Image
 
 from featcache.backbones import resolve
 from featcache.cache import FeatureKey, FeatureStore
+from featcache.datasets.containers import read_bytes
+from featcache.datasets.discovery import why_skipped
+from featcache.datasets.walk import walk
+from featcache.detect.crops import cut
 from featcache.errors import DataError, ImageError, WeightsError
 from featcache.extract import ExtractOptions
 from featcache.extract.device import choose_device
 from featcache.extract.forward import Forward
 from featcache.extract.plan import Request, make_requests
-from featcache.files import digest_bytes, read_file
-from featcache.images import decode
+from featcache.files import digest_bytes
+from featcache.images import decode, read_metadata
 from featcache.progress import Advance
-
-SUFFIXES = frozenset(Image.registered_extensions())
-"""Files of these names are taken from a folder; a file that is named is taken whatever its name."""
 
 Picture = Path | Image.Image
 
@@ -37,13 +40,16 @@ Picture = Path | Image.Image
 class Item:
     """One image to score: a file, or an image in memory, with the digest that names it.
 
-    ``problem`` says why it cannot be read; then there is no ``sample_id``.
+    ``problem`` says why it cannot be read; then there is no ``sample_id``. ``width`` and
+    ``height`` are what the header says, 0 where it says nothing.
     """
 
     path: str
     sample_id: str = ""
     memory: Image.Image | None = None
     problem: str = ""
+    width: int = 0
+    height: int = 0
 
     def open(self) -> Image.Image:
         """Return the image as RGB.
@@ -60,21 +66,32 @@ class Item:
         """
         if self.memory is not None:
             return self.memory.convert("RGB")
-        return decode(read_file(self.path))
+        return decode(read_bytes(self.path))
 
 
-def find_items(pictures: Iterable[str | Picture]) -> list[Item]:
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was passed over, and why."""
+
+    path: str
+    reason: str
+
+
+def find_items(pictures: Iterable[str | Picture]) -> tuple[list[Item], list[Skipped]]:
     """Return the images that are meant, in the order named, the files of a folder sorted.
+
+    A file that is named is an item whatever its name; below a folder the rule of ``datasets
+    scan`` holds.
 
     Parameters
     ----------
-    pictures : Iterable[str | Picture]
+    pictures : iterable of str, Path or PIL.Image.Image
         Files, folders or images.
 
     Returns
     -------
-    list[Item]
-        The images that are meant, in the order named, the files of a folder sorted.
+    (list of Item, list of Skipped)
+        Every file below a folder is in one of the two.
 
     Raises
     ------
@@ -82,34 +99,55 @@ def find_items(pictures: Iterable[str | Picture]) -> list[Item]:
         If a path does not exist or a folder holds no image.
     """
     items: list[Item] = []
+    skipped: list[Skipped] = []
     for picture in pictures:
         if isinstance(picture, Image.Image):
-            items.append(Item("", digest_bytes(picture.convert("RGB").tobytes()), memory=picture))
+            name = digest_bytes(picture.convert("RGB").tobytes())
+            width, height = picture.size
+            items.append(Item("", name, memory=picture, width=width, height=height))
+        elif os.path.isdir(picture):
+            below, passed = _in_folder(str(picture))
+            items += below
+            skipped += passed
+        elif os.path.lexists(picture):
+            items.append(_in_file(str(picture)))
         else:
-            items += [_in_file(path) for path in _files(Path(picture))]
-    return items
+            raise DataError(f"There is no file or folder {str(picture)!r}.")
+    return items, skipped
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        if not path.exists() and not path.is_symlink():
-            raise DataError(f"There is no file or folder {str(path)!r}.")
-        return [path]
-    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-    if not paths:
-        raise DataError(f"The folder {str(path)!r} holds no file named like an image.")
-    return paths
+def _in_folder(root: str) -> tuple[list[Item], list[Skipped]]:
+    items: list[Item] = []
+    skipped: list[Skipped] = []
+    for folder in walk(root):
+        if folder.problem:
+            where = folder.container or os.path.join(root, *folder.parts)
+            skipped.append(Skipped(where, folder.problem))
+        for file in folder.files:
+            if reason := why_skipped(file):
+                skipped.append(Skipped(file.path, reason))
+            elif file.problem:
+                items.append(Item(file.path, problem=file.problem))
+            else:
+                items.append(_in_file(file.path))
+    if not items:
+        reasons = Counter(one.reason for one in skipped)
+        passed = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common(5))
+        raise DataError(f"The folder {root!r} holds no image{f': {passed}' if passed else ''}.")
+    return sorted(items, key=lambda item: item.path), skipped
 
 
-def _in_file(path: Path) -> Item:
+def _in_file(path: str) -> Item:
     try:
-        return Item(str(path), digest_bytes(read_file(path)))
+        data = read_bytes(path)
     except OSError as error:
-        return Item(str(path), problem=f"cannot be read: {error.strerror or error}")
+        return Item(path, problem=f"cannot be read: {error.strerror or error}")
+    metadata = read_metadata(data)
+    return Item(path, digest_bytes(data), width=metadata.width, height=metadata.height)
 
 
 Rows = dict[str, NDArray[np.float32]]
-"""Feature rows, by sample id."""
+"""By sample id: features of shape (n_crops, n_features)."""
 
 
 @dataclass
@@ -118,7 +156,7 @@ class ImageFeatures:
 
     Parameters
     ----------
-    rows : dict of str to dict of str to ndarray of shape (n_features,), float32
+    rows : dict of str to dict of str to ndarray of shape (n_crops, n_features), float32
         By fingerprint of the key, then by sample id.
     cached : set of (str, str)
         Fingerprint and sample id of what was in the store.
@@ -143,6 +181,8 @@ class FeatureMaker:
         Where features may lie already; nothing is written to it.
     device : str
     batch_size, workers : int
+    crops : {"center", "tencrop", "grid"}
+        The store holds features of the centre alone.
     """
 
     def __init__(
@@ -154,9 +194,11 @@ class FeatureMaker:
         device: str,
         batch_size: int,
         workers: int,
+        crops: str = "center",
     ) -> None:
         self.keys = {key.fingerprint: key for key in keys}
-        self._weights, self._store = weights, store
+        self._weights, self._store = weights, store if crops == "center" else None
+        self._crops = crops
         self._device, self._batch_size = device, batch_size
         self._workers = workers or os.cpu_count() or 1
         self._requests: dict[str, Request] = {}
@@ -187,7 +229,7 @@ class FeatureMaker:
         have = self._store.samples(key)
         ids = [item.sample_id for item in items if item.sample_id in have]
         if ids:
-            rows = self._store.read(key, ids)
+            rows = self._store.read(key, ids)[:, None]
             result.rows[key.fingerprint] |= dict(zip(ids, rows, strict=True))
             result.cached |= {(key.fingerprint, name) for name in ids}
 
@@ -198,7 +240,7 @@ class FeatureMaker:
             for name, rows in result.rows.items()
         }
         requests = [self._request(name) for name, items in todo.items() if items]
-        prepared = pool.map(lambda item: _prepare(item, requests), batch)
+        prepared = pool.map(lambda item: _prepare(item, requests, self._crops), batch)
         pixels = {}
         for item, (made, problem) in zip(batch, prepared, strict=True):
             pixels[item.sample_id] = made
@@ -207,9 +249,13 @@ class FeatureMaker:
         for request in requests:
             ids = [i.sample_id for i in todo[request.id] if i.sample_id not in result.problems]
             if ids:
-                stack = np.stack([pixels[name][request.id] for name in ids])
-                rows = self._run(request, stack)
-                result.rows[request.id] |= dict(zip(ids, rows, strict=True))
+                parts = [pixels[name][request.id] for name in ids]
+                stack = np.concatenate(parts)
+                starts = range(0, len(stack), self._batch_size)
+                rows = [self._run(request, stack[i : i + self._batch_size]) for i in starts]
+                stops = np.cumsum([len(part) for part in parts])[:-1]
+                split = np.split(np.concatenate(rows), stops)
+                result.rows[request.id] |= dict(zip(ids, split, strict=True))
 
     def _run(self, request: Request, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
@@ -276,12 +322,22 @@ def make_request(key: FeatureKey, weights: Mapping[str, Path]) -> Request:
     )
 
 
-def _prepare(item: Item, requests: Sequence[Request]) -> tuple[dict[str, NDArray[np.uint8]], str]:
-    """Return the pixels for each request, or why there are none."""
+def _prepare(
+    item: Item, requests: Sequence[Request], crops: str
+) -> tuple[dict[str, NDArray[np.uint8]], str]:
+    """Return for each request the pixels (n_crops, size, size, 3), or why there are none."""
     try:
         image = item.open()
-        return {request.id: request.prepare(image, item.sample_id)[0] for request in requests}, ""
+        return {
+            request.id: _pixels(request, image, item.sample_id, crops) for request in requests
+        }, ""
     except ImageError as error:
         return {}, str(error)
     except OSError as error:
         return {}, f"cannot be read: {error.strerror or error}"
+
+
+def _pixels(request: Request, image: Image.Image, sample_id: str, crops: str) -> NDArray[np.uint8]:
+    if crops == "center":
+        return np.asarray(request.prepare(image, sample_id)[0])[None]
+    return np.stack(cut(request.preprocessing.to_key(), request.view(image, sample_id), crops))

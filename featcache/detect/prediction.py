@@ -17,6 +17,11 @@ from featcache.files import write_atomic
 from featcache.probes import SavedHead
 from featcache.probes.novelty import OUTSIDE_SHARE
 
+ERROR_BAND = 0.05
+"""A score is inconclusive where more than this share of the held-out images of the other class
+have it.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -36,6 +41,7 @@ class Prediction:
     threshold : float in [0, 1]
         A score above it is called fake.
     verdict : {"fake", "real", ""}
+        Which side of the threshold the score lies on, whatever the head knows.
     distance : float
         From the training data; about 1 for images like them, NaN where the head does not know.
     typicality : float in [0, 1]
@@ -47,6 +53,23 @@ class Prediction:
         Whether its features were in the store.
     problem : str
         Why the image could not be scored.
+    prediction : {"fake", "real", "inconclusive", ""}
+        The outcome: inconclusive outside the training distribution, and where more than 5 % of
+        the held-out images of the other class have such a score.
+    reason : str
+        Why the outcome is inconclusive.
+    probability_threshold : float in [0, 1]
+        The threshold as a probability; NaN where the head was not calibrated.
+    p_real, p_fake : float in [0, 1]
+        Share of held-out reals that score at least as high, of held-out fakes that score at most
+        as high (conformal p-values); NaN where the head has no held-out data.
+    width, height : int, pixels
+        As the header says; 0 where unknown.
+    coverage : float in [0, 1]
+        Share of the image's pixels that the crops hold; NaN where unknown.
+    n_crops : int
+    probability_low, probability_high : float in [0, 1]
+        Smallest and largest over the crops; of the score where the head was not calibrated.
     """
 
     path: str
@@ -62,6 +85,17 @@ class Prediction:
     sample_id: str = ""
     cached: bool = False
     problem: str = ""
+    prediction: str = ""
+    reason: str = ""
+    probability_threshold: float = math.nan
+    p_real: float = math.nan
+    p_fake: float = math.nan
+    width: int = 0
+    height: int = 0
+    coverage: float = math.nan
+    n_crops: int = 0
+    probability_low: float = math.nan
+    probability_high: float = math.nan
 
     @property
     def familiarity(self) -> str:
@@ -120,36 +154,93 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> Path:
 
 
 def predict(
-    head: SavedHead, features: NDArray[np.float64], logits: NDArray[np.float64]
+    head: SavedHead,
+    logits: Sequence[NDArray[np.float64]],
+    distances: Sequence[NDArray[np.float64]],
+    threshold: float,
 ) -> list[dict[str, Any]]:
     """Return what a head says about each image, as the fields of a prediction.
 
     Parameters
     ----------
     head : SavedHead
-    features : ndarray of shape (n_images, n_features)
-        Raw; where several crops of an image were seen, their mean.
-    logits : ndarray of shape (n_images,)
-        Where several crops were seen, their mean.
+    logits : sequence of ndarray of shape (n_crops,)
+        For each image, the logits of its crops; their mean is the image's.
+    distances : sequence of ndarray of shape (n_crops,)
+        Distances of the crops from the training distribution, NaN where the head has no model of
+        it; their mean is the image's.
+    threshold : float
+        On the scale of the logits.
 
     Returns
     -------
     list[dict[str, Any]]
         What a head says about each image, as the fields of a prediction.
     """
-    scores = 0.5 * (1.0 + np.tanh(0.5 * logits))
-    unknown = np.full(len(logits), math.nan)
-    probabilities = head.calibration(logits) if head.calibration else unknown
-    distances = head.spread.distance(features) if head.spread else unknown
-    typical = head.spread.tail_probability(distances) if head.spread else unknown
+    logit = np.array([crops.mean() for crops in logits])
+    distance = np.array([crops.mean() for crops in distances])
+    unknown = np.full(len(logit), math.nan)
+    typical = head.spread.tail_probability(distance) if head.spread else unknown
+    p_real, p_fake = head.held_out.tail_shares(logit) if head.held_out else (unknown, unknown)
+    sides = np.where(logit > threshold, "fake", "real").tolist()
+    reasons = [_doubt(*row) for row in zip(sides, typical, p_real, p_fake, strict=True)]
+    to_probability = head.calibration or _sigmoid
+    crops = [to_probability(values) for values in logits]
+    probability = head.calibration(logit) if head.calibration else unknown
+    at_threshold = head.calibration(np.array([threshold]))[0] if head.calibration else math.nan
     columns: dict[str, Sequence[Any]] = {
-        "score": scores.tolist(),
-        "probability": probabilities.tolist(),
-        "distance": distances.tolist(),
+        "score": _sigmoid(logit).tolist(),
+        "probability": probability.tolist(),
+        "distance": distance.tolist(),
         "typicality": typical.tolist(),
         "outside": (typical < OUTSIDE_SHARE).tolist(),
-        "verdict": np.where(scores > head.threshold, "fake", "real").tolist(),
-        "logit": logits.tolist(),
+        "verdict": sides,
+        "logit": logit.tolist(),
+        "prediction": [
+            "inconclusive" if why else side for side, why in zip(sides, reasons, strict=True)
+        ],
+        "reason": reasons,
+        "p_real": p_real.tolist(),
+        "p_fake": p_fake.tolist(),
+        "n_crops": [len(values) for values in logits],
+        "probability_low": [float(values.min()) for values in crops],
+        "probability_high": [float(values.max()) for values in crops],
     }
+    score_threshold = head.threshold if threshold == logit_of(head.threshold) else None
+    if score_threshold is None:
+        score_threshold = float(_sigmoid(np.array([threshold]))[0])
+    common = {"threshold": score_threshold, "probability_threshold": float(at_threshold)}
     rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, row, strict=True), threshold=head.threshold) for row in rows]
+    return [dict(zip(columns, row, strict=True), **common) for row in rows]
+
+
+def logit_of(probability: float) -> float:
+    """Return log(p / (1 - p)): infinite at 0 and 1.
+
+    Parameters
+    ----------
+    probability : float in [0, 1]
+
+    Returns
+    -------
+    float
+    """
+    if probability <= 0:
+        return -math.inf
+    return math.inf if probability >= 1 else math.log(probability / (1 - probability))
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+
+def _doubt(side: str, typical: float, p_real: float, p_fake: float) -> str:
+    """Return why an outcome is inconclusive, empty where it is not; NaN decides nothing."""
+    if typical < OUTSIDE_SHARE:
+        return "out of distribution: it does not resemble the images that the head was trained on"
+    share, others = (
+        (p_real, "real images score as high") if side == "fake" else (p_fake, "fakes score as low")
+    )
+    if share > ERROR_BAND:
+        return f"within the head's error band: {100 * share:.0f} % of held-out {others}"
+    return ""

@@ -1,7 +1,10 @@
-"""Preparing a head for new images: calibrated probabilities and a model of its training set."""
+"""Preparing a head for new images: calibrated probabilities, error rates and a model of its
+training set.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +16,7 @@ from featcache.evaluate.feature_rows import read_rows
 from featcache.evaluate.fitting import HeadSpec, fit_specs, fit_stacking, predict_logits
 from featcache.evaluate.options import ProbeOptions
 from featcache.evaluate.task import ProbeTask, prepare_task
-from featcache.probes.calibration import fit_platt
+from featcache.probes.calibration import HeldOutLogits, fit_platt
 from featcache.probes.novelty import NoveltyModel
 from featcache.probes.saved_head import SavedHead
 
@@ -25,7 +28,7 @@ MIN_SOURCES = 12
 def calibrate_head(
     head: SavedHead, manifest: Manifest, store: FeatureStore, options: ProbeOptions
 ) -> SavedHead:
-    """Add a calibration and a novelty model of the training features to a head.
+    """Add a calibration, held-out logits and a novelty model of the training features to a head.
 
     The fit is repeated on folds of sources with the same head, scaling, C, fusion and training
     views, and Platt's sigmoid is fitted to the logits of the samples that each fold holds out.
@@ -44,9 +47,10 @@ def calibrate_head(
     Returns
     -------
     SavedHead
-        Unchanged where there are too few sources; without calibration where every fold lacks a
-        class.
+        With the date alone where there are too few sources; without calibration and error rates
+        where every fold lacks a class.
     """
+    head = replace(head, meta={**head.meta, "saved": time.strftime("%Y-%m-%d", time.gmtime())})
     C = float(head.meta.get("C", options.C))
     stacked = options.fusion == "stacking"
     task = prepare_task(manifest, store, replace(options, C=C, grid=[], validate=stacked))
@@ -59,8 +63,15 @@ def calibrate_head(
     logits = held_out_logits(task, C)
     known = np.isfinite(logits)
     both_classes = len(set(task.labels[known].tolist())) == 2
-    calibration = fit_platt(logits[known], task.labels[known]) if both_classes else None
-    return replace(head, calibration=calibration, spread=novelty)
+    if not both_classes:
+        return replace(head, spread=novelty)
+    calibration = fit_platt(logits[known], task.labels[known])
+    # New images are seen through the main view, so errors are counted there alone.
+    seen = known & (np.arange(len(known)) // n == task.main_train_view)
+    if len(set(task.labels[seen].tolist())) < 2:
+        return replace(head, calibration=calibration, spread=novelty)
+    held_out = HeldOutLogits.of(logits[seen], task.labels[seen], sources[seen])
+    return replace(head, calibration=calibration, spread=novelty, held_out=held_out)
 
 
 def held_out_logits(task: ProbeTask, C: float) -> NDArray[np.float64]:

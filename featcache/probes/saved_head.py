@@ -18,7 +18,12 @@ from safetensors.numpy import load, save
 from featcache.errors import DataError
 from featcache.files import canonical_json, read_file, write_atomic
 from featcache.parsing import parse_json
-from featcache.probes.calibration import Calibration, read_calibration
+from featcache.probes.calibration import (
+    Calibration,
+    HeldOutLogits,
+    read_calibration,
+    read_held_out,
+)
 from featcache.probes.novelty import NoveltyModel, novelty_tensors, read_novelty
 
 Features = NDArray[np.float32] | NDArray[np.float64]
@@ -49,8 +54,11 @@ class SavedHead:
         ``head``, ``C``, ``scaling``, ``train``, ``versions``, …: where it comes from.
     calibration : Calibration or None
         From logits to probabilities that held-out training images bear out.
-    spread : Spread or None
+    spread : NoveltyModel or None
         Where the training features lie, to say how far outside another image is.
+    held_out : HeldOutLogits or None
+        Logits of held-out training images, from which error rates are computed; None in heads of
+        earlier versions and of others.
     """
 
     weight: NDArray[np.float64]
@@ -62,6 +70,7 @@ class SavedHead:
     meta: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     spread: NoveltyModel | None = None
+    held_out: HeldOutLogits | None = None
 
     @property
     def n_features(self) -> int:
@@ -123,6 +132,8 @@ class SavedHead:
         tensors = {"weight": self.weight.astype(np.float64), "bias": np.array([self.bias])}
         if self.spread is not None:
             tensors |= novelty_tensors(self.spread)
+        if self.held_out is not None:
+            tensors |= self.held_out.tensors()
         about = {
             "format": FORMAT,
             "feature_keys": canonical_json(self.feature_keys),
@@ -194,6 +205,7 @@ def load_head(path: Path) -> SavedHead:
             meta=meta,
             calibration=read_calibration(parse_json(about.get("calibration", "null"))),
             spread=read_novelty(tensors, len(weight)),
+            held_out=read_held_out(tensors),
         )
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise _no_head(path, str(error)) from error

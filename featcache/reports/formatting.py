@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from featcache.errors import MissingExtraError
+from featcache.probes.calibration import ErrorRates
 from featcache.results import Interval
 
 UNKNOWN = "n/a"
@@ -209,6 +210,51 @@ def shorten(text: str, width: int) -> str:
 
 
 _PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
+
+
+def format_percent(value: float) -> str:
+    """Return a share in per cent with two significant digits: ``"0.52 %"``, ``"12 %"``.
+
+    Parameters
+    ----------
+    value : float in [0, 1]
+
+    Returns
+    -------
+    str
+        A dash where it is not known.
+    """
+    if math.isnan(value):
+        return "-"
+    percent = 100 * value
+    return f"{percent:.0f} %" if percent >= 9.95 or percent == 0 else f"{percent:.2g} %"
+
+
+def describe_errors(rates: ErrorRates | None) -> str:
+    """Return a head's errors at its threshold in a sentence.
+
+    Parameters
+    ----------
+    rates : ErrorRates or None
+        None where the head holds no held-out data.
+
+    Returns
+    -------
+    str
+    """
+    if rates is None:
+        return "The error rates of this head are not known: it holds no held-out data."
+
+    def share(value: float, ci: tuple[float, float]) -> str:
+        low, high = format_percent(ci[0]), format_percent(ci[1])
+        return f"{format_percent(value)} (95 % interval {low} to {high})"
+
+    return (
+        f"On held-out training images {share(rates.fpr, rates.fpr_ci)} of {rates.n_real:,} reals"
+        f" from {rates.n_sources_real:,} sources are called fake, and"
+        f" {share(rates.fnr, rates.fnr_ci)} of {rates.n_fake:,} fakes from"
+        f" {rates.n_sources_fake:,} are called real."
+    )
 
 
 def require_viz() -> None:

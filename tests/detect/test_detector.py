@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from featcache import Detector
-from featcache.errors import DataError, WeightsError
-from featcache.probes.calibration import fit_platt
+from featcache.detect.crops import CROPS, cut, frame
+from featcache.detect.prediction import predict
+from featcache.errors import DataError, SettingsError, WeightsError
+from featcache.probes.calibration import HeldOutLogits, fit_platt, share_ci
 from featcache.probes.novelty import NoveltyModel
-from featcache.probes.saved_head import load_head
+from featcache.probes.saved_head import SavedHead, load_head
 from featcache.reports.formatting import format_fraction
 from featcache.testing import make_images
 
@@ -101,12 +103,14 @@ def test_table_reads_well_at_80_columns(
     ran = featcache("score", "photos", "--head", trained[0], "-q")
     (prediction,) = (v for v in Detector(trained[0])("photos") if not v.problem)
     header, scored, broken, *_ = (line.rstrip() for line in ran.out.splitlines())
-    assert header.split() == ["verdict", "score", "probability", "known", "image"]
-    assert scored.split()[:2] == [prediction.verdict, format_fraction(prediction.score)]
+    assert header.split() == ["prediction", "probability", "known", "seen", "image"]
+    shown = [prediction.prediction, format_fraction(prediction.probability)]
+    assert scored.split()[:2] == shown
     assert scored.endswith("  photos/IMG_20260101_120000.png")
     assert broken.split()[:5] == ["-", "-", "-", "-", "photos/broken.jpg:"]
     assert max(map(len, ran.out.splitlines())) <= 80
-    assert "Fake: score above 0.5." in ran.out
+    assert "Fake: probability above 0." in ran.out
+    assert "reals" in ran.out
     assert ran.code == 6
 
 
@@ -198,6 +202,10 @@ def test_head_keeps_calibration_and_spread(trained: tuple[Path, Path]) -> None:
     assert again.spread is not None
     for name, value in vars(head.spread).items():
         np.testing.assert_array_equal(getattr(again.spread, name), value)
+    assert head.held_out is not None
+    assert again.held_out is not None
+    for name, value in vars(head.held_out).items():
+        np.testing.assert_array_equal(getattr(again.held_out, name), value)
 
 
 def test_onnx_agrees_with_the_detector(
@@ -255,3 +263,185 @@ def test_messages_name_what_mends_them(featcache: Callable[..., Any], tmp_path: 
     ran = featcache("score", "x.png", "--head", tmp_path / "none", "--json")
     assert ran.code == 3
     assert json.loads(ran.out)["error"]["exit_code"] == 3
+
+
+def some_held_out(n: int = 200, seed: int = 0) -> HeldOutLogits:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    logits = rng.normal(0, 1, n) + np.where(labels == 1, 1.5, -1.5)
+    return HeldOutLogits.of(logits, labels, (np.arange(n) // 4).astype(object))
+
+
+def test_error_rates_are_counts_on_the_held_out_data() -> None:
+    held_out = some_held_out()
+    rates = held_out.rates(0.3)
+    real, fake = (held_out.logits[held_out.labels == label] for label in (0, 1))
+    assert rates.fpr == sum(x > 0.3 for x in real) / len(real)
+    assert rates.fnr == sum(x <= 0.3 for x in fake) / len(fake)
+    assert (rates.n_real, rates.n_sources_real) == (100, 50)
+    assert rates.fpr_ci[0] < rates.fpr < rates.fpr_ci[1]
+
+
+@pytest.mark.parametrize("per_source", [1, 5])
+def test_interval_of_a_share_covers_the_truth_with_dependent_samples(per_source: int) -> None:
+    """All samples of a source agree: an interval that counts samples would cover far too rarely."""
+    rng = np.random.default_rng(3)
+    covered = []
+    for _ in range(400):
+        above = np.repeat(rng.random(60) < 0.2, per_source)
+        low, high = share_ci(above, np.repeat(np.arange(60), per_source))[1]
+        covered.append(low <= 0.2 <= high)
+    assert np.mean(covered) > 0.92
+
+
+def test_no_error_seen_is_no_proof_of_none() -> None:
+    share, (low, high) = share_ci(np.zeros(50, bool), np.arange(50))
+    assert (share, low) == (0, 0)
+    assert 0.05 < high < 0.12
+
+
+def test_target_rate_is_reached_and_not_wasted() -> None:
+    held_out = some_held_out()
+    for target in (0.01, 0.05, 0.3):
+        threshold = held_out.threshold_for_fpr(target)
+        assert held_out.rates(threshold).fpr <= target
+        assert (
+            held_out.rates(np.nextafter(np.float32(threshold), np.float32(-9))).fpr > target - 0.01
+        )
+    with pytest.raises(SettingsError, match="100 held-out reals"):
+        held_out.threshold_for_fpr(0.009)
+
+
+def test_many_held_out_samples_are_thinned_by_source() -> None:
+    n = 50_000
+    labels, sources = np.arange(n) % 2, (np.arange(n) // 10).astype(object)
+    held_out = HeldOutLogits.of(np.arange(n, dtype=float), labels, sources)
+    assert 19_000 < len(held_out.logits) <= 20_000
+    assert set(np.bincount(held_out.sources)) == {0, 10}
+
+
+def test_outcomes_follow_threshold_band_and_distribution() -> None:
+    held_out = some_held_out()
+    head = SavedHead(weight=np.zeros(1), bias=0.0, held_out=held_out)
+    logits = [np.array([x]) for x in (-4.0, -0.1, 0.1, 4.0)]
+    unknown = [np.array([np.nan])] * 4
+    outcomes = [row["prediction"] for row in predict(head, logits, unknown, 0.0)]
+    assert outcomes == ["real", "inconclusive", "inconclusive", "fake"]
+    assert [row["verdict"] for row in predict(head, logits, unknown, 0.0)][1:3] == ["real", "fake"]
+    without = replace(head, held_out=None)
+    outcomes = [row["prediction"] for row in predict(without, logits, unknown, 0.0)]
+    assert outcomes == ["real", "real", "fake", "fake"]
+
+
+def test_few_held_out_images_of_the_other_class_decide_nothing() -> None:
+    """With 10 reals the smallest share that can be measured is 1 in 11, over 5 %."""
+    held_out = some_held_out(20)
+    head = SavedHead(weight=np.zeros(1), bias=0.0, held_out=held_out)
+    (row,) = predict(head, [np.array([50.0])], [np.array([np.nan])], 0.0)
+    assert (row["prediction"], row["p_real"]) == ("inconclusive", 1 / 11)
+
+
+def test_threshold_is_on_the_probability_that_is_shown(
+    extracted: tuple[Path, Path], trained: tuple[Path, Path]
+) -> None:
+    images = sorted((extracted[0] / "test").rglob("*.png"))
+    for value in (0.3, 0.9):
+        predictions = Detector(trained[0], cache=extracted[1], threshold=value)(*images)
+        for prediction in predictions:
+            assert prediction.probability_threshold == pytest.approx(value)
+            assert (prediction.verdict == "fake") == (prediction.probability > value)
+    with pytest.raises(SettingsError, match="not both"):
+        Detector(trained[0], threshold=0.5, target_fpr=0.1)
+
+
+def test_heads_without_held_out_data_say_what_is_not_known(
+    featcache: Callable[..., Any], extracted: tuple[Path, Path], trained: tuple[Path, Path]
+) -> None:
+    old = replace(load_head(trained[0]), held_out=None, calibration=None, spread=None)
+    path = old.save(trained[0].with_name("old.safetensors"))
+    image = min((extracted[0] / "test").rglob("*.png"))
+    ran = featcache("score", image, "--head", path, "-q")
+    assert "are not known" in ran.out
+    assert "not calibrated" in ran.out
+    ran = featcache("score", image, "--head", path, "--target-fpr", "0.1", "-q")
+    assert ran.code == 2
+    assert "probe --save" in ran.err
+
+
+def test_files_passed_over_are_counted_with_the_reason(
+    featcache: Callable[..., Any],
+    extracted: tuple[Path, Path],
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    good = min((extracted[0] / "test").rglob("*.png")).read_bytes()
+    (tmp_path / "photos" / "deeper").mkdir(parents=True)
+    contents = {"a.png": good, "b": good, "c.mp4": b"ftyp", ".d.png": good, "deeper/e.docx": b"x"}
+    for name, data in contents.items():
+        (tmp_path / "photos" / name).write_bytes(data)
+    ran = featcache("score", tmp_path / "photos", "--head", trained[0], "--json", "-q")
+    scored = [Path(row["path"]).name for row in ran.json["images"]]
+    reasons = {Path(one["path"]).name: one["reason"] for one in ran.json["skipped"]}
+    assert scored == ["a.png", "b"]
+    assert reasons == {
+        "c.mp4": "no image (.mp4)",
+        ".d.png": "hidden file",
+        "e.docx": "no image (.docx)",
+    }
+
+
+KEY = {
+    "view": {"name": "clean"},
+    "preprocessing": {"resize": "none", "interpolation": "none", "size": 32, "aspect": "kept"},
+}
+
+
+@pytest.mark.parametrize("crops", CROPS)
+@pytest.mark.parametrize("resize", ["none", 48])
+@pytest.mark.parametrize("size", [(100, 64), (70, 200), (32, 32), (20, 90), (10, 12)])
+def test_boxes_are_what_the_crops_hold(crops: str, resize: Any, size: tuple[int, int]) -> None:
+    """The coverage of the boxes is the share of marked pixels; each crop holds its box."""
+    how = {**KEY["preprocessing"], "resize": resize, "interpolation": "nearest"}
+    width, height = size
+    image = Image.fromarray(np.full((height, width, 3), 255, np.uint8))
+    framing = frame({**KEY, "preprocessing": how}, width, height, crops)
+    assert framing is not None
+    scale = 1.0 if resize == "none" else 48 / min(size)
+    parts = cut(how, image, crops)
+    boxes = framing.boxes * 2 if crops == "tencrop" else framing.boxes
+    assert len(parts) == len(boxes)
+    for part, (left, top, right, bottom) in zip(parts, boxes, strict=True):
+        seen = (part[:, :, 0] == 255).sum()
+        assert seen == pytest.approx((right - left) * (bottom - top) * scale**2, rel=0.05)
+    marked = np.zeros((height, width), bool)
+    for left, top, right, bottom in framing.boxes:
+        marked[round(top) : round(bottom), round(left) : round(right)] = True
+    assert framing.coverage == pytest.approx(marked.mean(), abs=0.03)
+
+
+def test_grid_covers_what_fits_into_it() -> None:
+    framing = frame(KEY, 150, 190, "grid")
+    assert framing is not None
+    assert (len(framing.boxes), framing.coverage) == (30, 1.0)
+    large = frame(KEY, 4000, 3000, "grid")
+    assert large is not None
+    assert len(large.boxes) == 36
+    assert frame({**KEY, "view": {"name": "resize:0.5"}}, 100, 100) is None
+
+
+def test_crops_spread_and_center_agrees(
+    extracted: tuple[Path, Path], trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    image = tmp_path / "large.png"
+    make_images(1, seed=3, size=500)[0].save(image)
+    center, ten, grid = (
+        Detector(trained[0], crops=crops, batch_size=4)(image)[0] for crops in CROPS
+    )
+    assert (center.n_crops, ten.n_crops, grid.n_crops) == (1, 10, 9)
+    assert center.coverage == pytest.approx(224**2 / 500**2)
+    assert grid.coverage == 1.0
+    for prediction in (ten, grid):
+        assert prediction.probability_low < prediction.probability < prediction.probability_high
+    small = min((extracted[0] / "test").rglob("*.png"))
+    one, other = (Detector(trained[0], crops=crops)(small)[0] for crops in ("center", "grid"))
+    assert other.logit == pytest.approx(one.logit, abs=1e-5)
