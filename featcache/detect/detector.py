@@ -70,7 +70,7 @@ class Detector:
 
         detector = Detector("head.safetensors")
         for prediction in detector("photo.jpg", "folder"):
-            print(prediction.path, prediction.verdict, prediction.probability)
+            print(prediction.path, prediction.prediction, prediction.probability)
     """
 
     def __init__(

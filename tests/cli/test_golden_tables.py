@@ -20,6 +20,7 @@ from featcache.audit.result import AuditResult, Duplicates, GeneratorAudit
 from featcache.cli import _output, ablate, backbones, cache, datasets, doctor, probe, score, study
 from featcache.cli import transfer as transfer_command
 from featcache.detect import Prediction
+from featcache.probes.calibration import ErrorRates
 from featcache.reports.report import efficiency_part, transfer_part
 from featcache.reports.tables import comparison as comparison_tables
 from featcache.reports.terminal import terminal_table
@@ -337,15 +338,34 @@ BACKBONES = [
 PREDICTIONS = [
     Prediction(
         path="photos/IMG_20240517_104233.HEIC", head="head", score=0.0213, probability=0.0187,
-        threshold=0.5, verdict="real", typicality=0.4321,
+        threshold=0.5, probability_threshold=0.4731, verdict="real", prediction="real",
+        typicality=0.4321, coverage=0.0052, n_crops=1,
     ),
     Prediction(
         path="photos/album of the summer/2024-05-17 10.42.33 edited copy (2).png", head="head",
-        score=0.9991, probability=0.9987, threshold=0.5, verdict="fake", typicality=0.0012,
-        outside=True,
+        score=0.9991, probability=0.9987, threshold=0.5, probability_threshold=0.4731,
+        verdict="fake", prediction="inconclusive", typicality=0.0012, outside=True, coverage=1.0,
+        reason="out of distribution: it does not resemble the images that the head was trained on",
     ),
     Prediction(path="photos/broken.jpg", head="head", problem="image file is truncated (12 bytes)"),
 ]  # fmt: skip
+DETECTOR: Any = SimpleNamespace(
+    heads={"head": None},
+    crops="center",
+    skipped=[],
+    error_rates=lambda: {
+        "head": ErrorRates(
+            fpr=0.0123,
+            fpr_ci=(0.0045, 0.0333),
+            fnr=0.0456,
+            fnr_ci=(0.0212, 0.0954),
+            n_real=1234,
+            n_fake=1198,
+            n_sources_real=412,
+            n_sources_fake=409,
+        )
+    },
+)
 
 STUDY = StudyResult(
     name="dfwf",
@@ -422,7 +442,7 @@ CASES: dict[str, Callable[[], object]] = {
     "cache-du": lambda: cache._show_usage(USAGE),
     "doctor": lambda: doctor._show(FINDINGS),
     "backbones-ls": lambda: backbones._show(BACKBONES),
-    "score": lambda: score._show(PREDICTIONS, False),
+    "score": lambda: score._show(DETECTOR, PREDICTIONS, False),
     "run": lambda: _output.print_rich(*map(terminal_table, study_part(STUDY).tables)),
     "run-dry-run": lambda: study._show_forecast(FORECAST, False),
 }
