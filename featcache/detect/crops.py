@@ -52,8 +52,9 @@ def frame(key: Mapping[str, Any], width: int, height: int, crops: str = "center"
     ----------
     key : mapping
         Fields of the feature key.
-    width, height : int, pixels
+    width : int, pixels
         Of the photograph, as it is decoded.
+    height : int, pixels
     crops : {"center", "tencrop", "grid"}
 
     Returns

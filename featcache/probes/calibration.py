@@ -254,7 +254,12 @@ class HeldOutLogits:
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name, for a head's file."""
+        """Return the arrays by name, for a head's file.
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
         return {f"{HELD_OUT_PREFIX}{name}": array for name, array in vars(self).items()}
 
 
