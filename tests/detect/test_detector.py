@@ -446,5 +446,5 @@ def test_crops_spread_and_center_agrees(
         assert low <= prediction.probability <= high
         assert low < high
     small = min((extracted[0] / "test").rglob("*.png"))
-    one, other = (Detector(trained[0], crops=crops)(small)[0] for crops in ("center", "grid"))
-    assert other.logit == pytest.approx(one.logit, abs=1e-5)
+    alone, grid = (Detector(trained[0], crops=crops)(small)[0] for crops in ("center", "grid"))
+    assert grid.logit == pytest.approx(alone.logit, abs=1e-5)
