@@ -18,6 +18,7 @@ from featcache.cache.keys import FeatureKey
 from featcache.cache.shard import read_payload
 from featcache.errors import MissingFeaturesError
 from featcache.files import open_file, store_error
+from featcache.progress import Advance, no_progress
 
 MAX_THREADS = 4
 """Shards that are read and checked at the same time."""
@@ -58,7 +59,7 @@ class Reader:
             start += index.n_features
         self.n_features = start
 
-    def read(self, part: slice, out: NDArray[Any]) -> None:
+    def read(self, part: slice, out: NDArray[Any], advance: Advance = no_progress) -> None:
         """Put the features of some samples into an array.
 
         Parameters
@@ -66,15 +67,22 @@ class Reader:
         part : slice
             Which of the ids.
         out : ndarray of shape (number of them, n_features)
+        advance : callable
+            Is told of the rows that have been read, for each key.
         """
         tasks = [task for column in self._columns for task in column.tasks(part, out)]
         if len(tasks) < 2:
             for task in tasks:
-                task()
+                advance(task())
             return
         with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for future in [pool.submit(task) for task in tasks]:
-                future.result()
+            futures = [pool.submit(task) for task in tasks]
+            try:
+                for future in futures:
+                    advance(future.result())
+            except BaseException:  # an interrupt does not wait for the shards not yet begun
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def forget(self) -> None:
         """Check every shard again when it is next met."""
@@ -99,9 +107,9 @@ class _Column:
         self._where = slice(start, start + index.n_features)
         self.checked: set[int] = set()
 
-    def tasks(self, part: slice, out: NDArray[Any]) -> Iterator[Callable[[], None]]:
-        """Yield one piece of work for each shard: they fill different rows and can run side by
-        side.
+    def tasks(self, part: slice, out: NDArray[Any]) -> Iterator[Callable[[], int]]:
+        """Yield one piece of work for each shard, which returns the number of rows read: they fill
+        different rows and can run side by side.
         """
         shards, rows = self._shards[part], self._rows[part]
         order = np.lexsort((rows, shards))
@@ -114,7 +122,7 @@ class _Column:
             )
             yield partial(self._read, int(number), entry, target)
 
-    def _read(self, number: int, entry: Entry, target: _Target) -> None:
+    def _read(self, number: int, entry: Entry, target: _Target) -> int:
         if number in self.checked:
             # Read only the rows that are wanted: the whole shard was checked before.
             features, path = entry.header.features, self._folder / entry.name
@@ -140,6 +148,7 @@ class _Column:
             if not np.array_equal(contents.ids, entry.ids) or not names_digest(path, entry.header):
                 raise wrong_index(self._folder, path)
             self.checked.add(number)
+        return len(target.rows)
 
 
 class _Target:

@@ -106,6 +106,15 @@ INTERRUPTED = 130
 REJECTS = 6
 """The work is done and some images were rejected."""
 
+KEPT = "What was finished is kept; run the same command to go on."
+KEPT_WHOLE = (
+    "Features and earlier results are as they were. This result is kept if 'Result: FOLDER' stands"
+    " above; else the same command fits again from the start."
+)
+"""What an interrupt leaves of commands whose result is kept as a whole or not at all."""
+
+KEEP_WHOLE = ("probe", "ablate", "transfer", "efficiency")
+
 REPEATED = ("--data", "--cache")
 """Flags of the user's that a suggested command repeats."""
 
@@ -124,7 +133,7 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     int
         The exit code.
     """
-    code, text = explain(error)
+    code, text = explain(error, arguments)
     as_json = "--json" in arguments
     if code not in (BUG, INTERRUPTED):
         text = _with_settings_file(complete_commands(text, arguments))
@@ -194,12 +203,13 @@ def _with_settings_file(text: str) -> str:
     return f"{text} (Settings were read from {path}.)"
 
 
-def explain(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the words for an exception."""
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> tuple[int, str]:
+    """Return the exit code and the words for an exception of a command line."""
     if isinstance(error, FeatcacheError):
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # click's usage errors; Typer may carry a click of its own
         return USAGE, str(error.format_message())
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return INTERRUPTED, "Interrupted. What was finished is kept; run the same command to go on."
+        kept = KEPT_WHOLE if any(word in KEEP_WHOLE for word in arguments[:1]) else KEPT
+        return INTERRUPTED, f"Interrupted. {kept}"
     return BUG, f"This is a bug in featcache, not your mistake: {error!r}. Please report it."

@@ -1,7 +1,7 @@
 """Progress on standard error: a bar where it is a terminal, plain lines where it is not.
 
 Shown only while the logger ``featcache`` lets INFO through, so that ``-q`` and library use are
-silent.
+silent. A step inside another one gets a line below it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,43 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from contextvars import ContextVar
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 log = logging.getLogger("featcache")
 T = TypeVar("T")
 
+BAR_AFTER_S = 1.0
+"""Seconds that a step takes before its bar is drawn: short steps leave no lines behind."""
+
 PLAIN_EVERY_S = 5.0
 """Seconds between two plain lines where standard error is no terminal."""
 
+_live: ContextVar[Progress | None] = ContextVar("featcache_progress", default=None)
+"""The bars of the step that runs: a terminal can show one group of them at a time."""
+
 
 class Advance(Protocol):
-    """Say that ``n`` more items are done."""
+    """Say that ``n`` more items are done, and a few words on how it is going."""
 
-    def __call__(self, n: int = 1, /) -> None:
+    def __call__(self, n: int = 1, note: str = "", /) -> None:
         """Advance by ``n`` items."""
+
+
+def no_progress(n: int = 1, note: str = "", /) -> None:
+    """Advance a step that nobody watches.
+
+    Parameters
+    ----------
+    n : int
+        Items that are done.
+    note : str
+        How it is going.
+    """
 
 
 @contextmanager
@@ -47,10 +70,10 @@ def progress(
     Yields
     ------
     Advance
-        Call it with the number of items that have just been done.
+        Call it with the number of items that have just been done, from any thread.
     """
     if not log.isEnabledFor(logging.INFO) or total == 0:
-        yield lambda n=1, /: None
+        yield no_progress
     elif sys.stderr.isatty():
         with _bar(what, total, noun, note) as advance:
             yield advance
@@ -85,7 +108,34 @@ def track(items: Iterable[T], what: str, total: int, noun: str = "images") -> It
 
 @contextmanager
 def _bar(what: str, total: int, noun: str, note: Callable[[], str]) -> Iterator[Advance]:
-    """Draw a rich progress bar on standard error."""
+    """Draw a rich progress bar on standard error, or a further one below that of a step around."""
+    outer = _live.get()
+    bars = _make_bars() if outer is None else outer
+    task = bars.add_task(what, total=total, noun=noun, note="")
+
+    def advance(n: int = 1, words: str = "", /) -> None:
+        bars.update(task, advance=n, note=note() or words)
+
+    if outer is not None:
+        try:
+            yield advance
+        finally:
+            bars.remove_task(task)
+        return
+    token, timer = _live.set(bars), Timer(BAR_AFTER_S, bars.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield advance
+    finally:
+        _live.reset(token)
+        timer.cancel()
+        timer.join()
+        if bars.live.is_started:
+            bars.stop()
+
+
+def _make_bars() -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -100,36 +150,39 @@ def _bar(what: str, total: int, noun: str, note: Callable[[], str]) -> Iterator[
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.1f} {noun}/s")
+            rate = task.finished_speed or task.speed or 0
+            return Text(f"{rate:,.{0 if rate >= 100 else 1}f} {task.fields['noun']}/s")
 
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda n=1, /: bar.update(task, advance=n, note=note())
 
 
 def _lines(what: str, total: int, noun: str, note: Callable[[], str]) -> Advance:
     """Return a function that prints a line every few seconds and one at the end."""
     start = last = time.monotonic()
-    done = 0
+    done, lock = 0, Lock()
 
-    def advance(n: int = 1, /) -> None:
+    def advance(n: int = 1, words: str = "", /) -> None:
         nonlocal done, last
-        done += n
-        now = time.monotonic()
-        if now - last < PLAIN_EVERY_S and not (done >= total and now - start > 2):
-            return
-        last = now
-        rate = done / max(now - start, 1e-9)
-        left = max(total - done, 0) / rate
-        text = "; ".join(filter(None, (f"{rate:.1f}/s, {left:.0f} s left", note())))
-        print(f"{what}: {done}/{total} {noun}, {text}", file=sys.stderr)
+        with lock:
+            done += n
+            now = time.monotonic()
+            if now - last < PLAIN_EVERY_S and not (n and done >= total and now - start > 2):
+                return
+            last = now
+            rate = done / max(now - start, 1e-9)
+            parts = [f"{done}/{total} {noun}"]
+            if done:
+                left = max(total - done, 0) / rate
+                parts.append(f"{rate:.1f}/s, {left:.0f} s left")
+            text = "; ".join(filter(None, (", ".join(parts), note() or words)))
+            print(f"{what}: {text}", file=sys.stderr)
 
     return advance

@@ -38,6 +38,7 @@ from featcache.evaluate.scoring import Evaluation
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.files import digest_json
 from featcache.metrics import METRICS, SortedScores, point_metrics
+from featcache.progress import track
 from featcache.results import AblationResult, AblationRow, Comparison, Scores
 
 MAX_FEATURES = 10
@@ -206,7 +207,7 @@ def evaluate_feature_sets(
     evaluated = []
     for view in range(len(task.test_views)):
         logits = iter(predict_logits(task.test_rows(view), feature_sets_by_C, scorers))
-        for head in heads:
+        for head in track(heads, f"evaluate ({task.test_views[view]})", len(heads), "heads"):
             scores = {C: task.scores(next(logits)) for C in head.by_C}
             evaluation = score_head(task, head, scores[head.C])
             by_C = {}

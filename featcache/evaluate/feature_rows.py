@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk
+from featcache.progress import Advance, progress
 
 CHUNK_BYTES = 64 << 20
 """Bytes of features that are read at once when they are streamed."""
@@ -106,6 +107,7 @@ def open_rows(
     ids: list[str],
     memory: int | None,
     parted: bool = False,
+    what: str = "read features",
 ) -> Source:
     """Open features for reading: in memory if they fit, else streamed from the store.
 
@@ -122,6 +124,8 @@ def open_rows(
         limit.
     parted : bool
         Stream in any case, so that workers can read parts.
+    what : str
+        What is read, as progress names it.
 
     Returns
     -------
@@ -133,17 +137,24 @@ def open_rows(
     rows = StoreRows(store, keys, ids, widths, chunk)
     if parted or (memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2):
         return rows
-    return Arrays([_read_views(store, [view[b] for view in keys], ids) for b in range(len(widths))])
+    with progress(what, rows.n_rows * len(widths), "rows") as advance:
+        return Arrays(
+            [
+                _read_views(store, [view[b] for view in keys], ids, advance)
+                for b in range(len(widths))
+            ]
+        )
 
 
-def _read_views(store: FeatureStore, keys: list[FeatureKey], ids: list[str]) -> NDArray[Any]:
+def _read_views(
+    store: FeatureStore, keys: list[FeatureKey], ids: list[str], advance: Advance
+) -> NDArray[Any]:
     """Read one feature in every view straight into the rows where it stays."""
-    if len(keys) == 1:
-        return store.read(keys[0], ids)
     readers = [store.reader(key, ids) for key in keys]
     features = np.empty((len(ids) * len(keys), readers[0].n_features), np.float32)
     for view, reader in enumerate(readers):
-        reader.read(slice(0, len(ids)), features[view * len(ids) : (view + 1) * len(ids)])
+        rows = slice(view * len(ids), (view + 1) * len(ids))
+        reader.read(slice(0, len(ids)), features[rows], advance)
     return features
 
 

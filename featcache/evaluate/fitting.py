@@ -28,6 +28,7 @@ from featcache.probes import (
     head_kind,
 )
 from featcache.probes.solver import HeadBatch, Source
+from featcache.progress import progress
 from featcache.results import Certificate, Scores, Selection
 
 FeatureSet = tuple[int, ...]
@@ -199,11 +200,13 @@ def predict_logits(
         assert isinstance(scorer, Linear)
         weight[row, columns[i]], bias[row] = scorer.weight, scorer.bias
     nonlinear = sorted(set(range(len(scorers))) - set(linear))
-    for rows, part in iter_joined(source):
-        if linear:
-            logits[linear, rows] = weight @ part.T.astype(np.float64) + bias
-        for i in nonlinear:
-            logits[i, rows] = scorers[i].logits(part[:, columns[i]])
+    with progress("predict", source.n_rows, "rows") as advance:
+        for rows, part in iter_joined(source):
+            if linear:
+                logits[linear, rows] = weight @ part.T.astype(np.float64) + bias
+            for i in nonlinear:
+                logits[i, rows] = scorers[i].logits(part[:, columns[i]])
+            advance(len(part))
     return logits
 
 

@@ -138,7 +138,8 @@ class ProbeTask:
         """
         ids = self.train.strings("sample_id")
         parted = self.options.engine != "local"
-        return open_rows(self.store, self.train_keys, ids, self.options.memory, parted)
+        memory = self.options.memory
+        return open_rows(self.store, self.train_keys, ids, memory, parted, "read training features")
 
     def engine(self) -> Engine | None:
         """Open the engine whose workers hold the training features in parts.
@@ -162,7 +163,8 @@ class ProbeTask:
             A row for each validation sample.
         """
         ids = self.val.strings("sample_id")
-        return open_rows(self.store, self.test_keys[:1], ids, self.options.memory)
+        what = "read validation features"
+        return open_rows(self.store, self.test_keys[:1], ids, self.options.memory, what=what)
 
     def test_ids(self) -> list[str]:
         """Return the ids of the test samples.
@@ -189,7 +191,8 @@ class ProbeTask:
             A row for each of :meth:`test_ids`.
         """
         keys = self.test_keys[view : view + 1]
-        return open_rows(self.store, keys, self.test_ids(), self.options.memory)
+        what = f"read test features ({self.test_views[view]})"
+        return open_rows(self.store, keys, self.test_ids(), self.options.memory, what=what)
 
     def scores(self, logits: NDArray[np.float64]) -> Scores:
         """Return the scores of a head, a row for each test sample and generator.

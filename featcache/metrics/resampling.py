@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from featcache.metrics.compute import EVEN, resampled_metrics
 from featcache.metrics.definitions import METRICS
 from featcache.metrics.sorted_scores import Float, Index, ResampledCounts, SortedScores
+from featcache.progress import track
 
 BLOCK_CELLS = 6_000_000
 """Largest number of counts (resamples x sources) that one thread holds at once."""
@@ -154,8 +155,11 @@ def bootstrap(
     if resamples.n_resamples * sum(len(rows) for rows in sources.values()) > MANY_CELLS:
         with threadpool_limits(1):  # one thread for each block, and none below it
             workers = min(joblib.cpu_count(), len(blocks))
-            parallel = joblib.Parallel(n_jobs=workers, prefer="threads", require="sharedmem")
-            parts = list(parallel(joblib.delayed(compute_block)(*block) for block in blocks))
+            parallel = joblib.Parallel(
+                n_jobs=workers, prefer="threads", require="sharedmem", return_as="generator"
+            )
+            done = parallel(joblib.delayed(compute_block)(*block) for block in blocks)
+            parts = list(track(done, "resample", len(blocks), "blocks of resamples"))
     else:
         parts = [compute_block(*block) for block in blocks]
     return {

@@ -31,6 +31,7 @@ from featcache.probes.solver import (
 from featcache.probes.solver.lbfgs import MEMORY
 from featcache.probes.solver.problem import Float
 from featcache.probes.solver.sums import GRAM_ROWS_PER_COLUMN
+from featcache.progress import Advance, progress
 from featcache.results import Certificate
 
 TOLS = {np.dtype(np.float32): 1e-9, np.dtype(np.float64): 1e-14}
@@ -149,14 +150,17 @@ def fit_heads(
         certificates=[_UNFITTED] * len(heads),
     )
     if engine is None and memory is None and raw.n_rows < max(raw.widths):
-        _fit_in_row_spaces(fitted, raw, how, labels, counts, heads, tol, max_iter)
+        with progress("fit", len(heads), "heads") as advance:
+            _fit_in_row_spaces(fitted, raw, how, labels, counts, heads, tol, max_iter, advance)
         return fitted
-    with _open_sums(raw, how, labels, weights, memory, engine) as sums:
+    with (
+        _open_sums(raw, how, labels, weights, memory, engine) as sums,
+        progress("fit", len(heads), "heads") as advance,
+    ):
         tol = TOLS[np.dtype(sums.dtype)] if tol is None else tol
         for chosen in _groups(heads, raw, memory):
-            solution = minimise(
-                sums, _subset(heads, chosen, how.per_task), tol=tol, max_iter=max_iter
-            )
+            subset = _subset(heads, chosen, how.per_task)
+            solution = minimise(sums, subset, tol=tol, max_iter=max_iter, advance=advance)
             fitted.set_heads(chosen, *how.fold(solution.weight, solution.bias), solution)
     return fitted
 
@@ -170,6 +174,7 @@ def _fit_in_row_spaces(
     heads: HeadBatch,
     tol: float | None,
     max_iter: int,
+    advance: Advance,
 ) -> None:
     """Fit task by task on the rows that it has: each has a scale, and so a space, of its own."""
     with threads.thread_pool():
@@ -181,7 +186,7 @@ def _fit_in_row_spaces(
         sums = RowSums(space.arrays, labels[[task]][:, rows], weights[[task]][:, rows])
         subset = replace(_subset(heads, chosen, None), task=np.zeros(len(chosen), np.intp))
         limit = TOLS[np.dtype(sums.dtype)] if tol is None else tol
-        solution = minimise(sums, subset, tol=limit, max_iter=max_iter)
+        solution = minimise(sums, subset, tol=limit, max_iter=max_iter, advance=advance)
         fitted.set_heads(chosen, *how.fold(space.back(solution.weight), solution.bias), solution)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from featcache.errors import unknown_name
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk, Float, Real
+from featcache.progress import Advance, no_progress, progress
 from featcache.threads import parallel_map
 
 Scaling = Literal["standardise", "none", "block-rms", "l2"]
@@ -143,12 +144,14 @@ def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float
     count = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     first: Float | None = None
     sums, squares = np.zeros(1), np.zeros(1)
-    for rows_slice, x in _pieces(raw, l2):
-        first = x[:256].mean(axis=0, dtype=np.float64) if first is None else first
-        x = x - first.astype(x.dtype)  # near the mean, so that the squares do not cancel
-        weight = rows[:, rows_slice].astype(x.dtype)
-        sums = sums + weight @ x
-        squares = squares + weight @ np.square(x, out=x)
+    with progress("learn scaling", raw.n_rows, "rows") as advance:
+        for rows_slice, x in _pieces(raw, l2):
+            first = x[:256].mean(axis=0, dtype=np.float64) if first is None else first
+            x = x - first.astype(x.dtype)  # near the mean, so that the squares do not cancel
+            weight = rows[:, rows_slice].astype(x.dtype)
+            sums = sums + weight @ x
+            squares = squares + weight @ np.square(x, out=x)
+            advance(len(x))
     if first is None:
         raise ValueError("no rows")
     near, square = sums / count, squares / count
@@ -222,12 +225,14 @@ class Scaled:
             All of it in memory.
         """
         arrays: list[Real] = [np.empty((self.n_rows, w), dtype=self.dtype) for w in self.widths]
-        for rows, blocks in self.raw.chunks(range(len(self.widths))):
-            for b, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
-                self._scale(b, block, array[rows])
+        n_rows = self.n_rows * len(self.widths)
+        with progress("scale features", n_rows, "rows") as advance:
+            for rows, blocks in self.raw.chunks(range(len(self.widths))):
+                for b, (array, block) in enumerate(zip(arrays, blocks, strict=True)):
+                    self._scale(b, block, array[rows], advance)
         return Arrays(arrays)
 
-    def _scale(self, b: int, block: Any, out: Any) -> None:
+    def _scale(self, b: int, block: Any, out: Any, advance: Advance = no_progress) -> None:
         """Put a block's scaled rows into ``out``, so few at once that they stay in a core's
         cache.
         """
@@ -241,5 +246,6 @@ class Scaled:
             (x,) = _normed([block[rows_slice]], self.how.l2)
             np.subtract(x, shift, out=out[rows_slice], dtype=self.dtype)
             out[rows_slice] *= factor
+            advance(len(x))
 
         parallel_map(work, range(0, len(block), PIECE_ROWS))

@@ -16,6 +16,7 @@ from featcache import threads
 from featcache.probes.solver.preconditioner import Preconditioner
 from featcache.probes.solver.problem import Float, HeadBatch, Solution
 from featcache.probes.solver.sums import GRAM_ROWS_PER_COLUMN, Index, Sums
+from featcache.progress import Advance, no_progress
 
 MEMORY = 10
 """Pairs of steps and gradient changes that are kept."""
@@ -50,7 +51,14 @@ they look.
 """
 
 
-def minimise(sums: Sums, heads: HeadBatch, *, tol: float = 1e-9, max_iter: int = 300) -> Solution:
+def minimise(
+    sums: Sums,
+    heads: HeadBatch,
+    *,
+    tol: float = 1e-9,
+    max_iter: int = 300,
+    advance: Advance = no_progress,
+) -> Solution:
     """Solve all heads.
 
     Parameters
@@ -62,13 +70,15 @@ def minimise(sums: Sums, heads: HeadBatch, *, tol: float = 1e-9, max_iter: int =
         A head is done when its objective is at most this share above the minimum: proven by the
         duality gap, or estimated from the step that would come next.
     max_iter : int
+    advance : callable
+        Is told after each iteration how many heads are done, and the largest gap of the others.
 
     Returns
     -------
     Solution
     """
     with threads.thread_pool():
-        return _Joint(sums, heads, tol).run(max_iter)
+        return _Joint(sums, heads, tol).run(max_iter, advance)
 
 
 @dataclass
@@ -120,12 +130,16 @@ class _Joint:
         self.sums.move(everyone, self.x)
         self._accept(everyone, np.ones(len(everyone)))
 
-    def run(self, max_iter: int) -> Solution:
+    def run(self, max_iter: int, advance: Advance) -> Solution:
         """Iterate until every head is done or stuck."""
         active = np.flatnonzero(self._open(np.arange(len(self.heads))))
-        for _ in range(max_iter):
+        n_open = len(self.heads)
+        for iteration in range(max_iter):
             if not len(active):
                 break
+            gap = self._gap(active, self.gradient[active, :-1]) / self.value[active]
+            advance(n_open - len(active), f"iteration {iteration}, proven gap {gap.max():.1e}")
+            n_open = len(active)
             # Heads that are slow, or stuck, their own Hessian and an empty memory.
             for like in self._alike(active[self.age[active] >= self.every]):
                 head = int(like[0])
@@ -146,6 +160,7 @@ class _Joint:
             active, direction, slope = active[~done], direction[~done], slope[~done]
             if len(active):
                 active = self._advance(active, direction, slope)
+        advance(n_open, "certify")
         return self._finish()
 
     def _alike(self, due: Index) -> list[Index]:
