@@ -243,8 +243,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=720_000)
     parser.add_argument("--test-rows", type=int, default=95_000)
     parser.add_argument("--columns", default="1280", help="of each feature, with commas")
-    parser.add_argument("--train-generators", type=int, default=1, metavar="N",
-                        help="1 as in the paper: folds are by source; else one for each")  # fmt: skip
+    parser.add_argument("--train-generators", type=int, default=1,
+                        help="1 as in the paper: folds by source; else one for each")  # fmt: skip
     parser.add_argument("--C", type=float, default=1.0)
     parser.add_argument("--memory", default="", help="of the command, e.g. 2G")
     parser.add_argument("--peers", default=",".join(PEERS), help="none if empty")
