@@ -80,9 +80,8 @@ class Reader:
             try:
                 for future in futures:
                     advance(future.result())
-            except BaseException:  # an interrupt does not wait for the shards not yet begun
+            finally:  # an interrupt does not wait for the shards that are not yet begun
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise
 
     def forget(self) -> None:
         """Check every shard again when it is next met."""
