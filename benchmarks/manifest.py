@@ -26,7 +26,7 @@ from featcache.cache.testing import make_key
 from featcache.datasets import Manifest
 from featcache.datasets.columns import Column, IdTable, TextList, Texts, encode_arrow
 from featcache.datasets.library import manifest_path
-from featcache.datasets.manifest import FIELDS, INTEGERS, OWN
+from featcache.datasets.sample import FIELDS, INTEGERS, OWN
 
 N_GENERATORS, SHARD_ROWS = 19, 4096
 

@@ -20,15 +20,16 @@ def run(arguments: list[str]) -> int:
     from featcache.cli import _output
     from featcache.cli.app import app
 
+    root = get_command(app)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        code = get_command(app).main(arguments, prog_name="featcache", standalone_mode=False)
+        code = root.main(arguments, prog_name="featcache", standalone_mode=False)
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        return _output.report(error, arguments)
+        return _output.report(error, root, arguments)
     if code == _output.INTERRUPTED:  # Typer has turned the interrupt into its exit code
-        return _output.report(KeyboardInterrupt(), arguments)
+        return _output.report(KeyboardInterrupt(), root, arguments)
     return code if isinstance(code, int) else 0
 
 

@@ -119,12 +119,14 @@ REPEATED = ("--data", "--cache")
 """Flags of the user's that a suggested command repeats."""
 
 
-def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
+def report(error: BaseException, command: Any, arguments: Sequence[str] = ()) -> int:
     """Print an error on standard error, and with ``--json`` on standard output too.
 
     Parameters
     ----------
     error : BaseException
+    command : click.Command
+        The tree of commands, for the flags that suggested commands take.
     arguments : sequence of str
         The command line, without the name of the program.
 
@@ -136,7 +138,7 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     code, text = explain(error, arguments)
     as_json = "--json" in arguments
     if code not in (BUG, INTERRUPTED):
-        text = _with_settings_file(complete_commands(text, arguments))
+        text = _with_settings_file(complete_commands(text, command, arguments))
     if code == BUG:
         traceback.print_exception(error)
     sys.stderr.write(terminal_text(f"Error: {text}") + "\n")
@@ -146,13 +148,15 @@ def report(error: BaseException, arguments: Sequence[str] = ()) -> int:
     return code
 
 
-def complete_commands(text: str, arguments: Sequence[str]) -> str:
+def complete_commands(text: str, root: Any, arguments: Sequence[str]) -> str:
     """Repeat the user's own ``--data`` and ``--cache`` in the commands that a message suggests.
 
     Parameters
     ----------
     text : str
         Commands stand in single quotes: ``'featcache extract --backbone clip'``.
+    root : click.Command
+        The tree of commands.
     arguments : sequence of str
         The command line that led to the message.
 
@@ -160,10 +164,6 @@ def complete_commands(text: str, arguments: Sequence[str]) -> str:
     -------
     str
     """
-    from typer.main import get_command
-
-    from featcache.cli.app import app
-
     given: dict[str, list[str]] = {}
     for i, word in enumerate(arguments):
         flag, equals, value = word.partition("=")
@@ -171,7 +171,7 @@ def complete_commands(text: str, arguments: Sequence[str]) -> str:
             given.setdefault(flag, []).append(value if equals else arguments[i + 1])
 
     def complete(match: re.Match[str]) -> str:
-        command: Any = get_command(app)
+        command = root
         words = match[1].split()
         for word in words:
             command = getattr(command, "commands", {}).get(word, command)

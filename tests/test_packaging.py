@@ -42,3 +42,26 @@ def test_imports_under_its_installed_name_only(module: str) -> None:
 def test_gitignore_does_not_hide_the_package_cache() -> None:
     lines = (ROOT / ".gitignore").read_text().splitlines()
     assert not [line for line in lines if line.strip() in {"cache", "cache/", "cache*", "/cache/"}]
+
+
+NEED_TORCH = {
+    *("api", "attention", "backbones", "cli", "demo", "detect", "doctor", "engines", "extract"),
+    *("finetune", "studies", "testing"),
+}
+"""Packages that may import torch, at least when they are called."""
+
+
+def test_every_package_stands_in_a_contract() -> None:
+    tree = ROOT / "featcache"
+    modules = {p.stem for p in tree.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    names = {name for name in modules | {"cache", "cli"} if not name.startswith("_")}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    forbidden = {
+        contract["forbidden_modules"][0]: {
+            name.removeprefix("featcache.") for name in contract["source_modules"]
+        }
+        for contract in contracts["contracts"]
+        if contract["type"] == "forbidden"
+    }
+    assert forbidden["torch"] == names - NEED_TORCH
+    assert forbidden["h5py"] == names - {"cache"}

@@ -13,7 +13,7 @@ from PIL import Image
 from featcache.audit.result import Duplicates, Pair
 from featcache.datasets import Manifest, Sample
 from featcache.datasets.columns import Texts, group_rows
-from featcache.datasets.manifest import OWN
+from featcache.datasets.sample import OWN
 
 MAX_DISTANCE = 4
 """Bits of 64 in which two perceptual hashes may differ; re-encoded copies differ in 0 to 2."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from joblib import Parallel, delayed
 
 from featcache.datasets.containers import SEPARATOR, read_bytes
-from featcache.datasets.manifest import Manifest, Sample
+from featcache.datasets.manifest import Manifest
+from featcache.datasets.sample import Sample
 from featcache.datasets.walk import File
 from featcache.files import digest_bytes
 from featcache.images import read_metadata

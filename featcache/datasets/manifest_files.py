@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.datasets.columns import Column, IdTable, Texts, buffer_of, encode_arrow, unique_ids
-from featcache.datasets.manifest import FIELDS, INTEGERS, OWN, Manifest, encode, shrink
+from featcache.datasets.sample import FIELDS, INTEGERS, OWN, encode, shrink
 from featcache.errors import DataError
 from featcache.files import atomic_file, open_file, read_file, write_atomic
 from featcache.parsing import format_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from featcache.datasets.manifest import Manifest
 
 VERSION = b"2"
 """Of the Parquet form; 1 is the CSV."""
@@ -69,8 +71,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         )
 
 
-def read_manifest(path: Path, *, all_columns: bool = False) -> Manifest:
-    """Read a manifest that :func:`write_manifest` wrote.
+def read_columns(path: Path, *, all_columns: bool = False) -> dict[str, Column]:
+    """Read the columns of a manifest that :func:`write_manifest` wrote.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def read_manifest(path: Path, *, all_columns: bool = False) -> Manifest:
 
     Returns
     -------
-    Manifest
+    dict of str to Texts or ndarray
 
     Raises
     ------
@@ -101,8 +103,8 @@ def _refusal(path: Path | str, reason: object) -> DataError:
     return DataError(f"{path} is no table: {reason}. Run 'featcache datasets scan' again.")
 
 
-def parse_csv(data: bytes, path: Path | str, *, all_columns: bool = False) -> Manifest:
-    """Read a manifest in the CSV form.
+def parse_csv(data: bytes, path: Path | str, *, all_columns: bool = False) -> dict[str, Column]:
+    """Read the columns of a manifest in the CSV form.
 
     Parameters
     ----------
@@ -115,12 +117,12 @@ def parse_csv(data: bytes, path: Path | str, *, all_columns: bool = False) -> Ma
 
     Returns
     -------
-    Manifest
+    dict of str to Texts or ndarray
 
     Raises
     ------
     DataError
-        As for :func:`read_manifest`.
+        As for :func:`read_columns`.
     """
     later = {} if all_columns else LATER
     reader = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
@@ -130,7 +132,7 @@ def parse_csv(data: bytes, path: Path | str, *, all_columns: bool = False) -> Ma
         raise _refusal(path, error) from error
 
 
-def _parse_rows(reader: Any, path: Path | str, later: Mapping[str, str]) -> Manifest:
+def _parse_rows(reader: Any, path: Path | str, later: Mapping[str, str]) -> dict[str, Column]:
     names: list[str] = next(reader, [])
     lacking = [name for name in CSV_COLUMNS if name not in names]
     if missing := [name for name in lacking if name not in later]:
@@ -160,10 +162,10 @@ def _parse_rows(reader: Any, path: Path | str, later: Mapping[str, str]) -> Mani
             ) from error
         for column, value in zip(columns, values, strict=True):
             column.append(shared.setdefault(value, value) if isinstance(value, str) else value)
-    return Manifest.of(encode(dict(zip(FIELDS, columns, strict=True))))
+    return encode(dict(zip(FIELDS, columns, strict=True)))
 
 
-def _read_parquet(path: Path) -> Manifest:
+def _read_parquet(path: Path) -> dict[str, Column]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -186,7 +188,7 @@ def _read_parquet(path: Path) -> Manifest:
     except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise _refusal(path, reason.rstrip(".")) from error
-    return Manifest.of(columns)
+    return columns
 
 
 def _read_column(name: str, values: pa.ChunkedArray) -> dict[str, Column]:

@@ -16,7 +16,8 @@ from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
-from featcache.datasets.manifest import REAL, Manifest, Sample
+from featcache.datasets.manifest import Manifest
+from featcache.datasets.sample import REAL, Sample
 from featcache.datasets.template import SPLITS
 from featcache.errors import DataError
 from featcache.parsing import BoundedPattern

@@ -182,7 +182,7 @@ def import_features(store: FeatureStore, path: Path) -> Imported:
     """
     imported = import_pack(store, path, lambda name, file: Manifest.read(file))
     for name, content in imported.manifests.items():
-        manifest = parse_csv(content, name)
+        manifest = Manifest.of(parse_csv(content, name))
         target = manifest_path(store.root, name)
         if (known := load_known(target)) is not None and known != manifest:
             # A different manifest of that name stays; the imported one gets a name of its own.

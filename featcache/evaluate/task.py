@@ -15,8 +15,8 @@ from featcache.cache import FeatureKey, FeatureStore
 from featcache.datasets import Manifest, expand
 from featcache.datasets.columns import Texts, group_rows
 from featcache.datasets.families import CONTROL
-from featcache.datasets.manifest import OWN
 from featcache.datasets.pairings import families_of, members, restrict
+from featcache.datasets.sample import OWN
 from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data

@@ -17,7 +17,6 @@ from featcache.datasets.file_metadata import FileMetadata, metadata_of
 from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
 from featcache.datasets.library import list_manifests
 from featcache.datasets.listed import stat_file
-from featcache.datasets.manifest import REAL
 from featcache.datasets.records import (
     Reading,
     column_of,
@@ -26,6 +25,7 @@ from featcache.datasets.records import (
     read_rows,
     value_of,
 )
+from featcache.datasets.sample import REAL
 from featcache.datasets.scan import dataset_name, split_of
 from featcache.errors import DataError
 from featcache.extract.foreign_arrays import Row

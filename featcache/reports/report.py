@@ -10,9 +10,9 @@ from typing import Any
 from featcache.metrics.intervals import FEW_SOURCES
 from featcache.reports.formatting import escape_controls, format_list
 from featcache.reports.headline import ablation_headline
-from featcache.reports.summarize import Summary, summarize
+from featcache.reports.summarize import summarize
 from featcache.reports.tables.ablation import ablation_tables
-from featcache.reports.tables.base import Exhibit, Table
+from featcache.reports.tables.base import Exhibit, Part, Table
 from featcache.reports.tables.generators import few_sources
 from featcache.reports.tables.probe import selection_notes
 from featcache.reports.tables.transfer import (
@@ -23,48 +23,12 @@ from featcache.reports.tables.transfer import (
 )
 from featcache.results import (
     AblationResult,
-    EfficiencyPoint,
     EfficiencyResult,
     EvalResult,
     Scores,
     TrainResult,
     TransferResult,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What one result says.
-
-    ``anchor`` starts every id of the part on the page; ``summary`` is None for all but probe runs,
-    ``curve`` empty for all but data-efficiency curves.
-    """
-
-    anchor: str
-    heading: str
-    finding: str
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...] = ()
-    diagnosis: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    keys: tuple[str, ...] = ()
-    summary: Summary | None = None
-    curve: tuple[EfficiencyPoint, ...] = ()
-
-    def table(self, name: str) -> Table | None:
-        """Return the table of that name, or None.
-
-        Parameters
-        ----------
-        name : str
-            Name to look up or to show.
-
-        Returns
-        -------
-        Table | None
-            The table of that name, or None.
-        """
-        return next((table for table in self.tables if table.name == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)

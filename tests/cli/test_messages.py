@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from featcache.cli._output import complete_commands
+from featcache.cli.app import app
 
 Call = Callable[..., Any]
+ROOT = get_command(app)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +29,12 @@ Call = Callable[..., Any]
 )
 def test_suggested_commands_repeat_the_users_flags(arguments: list[str], completed: str) -> None:
     text = "Run 'featcache extract --backbone clip --data FOLDER'."
-    assert complete_commands(text, arguments) == completed
+    assert complete_commands(text, ROOT, arguments) == completed
 
 
 def test_flags_that_a_command_lacks_are_not_added() -> None:
     text = "Run 'featcache trust', or 'featcache cache verify --repair'."
-    assert complete_commands(text, ["probe", "--cache", "s", "--data", "d"]) == (
+    assert complete_commands(text, ROOT, ["probe", "--cache", "s", "--data", "d"]) == (
         "Run 'featcache trust', or 'featcache cache verify --repair --cache s'."
     )
 

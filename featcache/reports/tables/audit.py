@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from featcache.audit import AuditResult
 from featcache.reports.formatting import Estimate, escape_controls
-from featcache.reports.report import Part
-from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+from featcache.reports.tables.base import Cell, Column, Part, Section, Table, TableRow
 
 
 def audit_part(result: AuditResult, *, anchor: str = "audit") -> Part:

@@ -11,9 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from featcache.reports.formatting import UNKNOWN, Estimate, format_number
+
+if TYPE_CHECKING:
+    from featcache.reports.summarize import Summary
+    from featcache.results import EfficiencyPoint
 
 Cell = str | int | float | Estimate | None
 Kind = Literal["text", "count", "percent", "points", "number", "p"]
@@ -104,6 +108,41 @@ class Table:
                 for row in section.rows
             ],
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one result says.
+
+    ``anchor`` starts every id of the part on the page; ``summary`` is None for all but probe runs,
+    ``curve`` empty for all but data-efficiency curves.
+    """
+
+    anchor: str
+    heading: str
+    finding: str
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+    diagnosis: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    keys: tuple[str, ...] = ()
+    summary: Summary | None = None
+    curve: tuple[EfficiencyPoint, ...] = ()
+
+    def table(self, name: str) -> Table | None:
+        """Return the table of that name, or None.
+
+        Parameters
+        ----------
+        name : str
+            Name to look up or to show.
+
+        Returns
+        -------
+        Table | None
+            The table of that name, or None.
+        """
+        return next((table for table in self.tables if table.name == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,7 @@ from featcache.evaluate import compare
 from featcache.evaluate.comparison import correct_comparisons
 from featcache.metrics import METRICS
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
-from featcache.reports.report import Part
-from featcache.reports.tables.base import Cell, Column, Section, Table, TableRow
+from featcache.reports.tables.base import Cell, Column, Part, Section, Table, TableRow
 from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison, Scores
 
 Run = tuple[EvalResult, Scores]
