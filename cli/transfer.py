@@ -14,7 +14,7 @@ from featcache.cli import _probing as probing
 from featcache.cli._data import grouped
 
 if TYPE_CHECKING:
-    from featcache.reports.report import Part
+    from featcache.reports.tables.base import Part
 
 
 @grouped

@@ -26,10 +26,10 @@ from featcache.reports.exhibits import separation_table
 from featcache.reports.export import json_ready
 from featcache.reports.figures.images import AXES, TITLES, Thumbnail, group_colors, thumbnail
 from featcache.reports.formatting import escape_controls, require_viz
-from featcache.reports.report import Part, Report, ablation_part, probe_part
+from featcache.reports.report import Report, ablation_part, probe_part
 from featcache.reports.score_plots import Confusion, Mistake
 from featcache.reports.tables.audit import audit_part
-from featcache.reports.tables.base import Cell, Exhibit, interval_text, sort_value, value_text
+from featcache.reports.tables.base import Cell, Exhibit, Part, interval_text, sort_value, value_text
 from featcache.results import AblationResult, EvalResult, Scores
 from featcache.results.analysis import EmbeddingResult
 

@@ -14,8 +14,9 @@ from featcache.reports.exhibits import load_exhibit
 from featcache.reports.export import FORMATS, write_tables
 from featcache.reports.formatting import escape_controls
 from featcache.reports.html import figures_of, write_page
-from featcache.reports.report import Part, Report, probe_part, result_part
+from featcache.reports.report import Report, probe_part, result_part
 from featcache.reports.tables.audit import audit_part
+from featcache.reports.tables.base import Part
 from featcache.reports.tables.comparison import compared_part
 from featcache.results import EvalResult, Scores
 

@@ -6,8 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
-from featcache.reports.report import Part, Report, probe_part
-from featcache.reports.tables.base import Cell, Column, Exhibit, Kind, Section, Table, TableRow
+from featcache.reports.report import Report, probe_part
+from featcache.reports.tables.base import (
+    Cell,
+    Column,
+    Exhibit,
+    Kind,
+    Part,
+    Section,
+    Table,
+    TableRow,
+)
 from featcache.results import EvalResult, Scores
 from featcache.studies.result import Reference, StudyResult
 
