@@ -97,7 +97,11 @@ class ReadOptions:
 
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="Stream features that need more, e.g. 2G."),
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="Stream features that need more, e.g. 2G. [default: what is free]",
+        ),
     ] = None
     engine: Annotated[
         str,  # a flag only: the engine of the settings is meant for extract

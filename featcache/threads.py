@@ -1,4 +1,4 @@
-"""Threads of our own over single-threaded BLAS.
+"""What the machine has: free memory, and threads of our own over single-threaded BLAS.
 
 BLAS's own threads wait for each other by spinning: on a machine that others use too, two of them
 were measured fifteen times slower than one. Independent pieces on plain threads lose nothing
@@ -7,10 +7,13 @@ there.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -103,3 +106,40 @@ def split_evenly(n: int, k: int) -> list[slice]:
     [slice(0, 2, None), slice(2, 5, None)]
     """
     return [slice(n * i // k, n * (i + 1) // k) for i in range(k)]
+
+
+def available_memory() -> int:
+    """Return the bytes that this process can still take, the file cache counted as free.
+
+    Returns
+    -------
+    int
+        What the system can give, or what is left to the limit of the container if that is less.
+    """
+    return min(_left_in_system(), _left_in_container())
+
+
+def _left_in_system() -> int:
+    """Return the bytes that the system can still give."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes up to the limit of the container (cgroup v2); very many where there is
+    none. The kernel drops cached files before it kills, so they do not count as used.
+    """
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return sys.maxsize
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+        used -= next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, StopIteration, ValueError):
+        pass
+    return max(limit - used, 0)

@@ -12,10 +12,41 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk
-from featcache.progress import Advance, progress
+from featcache.progress import Advance, log, progress
+from featcache.threads import available_memory
 
 CHUNK_BYTES = 64 << 20
 """Bytes of features that are read at once when they are streamed."""
+
+FREE_SHARE = 0.9
+"""Share of the free memory that is used before features are streamed."""
+
+
+def memory_limit(needed: int, what: str) -> int | None:
+    """Return the memory to keep to where no limit was given.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that the step takes with all its features in memory.
+    what : str
+        The step, as the subject of a sentence in the singular.
+
+    Returns
+    -------
+    int or None
+        None where it fits, so that nothing is streamed; else :data:`FREE_SHARE` of what is free.
+    """
+    free = available_memory()
+    if needed <= FREE_SHARE * free:
+        return None
+    limit = int(FREE_SHARE * free)
+    log.warning(
+        f"{what} needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free:"
+        f" features are read again for every pass, within {limit / 2**30:.1f} GiB. The answer is"
+        " the same. Another limit: --memory SIZE."
+    )
+    return limit
 
 
 @dataclass(frozen=True)
@@ -120,8 +151,8 @@ def open_rows(
     ids : list of str
         Sample ids, sorted.
     memory : int or None
-        Memory budget in bytes; features that need more than half of it are streamed. None for no
-        limit.
+        Memory budget in bytes; features that need more than half of it are streamed. None for
+        what is free.
     parted : bool
         Stream in any case, so that workers can read parts.
     what : str
@@ -133,6 +164,8 @@ def open_rows(
         The rows of all views, a block for each feature.
     """
     widths = [store.summary(key).n_features for key in keys[0]]
+    if memory is None and not parted:
+        memory = memory_limit(4 * len(ids) * len(keys) * sum(widths), f"'{what}'")
     chunk = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, max(memory // 16, 1 << 16))
     rows = StoreRows(store, keys, ids, widths, chunk)
     if parted or (memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2):

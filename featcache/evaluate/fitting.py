@@ -266,6 +266,7 @@ def fit_feature_sets(task: ProbeTask, feature_sets: Sequence[FeatureSet]) -> lis
     if fused:
         parts = sorted({(b,) for features in feature_sets for b in features})
     specs = [HeadSpec(part, C, t) for part in parts for C in grid for t in range(len(weights))]
+    task = task.within_memory(len(specs))
     source = task.train_rows()
     fits = fit_specs(task, source, weights, specs)
     shape = (len(parts), len(grid), len(weights))

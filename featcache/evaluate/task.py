@@ -20,7 +20,7 @@ from featcache.datasets.sample import OWN
 from featcache.engines import Engine, open_engine
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import data
-from featcache.evaluate.feature_rows import open_rows
+from featcache.evaluate.feature_rows import memory_limit, open_rows
 from featcache.evaluate.model_selection import Folds, plan_folds
 from featcache.evaluate.options import ProbeOptions
 from featcache.files import canonical_json, digest_bytes, digest_json
@@ -28,6 +28,7 @@ from featcache.probes import head_kind
 from featcache.probes.base import classes_needed
 from featcache.probes.scaling import check_scaling
 from featcache.probes.solver import Source
+from featcache.probes.solver.sums import GRAM_ROWS_PER_COLUMN
 from featcache.results import Scores
 from featcache.views import parse_views
 
@@ -140,6 +141,30 @@ class ProbeTask:
         parted = self.options.engine != "local"
         memory = self.options.memory
         return open_rows(self.store, self.train_keys, ids, memory, parted, "read training features")
+
+    def within_memory(self, n_heads: int) -> ProbeTask:
+        """Return the task with a limit of memory where fitting would take more than is free.
+
+        Parameters
+        ----------
+        n_heads : int
+            Heads that are fitted in one solve.
+
+        Returns
+        -------
+        ProbeTask
+            This one if a limit was given, the fit has room, or workers hold the features.
+        """
+        options, n_columns = self.options, sum(self.widths)
+        if options.memory is not None or options.engine != "local" or options.head != "logistic":
+            return self
+        n_rows = len(self.train) * len(self.train_views)
+        # Scaling makes a copy unless it is folded into the products. Each head has three float32
+        # for a row in the solve, and a held-out logit in float64.
+        copies = 1 if n_rows > GRAM_ROWS_PER_COLUMN * n_columns and options.scaling != "l2" else 2
+        needed = n_rows * (4 * copies * n_columns + 20 * n_heads)
+        limit = memory_limit(needed, f"Fitting {n_heads:,} heads on {n_rows:,} rows")
+        return self if limit is None else replace(self, options=replace(options, memory=limit))
 
     def engine(self) -> Engine | None:
         """Open the engine whose workers hold the training features in parts.

@@ -148,6 +148,7 @@ def fit_training_sets(task: ProbeTask, members: Sequence[NDArray[np.bool_]]) -> 
         Logit of each of :meth:`ProbeTask.test_ids`.
     """
     logits = []
+    task = task.within_memory(min(len(members), MAX_HEADS))
     for start in range(0, len(members), MAX_HEADS):
         part = members[start : start + MAX_HEADS]
         weights = np.tile(np.array(part, dtype=float), (1, len(task.train_views)))

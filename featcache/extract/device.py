@@ -5,15 +5,14 @@ override.
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featcache.errors import SettingsError
+from featcache.threads import available_memory
 
 if TYPE_CHECKING:
     import torch
@@ -189,27 +188,7 @@ def free_memory(device: torch.device) -> int:
 
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min(_available(), _left_in_container())
-
-
-def _available() -> int:
-    """Return the bytes that the system can still give, the file cache counted as free."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes up to the limit of the container (cgroup v2); very many where there is
-    none.
-    """
-    try:
-        limit = int((folder / "memory.max").read_text())
-        return max(limit - int((folder / "memory.current").read_text()), 0)
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return sys.maxsize
+    return available_memory()
 
 
 def bytes_of_forward(run: Callable[[], object]) -> int:

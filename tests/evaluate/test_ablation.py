@@ -23,6 +23,7 @@ from featcache.evaluate import (
     ProbeOptions,
     ablate,
     efficiency,
+    feature_rows,
     run_probe,
     transfer,
 )
@@ -402,3 +403,32 @@ def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifes
     shown = featcache(*base[:-1], "--train", "progan", "--train", "biggan").out
     assert "a biggan 1" in " ".join(shown.split())
     assert featcache(*base, "--head", "logistic,rigde").code == 2
+
+
+def test_what_does_not_fit_the_free_memory_is_streamed(
+    toy: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest, folder = toy
+    asked = AblateOptions(probe=options(grid=[1e-2, 1.0]))
+    whole = ablate(manifest, FeatureStore(folder), asked)
+    assert "memory" not in caplog.text
+    monkeypatch.setattr(feature_rows, "available_memory", lambda: 20_000)
+    read = []
+    chunks = feature_rows.StoreRows.chunks
+
+    def counted(self: Any, blocks: Any) -> Any:
+        read.append(self.n_rows)
+        return chunks(self, blocks)
+
+    monkeypatch.setattr(feature_rows.StoreRows, "chunks", counted)
+    streamed = ablate(manifest, FeatureStore(folder), asked)
+    assert "Fitting 42 heads on 160 rows needs" in caplog.text
+    assert "--memory SIZE" in caplog.text
+    assert read.count(160) > 10  # a pass for each product with the training rows
+    assert streamed.digest == whole.digest
+    for a, b in zip(whole.rows, streamed.rows, strict=True):
+        assert a.features == b.features
+        assert a.mAP == pytest.approx(b.mAP, abs=1e-6)
+        assert a.certificate is not None
+        assert b.certificate is not None
+        assert a.certificate.objective == pytest.approx(b.certificate.objective, rel=1e-6)

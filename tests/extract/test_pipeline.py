@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from featcache import threads
 from featcache.backbones import BACKBONES, BackboneSpec
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest, ScanOptions, scan_into
@@ -204,9 +205,11 @@ def test_the_batch_fits_the_memory() -> None:
 def test_the_free_memory_respects_the_container(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("400\n")
-    assert dev._left_in_container(tmp_path) == 600
+    assert threads._left_in_container(tmp_path) == 600
+    (tmp_path / "memory.stat").write_text("anon 50\ninactive_file 300\n")
+    assert threads._left_in_container(tmp_path) == 900
     (tmp_path / "memory.max").write_text("max\n")
-    assert dev._left_in_container(tmp_path) > 2**60
+    assert threads._left_in_container(tmp_path) > 2**60
 
 
 def test_weights_rounded_once_give_the_bits_of_autocast(spec: BackboneSpec) -> None:
