@@ -63,7 +63,8 @@ class ProbeOptions:
     weights : dict of str to str
         Digest of the weights (``"blake2b:..."``) by backbone, where the store has several.
     memory : int or None
-        Memory budget in bytes; larger features are streamed from the store in every pass.
+        Memory budget in bytes; larger features are streamed from the store in every pass. None for
+        what is free.
     engine : str
         Where the training features of logistic heads are held; ``"local"`` is this process.
     address : str

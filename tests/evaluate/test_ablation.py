@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -408,6 +409,8 @@ def test_commas_join_and_repeating_adds_rows(featcache: Call, toy: tuple[Manifes
 def test_what_does_not_fit_the_free_memory_is_streamed(
     toy: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # The command line, in tests before, keeps its messages from the root logger.
+    monkeypatch.setattr(logging.getLogger("featcache"), "propagate", True)
     manifest, folder = toy
     asked = AblateOptions(probe=options(grid=[1e-2, 1.0]))
     whole = ablate(manifest, FeatureStore(folder), asked)
