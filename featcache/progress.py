@@ -31,6 +31,48 @@ _live: ContextVar[Progress | None] = ContextVar("featcache_progress", default=No
 """The bars of the step that runs: a terminal can show one group of them at a time."""
 
 
+_passes: ContextVar[dict[str, tuple[int, int]] | None] = ContextVar(
+    "featcache_passes", default=None
+)
+"""By step, how often it went over features and how many bytes these had."""
+
+
+@contextmanager
+def count_passes() -> Iterator[dict[str, tuple[int, int]]]:
+    """Count the passes over features that this process makes within the block.
+
+    Yields
+    ------
+    dict of str to (int, int)
+        By step, the number of passes and of bytes of features; filled as they are made, and logged
+        at the end for ``--verbose``.
+    """
+    passes: dict[str, tuple[int, int]] = {}
+    token = _passes.set(passes)
+    try:
+        yield passes
+    finally:
+        _passes.reset(token)
+    for step, (n, n_bytes) in passes.items():
+        log.debug(f"Passes: {step}: {n:,}, {n_bytes / 2**20:,.1f} MiB of features")
+
+
+def add_pass(step: str, n_bytes: int) -> None:
+    """Count a pass over features, where passes are counted.
+
+    Parameters
+    ----------
+    step : str
+        What the pass was for.
+    n_bytes : int
+        Bytes of the features that it read.
+    """
+    passes = _passes.get()
+    if passes is not None:
+        n, total = passes.get(step, (0, 0))
+        passes[step] = (n + 1, total + n_bytes)
+
+
 class Advance(Protocol):
     """Say that ``n`` more items are done, and a few words on how it is going."""
 

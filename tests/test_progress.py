@@ -109,3 +109,23 @@ def test_an_interrupt_says_what_is_kept(
 ) -> None:
     assert _output.report(KeyboardInterrupt(), [command, "--features", "a"]) == 130
     assert kept in capsys.readouterr().err
+
+
+def test_passes_and_their_bytes_are_in_the_result(
+    featcache: Call, toy: tuple[Manifest, Path]
+) -> None:
+    _, store = toy
+    flags = ["--features", "a,c", "--cache", store, "--results", store.parent / "s", "--json"]
+    ran = featcache("probe", *flags, "--verbose")
+    assert ran.code == 0, ran.err
+    passes = ran.json["passes"]
+    n_train, n_test, columns = 240, 240, 12 + 8
+    read = {"n": 1, "n_bytes": 4 * n_train * columns}
+    assert passes["read training features"] == passes["learn scaling"] == read
+    assert passes["read test features (clean)"]["n_bytes"] == 4 * n_test * columns
+    # Few features are solved in float64; every product reads all of them.
+    products = passes["products of the fit"]
+    assert products["n"] >= 2 * ran.json["certificate"]["n_iter"]
+    assert products["n_bytes"] == products["n"] * 8 * n_train * columns
+    assert f"Passes: products of the fit: {products['n']}, " in ran.err
+    assert "Passes" not in featcache("probe", *flags).err

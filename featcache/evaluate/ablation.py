@@ -38,8 +38,8 @@ from featcache.evaluate.scoring import Evaluation
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.files import digest_json
 from featcache.metrics import METRICS, SortedScores, point_metrics
-from featcache.progress import track
-from featcache.results import AblationResult, AblationRow, Comparison, Scores
+from featcache.progress import count_passes, track
+from featcache.results import AblationResult, AblationRow, Comparison, PassCount, Scores
 
 MAX_FEATURES = 10
 """Features of which all subsets are fitted; more would be over a thousand rows."""
@@ -134,9 +134,11 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     digest = digests[0] if len(digests) == 1 else digest_json(digests)
     if saved := find_saved(options.kept or store.root, digest, AblationResult):
         return saved
-    evaluated = [row for task in tasks for row in evaluate_feature_sets(task, feature_sets)]
-    result = _compare_and_sort(evaluated, baseline, options.sort)
-    return replace(result, digest=digest, seconds=time.perf_counter() - start)
+    with count_passes() as passes:
+        evaluated = [row for task in tasks for row in evaluate_feature_sets(task, feature_sets)]
+        result = _compare_and_sort(evaluated, baseline, options.sort)
+    counts = {step: PassCount(n=n, n_bytes=n_bytes) for step, (n, n_bytes) in passes.items()}
+    return replace(result, digest=digest, seconds=time.perf_counter() - start, passes=counts)
 
 
 def _feature_sets(options: AblateOptions) -> list[FeatureSet]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featcache.cache import FeatureKey, FeatureStore
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk
-from featcache.progress import Advance, log, progress
+from featcache.progress import Advance, add_pass, log, progress
 from featcache.threads import available_memory
 
 CHUNK_BYTES = 64 << 20
@@ -170,6 +170,7 @@ def open_rows(
     rows = StoreRows(store, keys, ids, widths, chunk)
     if parted or (memory is not None and 4 * rows.n_rows * sum(widths) > memory // 2):
         return rows
+    add_pass(what, 4 * rows.n_rows * sum(widths))
     with progress(what, rows.n_rows * len(widths), "rows") as advance:
         return Arrays(
             [

@@ -28,7 +28,7 @@ from featcache.probes import (
     head_kind,
 )
 from featcache.probes.solver import HeadBatch, Source
-from featcache.progress import progress
+from featcache.progress import add_pass, progress
 from featcache.results import Certificate, Scores, Selection
 
 FeatureSet = tuple[int, ...]
@@ -200,6 +200,7 @@ def predict_logits(
         assert isinstance(scorer, Linear)
         weight[row, columns[i]], bias[row] = scorer.weight, scorer.bias
     nonlinear = sorted(set(range(len(scorers))) - set(linear))
+    add_pass("predict", source.n_rows * sum(source.widths) * np.dtype(source.dtype).itemsize)
     with progress("predict", source.n_rows, "rows") as advance:
         for rows, part in iter_joined(source):
             if linear:

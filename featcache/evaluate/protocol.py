@@ -20,7 +20,8 @@ from featcache.evaluate.scoring import Evaluation, ap_at_priors, group_results, 
 from featcache.evaluate.task import ProbeTask, prepare_task
 from featcache.metrics import CI_METHOD
 from featcache.probes import Linear, SavedHead, head_kinds
-from featcache.results import EvalResult, Scores, ViewResult
+from featcache.progress import count_passes
+from featcache.results import EvalResult, PassCount, Scores, ViewResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,16 @@ def run_probe(
     SettingsError
         If an option names something that does not exist, or ``head`` names no features.
     """
+    with count_passes() as passes:
+        probed = _fit_and_evaluate(manifest, store, options, head)
+    counts = {step: PassCount(n=n, n_bytes=n_bytes) for step, (n, n_bytes) in passes.items()}
+    return replace(probed, result=replace(probed.result, passes=counts))
+
+
+def _fit_and_evaluate(
+    manifest: Manifest, store: FeatureStore, options: ProbeOptions, head: SavedHead | None
+) -> Probed:
+    """Fit a head or take the given one, evaluate it in every test view, and describe both."""
     if head is None:
         task = prepare_task(manifest, store, options)
         fitted = fit_feature_sets(task, [task.all_features])[0]

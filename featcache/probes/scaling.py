@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from featcache.errors import unknown_name
 from featcache.probes.solver import Arrays, Source
 from featcache.probes.solver.problem import Chunk, Float, Real
-from featcache.progress import Advance, no_progress, progress
+from featcache.progress import Advance, add_pass, no_progress, progress
 from featcache.threads import parallel_map
 
 Scaling = Literal["standardise", "none", "block-rms", "l2"]
@@ -144,6 +144,7 @@ def _moments(raw: Source, weights: NDArray[Any], l2: bool) -> tuple[Float, Float
     count = np.maximum(rows.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     first: Float | None = None
     sums, squares = np.zeros(1), np.zeros(1)
+    add_pass("learn scaling", raw.n_rows * sum(raw.widths) * np.dtype(raw.dtype).itemsize)
     with progress("learn scaling", raw.n_rows, "rows") as advance:
         for rows_slice, x in _pieces(raw, l2):
             first = x[:256].mean(axis=0, dtype=np.float64) if first is None else first
@@ -225,6 +226,7 @@ class Scaled:
             All of it in memory.
         """
         arrays: list[Real] = [np.empty((self.n_rows, w), dtype=self.dtype) for w in self.widths]
+        add_pass("scale features", self.n_rows * sum(self.widths) * self.dtype.itemsize)
         n_rows = self.n_rows * len(self.widths)
         with progress("scale features", n_rows, "rows") as advance:
             for rows, blocks in self.raw.chunks(range(len(self.widths))):

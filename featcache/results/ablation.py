@@ -8,7 +8,7 @@ from typing import Any
 
 from featcache.results.base import UNKNOWN_CI, Interval, JsonResult, Number
 from featcache.results.comparison import Comparison
-from featcache.results.probe import Certificate, Mean, Selection, TrainResult
+from featcache.results.probe import Certificate, Mean, PassCount, Selection, TrainResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +149,8 @@ class AblationResult(JsonResult):
         Time that it took, in seconds.
     digest : str
         Name of the folder ``<cache>/results/<digest>`` of the result.
+    passes : dict of str to PassCount
+        By step, passes over features and their bytes.
     """
 
     features: list[str]
@@ -170,3 +172,4 @@ class AblationResult(JsonResult):
     threshold: float = 0.5
     seconds: float = 0.0
     digest: str = ""
+    passes: dict[str, PassCount] = field(default_factory=dict)

@@ -190,6 +190,22 @@ class TrainResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PassCount:
+    """How often a step went over features; passes of an engine's workers are not counted.
+
+    Parameters
+    ----------
+    n : int
+        Passes.
+    n_bytes : int
+        Bytes of the features that they read, in all.
+    """
+
+    n: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """How near a fit is to the optimum of its objective, ½‖w‖² + C Σ s·loss.
 
@@ -385,6 +401,8 @@ class EvalResult(JsonResult):
     ci_method : {"percentile", "wilson-t"}
         How the intervals were made: percentiles of the bootstrap, in results of before, or
         :func:`featcache.metrics.score_ci`.
+    passes : dict of str to PassCount
+        By step, passes over features and their bytes.
     """
 
     features: list[str]
@@ -415,6 +433,7 @@ class EvalResult(JsonResult):
     diagnosis: list[Diagnosis] = field(default_factory=list)
     digest: str = ""
     ci_method: str = "percentile"
+    passes: dict[str, PassCount] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         head = "<tr><th></th><th>AP</th><th>AUROC</th><th>accuracy</th></tr>"

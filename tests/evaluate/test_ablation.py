@@ -412,8 +412,8 @@ def test_what_does_not_fit_the_free_memory_is_streamed(
     # The command line, in tests before, keeps its messages from the root logger.
     monkeypatch.setattr(logging.getLogger("featcache"), "propagate", True)
     manifest, folder = toy
-    asked = AblateOptions(probe=options(grid=[1e-2, 1.0]))
-    whole = ablate(manifest, FeatureStore(folder), asked)
+    question = AblateOptions(probe=options(grid=[1e-2, 1.0]))
+    in_memory = ablate(manifest, FeatureStore(folder), question)
     assert "memory" not in caplog.text
     monkeypatch.setattr(feature_rows, "available_memory", lambda: 20_000)
     read = []
@@ -424,12 +424,12 @@ def test_what_does_not_fit_the_free_memory_is_streamed(
         return chunks(self, blocks)
 
     monkeypatch.setattr(feature_rows.StoreRows, "chunks", counted)
-    streamed = ablate(manifest, FeatureStore(folder), asked)
+    streamed = ablate(manifest, FeatureStore(folder), question)
     assert "Fitting 42 heads on 160 rows needs" in caplog.text
     assert "--memory SIZE" in caplog.text
     assert read.count(160) > 10  # a pass for each product with the training rows
-    assert streamed.digest == whole.digest
-    for a, b in zip(whole.rows, streamed.rows, strict=True):
+    assert streamed.digest == in_memory.digest
+    for a, b in zip(in_memory.rows, streamed.rows, strict=True):
         assert a.features == b.features
         assert a.mAP == pytest.approx(b.mAP, abs=1e-6)
         assert a.certificate is not None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.probes.solver.problem import Float, HeadBatch, Real, Source
+from featcache.progress import add_pass
 from featcache.threads import parallel_map, parts, split_evenly
 
 Index = NDArray[np.intp]
@@ -196,6 +197,7 @@ class RowSums:
             blocks = [self._scaled(b, block[sampled]) for b, block in enumerate(blocks)]
             _add_square(total, blocks)
             done += len(blocks[0])
+        add_pass("Gram matrix", done * n_columns * self.dtype.itemsize)
         return total, done
 
     def move(self, heads: Index, directions: Float) -> None:
@@ -294,6 +296,8 @@ class RowSums:
         share, seen = 1.0, 0.0
         if self.dtype == np.float32:
             share = min(rows_per_column * n_columns / max(self.source.n_rows, 1), 1.0)
+        n_bytes = int(share * self.source.n_rows) * n_columns * self.dtype.itemsize
+        add_pass("Hessians", n_bytes)
         for rows, chunk in self.source.chunks(blocks):
             sampled = _sample(rows.stop - rows.start, share)
             weight = curvature[rows][sampled]
@@ -337,6 +341,8 @@ class RowSums:
         """
         uses = self.heads.uses[heads]
         used = np.flatnonzero(uses.any(axis=0)).tolist()
+        n_columns = sum(self.widths[b] for b in used)
+        add_pass("products of the fit", self.source.n_rows * n_columns * self.dtype.itemsize)
         for rows, blocks in self.source.chunks(used):
 
             def piece(
