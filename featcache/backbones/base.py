@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from featcache.backbones.weights import WeightsSource
+    from featcache.backbones.hub import WeightsSource
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from featcache.backbones.weights import WeightsSource, missing, parse_weights, weights_folder
 from featcache.errors import StoreError, WeightsError
 from featcache.files import digest_file, digest_json, open_file, read_text, write_atomic
 from featcache.progress import progress
@@ -32,6 +31,52 @@ INDEX = ".safetensors.index.json"
 """How the name of the list of a safetensors file's parts ends."""
 
 _ABSENT = "it answers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSource:
+    """Where the weights of one backbone are published: plain facts.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Names of the published files, looked for in the folders of ``FEATCACHE_WEIGHTS`` and in the
+        caches.
+    page : str
+        Where a person gets them.
+    hub : str
+        Repository on the Hugging Face hub; empty: not there.
+    hub_files : tuple of str
+        Files of the repository that hold the weights, the preferred first.
+    url : str
+        Direct address; empty: none.
+    sha256 : str
+        Beginning of the file's SHA-256 behind ``url``, as its publisher gives it; empty: not
+        published.
+    """
+
+    files: tuple[str, ...]
+    page: str
+    hub: str = ""
+    hub_files: tuple[str, ...] = ()
+    url: str = ""
+    sha256: str = ""
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether a program can get it without a person."""
+        return bool(self.hub or self.url)
+
+
+def weights_folder() -> Path:
+    """Return the folder that ``backbones fetch`` keeps files from direct addresses in.
+
+    Returns
+    -------
+    Path
+        The folder that ``backbones fetch`` keeps files from direct addresses in.
+    """
+    return user_cache_path("featcache") / "weights"
 
 
 def unreachable(source: WeightsSource) -> str:
@@ -59,13 +104,11 @@ def unreachable(source: WeightsSource) -> str:
     return answer
 
 
-def download(name: str, source: WeightsSource) -> Path:
+def download(source: WeightsSource) -> Path:
     """Fetch the weights, going on where an interrupted fetch stopped, and verify them.
 
     Parameters
     ----------
-    name : str
-        Name to look up or to show.
     source : WeightsSource
         Where the weights are published.
 
@@ -76,7 +119,9 @@ def download(name: str, source: WeightsSource) -> Path:
     Raises
     ------
     WeightsError
-        If the network fails, or the file is not the published one.
+        If the file is not the published one.
+    ConnectionError
+        If it cannot be fetched: says why in a few words.
     """
     try:
         path = _from_hub(source) if source.hub else _from_url(source)
@@ -84,7 +129,7 @@ def download(name: str, source: WeightsSource) -> Path:
         raise
     except Exception as error:  # the hub's client raises errors of several libraries
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise missing(name, source, text) from error
+        raise ConnectionError(text) from error
     return path
 
 
@@ -263,43 +308,6 @@ def weights_bytes(path: Path) -> int:
     """
     parts = index_parts(path) if path.name.endswith(INDEX) else [path]
     return sum(part.stat().st_size for part in parts)
-
-
-def weights_identities(values: Iterable[str], names: Iterable[str]) -> dict[str, str]:
-    """Return which weights features shall come from, as their keys say it, by backbone.
-
-    Parameters
-    ----------
-    values : iterable of str
-        What ``--weights`` says: ``FILE`` or ``NAME=FILE``; ``blake2b:DIGEST`` may stand for a file
-        that is not on this machine.
-    names : iterable of str
-        The features of the command.
-
-    Returns
-    -------
-    dict[str, str]
-        Which weights features shall come from, as their keys say it, by backbone.
-
-    Raises
-    ------
-    SettingsError
-        As :func:`~featcache.backbones.weights.parse_weights`.
-    WeightsError
-        If a file cannot be read.
-    """
-    return {name: _identity(path) for name, path in parse_weights(values, names).items()}
-
-
-def _identity(path: Path) -> str:
-    if str(path).startswith("blake2b:"):
-        return str(path)
-    try:
-        return f"blake2b:{remembered_digest(path)}"
-    except OSError as error:
-        raise WeightsError(
-            f"The weights file {path} cannot be read: {error.strerror or error}. Correct --weights."
-        ) from error
 
 
 def _file() -> Path:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.hub import WeightsSource
 from featcache.backbones.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing
-from featcache.backbones.weights import WeightsSource, finder
+from featcache.backbones.weights import finder
 from featcache.errors import SettingsError, unknown_name
 
 if TYPE_CHECKING:

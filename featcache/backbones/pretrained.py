@@ -8,6 +8,7 @@ ResNet-50 on ImageNet, the question that the paper left open.
 from __future__ import annotations
 
 from featcache.backbones.base import BackboneSpec, Taps
+from featcache.backbones.hub import WeightsSource
 from featcache.backbones.openclip_models import ClipFamily
 from featcache.backbones.preprocess import (
     CLIP_MEAN,
@@ -23,7 +24,7 @@ from featcache.backbones.timm_models import (
     synclr_names,
     timm_names,
 )
-from featcache.backbones.weights import WeightsSource, finder
+from featcache.backbones.weights import finder
 
 NATIVE = Preprocessing(
     preset="native", resize=224, interpolation="bicubic", size=224, mean=CLIP_MEAN, std=CLIP_STD

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featcache.backbones.base import BackboneSpec
+from featcache.backbones.hub import WeightsSource
 from featcache.backbones.preprocess import Preprocessing
-from featcache.backbones.weights import WeightsSource, find
+from featcache.backbones.weights import find
 from featcache.errors import SettingsError, WeightsError
 from featcache.images import FILTERS
 

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from featcache.backbones.hub import (
+    WeightsSource,
+    download,
+    remembered_digest,
+    unreachable,
+    weights_folder,
+)
 from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.errors import SettingsError, WeightsError
 from featcache.settings import load_settings
@@ -29,41 +33,6 @@ PUBLISHED_NAMES = (
 """What the libraries call the weights in a folder of theirs, the preferred first."""
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsSource:
-    """Where the weights of one backbone are published: plain facts.
-
-    Parameters
-    ----------
-    files : tuple of str
-        Names of the published files, looked for in the folders of ``FEATCACHE_WEIGHTS`` and in the
-        caches.
-    page : str
-        Where a person gets them.
-    hub : str
-        Repository on the Hugging Face hub; empty: not there.
-    hub_files : tuple of str
-        Files of the repository that hold the weights, the preferred first.
-    url : str
-        Direct address; empty: none.
-    sha256 : str
-        Beginning of the file's SHA-256 behind ``url``, as its publisher gives it; empty: not
-        published.
-    """
-
-    files: tuple[str, ...]
-    page: str
-    hub: str = ""
-    hub_files: tuple[str, ...] = ()
-    url: str = ""
-    sha256: str = ""
-
-    @property
-    def can_fetch(self) -> bool:
-        """Whether a program can get it without a person."""
-        return bool(self.hub or self.url)
 
 
 def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
@@ -140,15 +109,16 @@ def find(name: str, source: WeightsSource) -> Path:
     WeightsError
         If it is nowhere: says every place that was looked at, and the page that it comes from.
     """
-    from featcache.backbones.hub import download, unreachable
-
     if path := locate(name, source):
         return path[0]
     if not source.can_fetch:
         raise missing(name, source, "they are on no hub: only a person can get them")
     if reason := unreachable(source):
         raise missing(name, source, reason)
-    return download(name, source)
+    try:
+        return download(source)
+    except ConnectionError as error:
+        raise missing(name, source, str(error)) from error
 
 
 def finder(name: str, source: WeightsSource) -> partial[Path]:
@@ -294,6 +264,43 @@ def weights_file(path: Path) -> Path:
     )
 
 
+def weights_identities(values: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Return which weights features shall come from, as their keys say it, by backbone.
+
+    Parameters
+    ----------
+    values : iterable of str
+        What ``--weights`` says: ``FILE`` or ``NAME=FILE``; ``blake2b:DIGEST`` may stand for a file
+        that is not on this machine.
+    names : iterable of str
+        The features of the command.
+
+    Returns
+    -------
+    dict[str, str]
+        Which weights features shall come from, as their keys say it, by backbone.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`parse_weights`.
+    WeightsError
+        If a file cannot be read.
+    """
+    return {name: _identity(path) for name, path in parse_weights(values, names).items()}
+
+
+def _identity(path: Path) -> str:
+    if str(path).startswith("blake2b:"):
+        return str(path)
+    try:
+        return f"blake2b:{remembered_digest(path)}"
+    except OSError as error:
+        raise WeightsError(
+            f"The weights file {path} cannot be read: {error.strerror or error}. Correct --weights."
+        ) from error
+
+
 def _split(value: str) -> tuple[str, Path]:
     """Split ``NAME=FILE``; a file that exists is a file, whatever its name."""
     name, equals, path = value.partition("=")
@@ -339,17 +346,6 @@ def _in_hub_cache(source: WeightsSource) -> Iterator[Path]:
         path = try_to_load_from_cache(source.hub, file)
         folder = f"models--{source.hub.replace('/', '--')}"
         yield Path(path) if isinstance(path, str) else Path(HF_HUB_CACHE) / folder / file
-
-
-def weights_folder() -> Path:
-    """Return the folder that ``backbones fetch`` keeps files from direct addresses in.
-
-    Returns
-    -------
-    Path
-        The folder that ``backbones fetch`` keeps files from direct addresses in.
-    """
-    return user_cache_path("featcache") / "weights"
 
 
 def _torch_hub() -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featcache.backbones.hub import weights_identities
+from featcache.backbones.weights import weights_identities
 from featcache.errors import SettingsError
 from featcache.probes.base import HEADS, sklearn_head
 from featcache.settings import split_names

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from featcache.backbones import BACKBONES, describe_all, hub, resolve, weights
-from featcache.backbones.hub import remembered_digest
-from featcache.backbones.weights import WeightsSource, find, locate, parse_weights
+from featcache.backbones.hub import WeightsSource, remembered_digest
+from featcache.backbones.weights import find, locate, parse_weights
 from featcache.errors import SettingsError, WeightsError
 from featcache.trust import trust
 
