@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,9 @@ def score(
     ] = None,
     head: Annotated[
         list[Path] | None,
-        typer.Option("--head", metavar="FILE", help="What 'probe --save' wrote; may be repeated."),
+        typer.Option(
+            "--head", metavar="FILE", help="What 'probe --save' wrote, or 'toy'; may be repeated."
+        ),
     ] = None,
     view: Annotated[
         list[str] | None,
@@ -56,6 +60,12 @@ def score(
     target: Annotated[
         Path | None, typer.Option("--out", metavar="F.csv", help="Write the table as CSV too.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="F.html", help="Write a case report: one page, printable."
+        ),
+    ] = None,
     onnx: Annotated[
         Path | None,
         typer.Option("--onnx", metavar="F.onnx", help="Write backbone and head as ONNX."),
@@ -82,7 +92,11 @@ def score(
     out.start_logging(verbose, quiet)
     settings = load_settings(cache=cache, device=device, workers=workers)
     if not head:
-        raise SettingsError("No head was named. Make one with 'featcache probe --save HEAD'.")
+        raise SettingsError(
+            "No head was named, and none is good enough to be a default. Make one with 'featcache"
+            " probe --save HEAD', import a published one with 'featcache head import', or try the"
+            " command with --head toy."
+        )
     if not images and not onnx:
         raise SettingsError("No image was named: featcache score IMAGE... --head HEAD")
     detector = Detector(
@@ -101,6 +115,11 @@ def score(
     predictions = detector.score(images or [])
     if target:
         out.print_message(f"Table: {write_predictions(predictions, target)}")
+    if report:
+        from featcache.reports.case import write_case
+
+        command = shlex.join(["featcache", *sys.argv[1:]])
+        out.print_message(f"Report: {write_case(detector, predictions, report, command)}")
     _show(detector, predictions, json)
     return REJECTS if any(prediction.problem for prediction in predictions) else 0
 
@@ -130,6 +149,7 @@ def _show(detector: Detector, predictions: list[Prediction], json: bool) -> None
             Path(name).name: {
                 "threshold_logit": detector.thresholds[name],
                 "error_rates": asdict(known) if known else None,
+                "toy": detector.heads[name].meta.get("toy"),
             }
             for name, known in rates.items()
         }
@@ -184,7 +204,8 @@ def _footnotes(detector: Detector, predictions: list[Prediction]) -> list[str]:
     scored = [prediction for prediction in predictions if not prediction.problem]
     if not scored:
         return []
-    lines = []
+    toys = [head.meta["toy"] for head in detector.heads.values() if head.meta.get("toy")]
+    lines = [f"TOY HEAD: {toy}." for toy in toys]
     for name, rates in detector.error_rates().items():
         of_head = next(p for p in scored if p.head == Path(name).name)
         calibrated = of_head.probability_threshold == of_head.probability_threshold

@@ -29,6 +29,9 @@ from featcache.probes.saved_head import load_head
 from featcache.progress import progress
 from featcache.views import parse_views
 
+TOY_HEAD = Path(__file__).with_name("toy.safetensors")
+"""The head that ``--head toy`` means; ``docs/toy_head.py`` makes it."""
+
 
 class Detector:
     """Says whether images are fake, with one or several saved heads.
@@ -36,7 +39,8 @@ class Detector:
     Parameters
     ----------
     *heads : str or Path
-        Files that ``featcache probe --save`` wrote.
+        Files that ``featcache probe --save`` wrote; ``"toy"`` is the head that comes with the
+        package, for trying things out.
     cache : str or Path, optional
         A store that may hold features of the images; it is only read.
     weights : sequence of str
@@ -88,7 +92,9 @@ class Detector:
     ) -> None:
         if not heads:
             raise DataError("A detector needs a head. Make one: featcache probe --save HEAD")
-        self.heads = {str(path): load_head(Path(path)) for path in heads}
+        self.heads = {
+            str(path): load_head(TOY_HEAD if str(path) == "toy" else Path(path)) for path in heads
+        }
         if crops not in CROPS:
             raise unknown_name("way to crop", crops, CROPS)
         self.crops = crops

@@ -350,7 +350,7 @@ PREDICTIONS = [
     Prediction(path="photos/broken.jpg", head="head", problem="image file is truncated (12 bytes)"),
 ]  # fmt: skip
 DETECTOR: Any = SimpleNamespace(
-    heads={"head": None},
+    heads={"head": SimpleNamespace(meta={})},
     crops="center",
     skipped=[],
     error_rates=lambda: {
