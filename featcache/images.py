@@ -6,7 +6,7 @@ The rules, the same for every backbone (they are part of the feature key as :dat
 dropped;
 - 16-bit grey is scaled to 8 bits (Pillow alone would clip it to white);
 - of an animation the first frame;
-- EXIF orientation is not applied;
+- EXIF orientation is not applied (a preset that ends in ``+exif`` applies it afterwards);
 - a truncated file is an error, never padded with grey.
 
 Resizing and cutting as torchvision does it on Pillow images, to the pixel; knows no torch.
@@ -15,12 +15,13 @@ Resizing and cutting as torchvision does it on Pillow images, to the pixel; know
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from featcache.errors import ImageError
 from featcache.files import digest_bytes
@@ -150,12 +151,40 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 deep = np.asarray(image).astype(np.int64)
                 if deep.min() < 0 or deep.max() > 0xFFFF:
                     raise ImageError("integer pixels outside 0..65535 have no known range")
-                return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+                rgb = Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+                rgb.info = image.info  # the orientation is in it
+                return rgb
             if image.mode == "F":
                 raise ImageError("floating-point pixels have no known range")
             return image.convert("RGB")
         except _DECODE_ERRORS as error:
             raise ImageError(f"the {image.format} data are damaged: {_message(error)}") from error
+
+
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """Return a decoded image turned and mirrored as its EXIF orientation says.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As :func:`decode` returns it.
+
+    Returns
+    -------
+    PIL.Image.Image
+        The image itself where it has no orientation.
+
+    Raises
+    ------
+    ImageError
+        If the EXIF data are damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(image)
+    except (*_DECODE_ERRORS, struct.error) as error:
+        raise ImageError(f"the EXIF data are damaged: {_message(error)}") from error
 
 
 def read_metadata(data: bytes) -> ImageMetadata:

@@ -158,7 +158,7 @@ def attend(
         if j not in networks:
             networks = {j: build_network([spec]).eval().requires_grad_(False)}
         preprocessing = preprocessing_of(spec, options.preset)
-        pixels = preprocessing(images[i])
+        pixels = preprocessing(preprocessing.orient(images[i]))
         attended[i, j] = _attend_one(
             networks[j], spec, preprocessing, pixels, str(paths[i]), options.head
         )

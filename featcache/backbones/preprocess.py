@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featcache.errors import unknown_name
-from featcache.images import DECODING, FILTERS, center_crop, resize_shorter_side
+from featcache.images import (
+    DECODING,
+    FILTERS,
+    apply_orientation,
+    center_crop,
+    resize_shorter_side,
+)
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -50,6 +56,8 @@ class Preprocessing:
         Applied to pixels in [0, 1].
     squash : bool
         Resize both sides to ``resize`` instead of the shorter one.
+    exif : {"ignore", "rotate"}
+        Whether the EXIF orientation is applied, before the view.
     """
 
     preset: str
@@ -59,6 +67,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     squash: bool = False
+    exif: str = "ignore"
 
     def to_key(self) -> dict[str, Any]:
         """Return every setting as it stands in a feature key.
@@ -70,7 +79,8 @@ class Preprocessing:
         """
         values = asdict(self)
         values |= {"mean": list(self.mean), "std": list(self.std), "crop": "center"}
-        values |= {"antialias": self.resize is not None, "padding": "black", "decoding": DECODING}
+        decoding = {**DECODING, "exif": values.pop("exif")}
+        values |= {"antialias": self.resize is not None, "padding": "black", "decoding": decoding}
         values["aspect"] = "squashed" if values.pop("squash") else "kept"
         if self.resize is None:
             values |= {"resize": "none", "interpolation": "none"}
@@ -91,6 +101,25 @@ class Preprocessing:
         bool
         """
         return self.resize is None and min(width, height) < self.size
+
+    def orient(self, image: Image.Image) -> Image.Image:
+        """Apply the EXIF orientation of a decoded image, where the preset asks for it.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            As it was decoded.
+
+        Returns
+        -------
+        PIL.Image.Image
+
+        Raises
+        ------
+        ImageError
+            If the EXIF data are damaged.
+        """
+        return apply_orientation(image) if self.exif == "rotate" else image
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the pixels that the backbone sees.
@@ -144,7 +173,8 @@ def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocess
         ``univfd``: centre crop without resizing and CLIP's statistics, as UnivFD and the paper test
         every backbone. ``native``: what the backbone was trained for. ``resize``: the shorter side
         is resized to the input size, with the backbone's own filter and statistics. Each may name
-        other statistics after a colon: ``univfd:imagenet``, ``native:clip``, ``resize:half``.
+        other statistics after a colon: ``univfd:imagenet``, ``native:clip``, ``resize:half``; and
+        each may end in ``+exif``, which applies the EXIF orientation: ``univfd+exif``.
     native : Preprocessing
         The backbone's own.
     crop : int, pixels
@@ -166,8 +196,12 @@ def choose_preset(name: str, native: Preprocessing, crop: int = 0) -> Preprocess
     >>> choose_preset("native:imagenet", SYNCLR_NATIVE).mean
     (0.485, 0.456, 0.406)
     """
-    base, colon, statistics = name.partition(":")
-    chosen = replace(_base_preset(base, native, crop), preset=name)
+    plain, plus, suffix = name.partition("+")
+    if plus and suffix != "exif":
+        raise unknown_name("suffix of a preset", f"+{suffix}", ["+exif"])
+    base, colon, statistics = plain.partition(":")
+    exif = "rotate" if plus else "ignore"
+    chosen = replace(_base_preset(base, native, crop), preset=name, exif=exif)
     if not colon:
         return chosen
     if statistics not in STATISTICS:

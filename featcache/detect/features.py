@@ -340,4 +340,5 @@ def _prepare(
 def _pixels(request: Request, image: Image.Image, sample_id: str, crops: str) -> NDArray[np.uint8]:
     if crops == "center":
         return np.asarray(request.prepare(image, sample_id)[0])[None]
-    return np.stack(cut(request.preprocessing.to_key(), request.view(image, sample_id), crops))
+    seen = request.view(request.preprocessing.orient(image), sample_id)
+    return np.stack(cut(request.preprocessing.to_key(), seen, crops))

@@ -108,7 +108,7 @@ def load(
     for request in streams:
         try:
             with times("view"):
-                seen = request.view(image, name)
+                seen = request.view(request.preprocessing.orient(image), name)
         except ImageError as error:
             loaded.refused[request.stream] = str(error)
             continue

@@ -237,7 +237,7 @@ class Request:
         tuple[Any, bool]
             The pixels (size, size, 3) uint8, and whether the image was padded.
         """
-        seen = self.view(image, sample_id)
+        seen = self.view(self.preprocessing.orient(image), sample_id)
         return self.preprocessing(seen), self.preprocessing.pads(*seen.size)
 
 

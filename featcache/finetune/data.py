@@ -246,7 +246,8 @@ def load(sample: Sample, view: View, preprocessing: Preprocessing) -> NDArray[np
     if digest_bytes(data) != sample.sample_id:
         raise _refusal(sample, "changed since it was scanned")
     try:
-        return preprocessing(view(decode(data), sample.sample_id))
+        image = preprocessing.orient(decode(data))
+        return preprocessing(view(image, sample.sample_id))
     except ImageError as error:
         raise _refusal(sample, str(error)) from error
 

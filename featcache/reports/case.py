@@ -26,7 +26,7 @@ from featcache.detect import Detector, Prediction
 from featcache.detect.crops import Framing, frame
 from featcache.errors import ImageError
 from featcache.files import write_atomic
-from featcache.images import decode, read_metadata
+from featcache.images import apply_orientation, decode, read_metadata
 from featcache.probes import SavedHead
 from featcache.probes.calibration import ErrorRates
 from featcache.progress import track
@@ -189,14 +189,13 @@ def _photo(
     facts = _file_facts(data)
     try:
         image = decode(data)
+        keys = [key for head in detector.heads.values() for key in head.feature_keys]
+        if any(key["preprocessing"].get("decoding", {}).get("exif") == "rotate" for key in keys):
+            image = apply_orientation(image)
     except ImageError:
         return _Photo(number=number, path=path, outcomes=outcomes, facts=facts)
     width, height = image.size
-    framings = [
-        frame(key, width, height, detector.crops)
-        for head in detector.heads.values()
-        for key in head.feature_keys
-    ]
+    framings = [frame(key, width, height, detector.crops) for key in keys]
     known = [framing for framing in framings if framing and not first.problem]
     framing = min(known, key=lambda one: one.coverage) if known else Framing((), math.nan)
     image.thumbnail((SIDE, SIDE))

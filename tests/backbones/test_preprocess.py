@@ -4,6 +4,7 @@ transforms.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,9 @@ from featcache.backbones.preprocess import (
     IMAGENET_STD,
     STATISTICS,
 )
+from featcache.backbones.pretrained import SYNCLR_NATIVE
 from featcache.errors import UnknownNameError
+from featcache.images import DECODING, decode
 
 SIZES = [(224, 224), (500, 333), (333, 500), (60, 400), (1, 1), (257, 256), (225, 223)]
 MODES = {
@@ -157,3 +160,42 @@ def test_there_are_no_other_presets(text: str) -> None:
         UnknownNameError, match=r"Known: (native, resize, univfd|clip, half, imagenet)"
     ):
         choose_preset(text, resolve("clip").native)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_where_the_preset_asks(
+    orientation: int, file_format: str
+) -> None:
+    """A file with an orientation gives the pixels of the image as a viewer shows it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format, exif=exif)
+    image = decode(buffer.getvalue())
+    plain, rotated = (choose_preset(name, SYNCLR_NATIVE, 32) for name in ("univfd", "univfd+exif"))
+    stored = np.asarray(image)
+    shown = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.transpose(1, 0, 2),
+        6: stored[::-1].transpose(1, 0, 2),
+        7: stored[::-1, ::-1].transpose(1, 0, 2),
+        8: stored[:, ::-1].transpose(1, 0, 2),
+    }[orientation]
+    expected = plain(Image.fromarray(np.ascontiguousarray(shown)))
+    np.testing.assert_array_equal(rotated(rotated.orient(image)), expected)
+    np.testing.assert_array_equal(plain(plain.orient(image)), plain(Image.fromarray(stored)))
+
+
+def test_exif_rotation_is_part_of_the_key() -> None:
+    plain = choose_preset("univfd", SYNCLR_NATIVE).to_key()
+    rotated = choose_preset("univfd:imagenet+exif", SYNCLR_NATIVE).to_key()
+    assert plain["decoding"] == DECODING
+    assert rotated["decoding"] == {**DECODING, "exif": "rotate"}
+    assert "exif" not in plain
+    with pytest.raises(UnknownNameError, match=r"\+exif"):
+        choose_preset("univfd+rotate", SYNCLR_NATIVE)

@@ -448,3 +448,25 @@ def test_crops_spread_and_center_agrees(
     small = min((extracted[0] / "test").rglob("*.png"))
     alone, grid = (Detector(trained[0], crops=crops)(small)[0] for crops in ("center", "grid"))
     assert grid.logit == pytest.approx(alone.logit, abs=1e-5)
+
+
+def test_rotated_photographs_score_as_extracted(
+    featcache: Callable[..., Any], tmp_path: Path, extracted: tuple[Path, Path]
+) -> None:
+    """The preset with ``+exif`` reaches extraction, head and new images alike."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = tmp_path / "photo.jpg"
+    make_images(1, seed=5, size=300)[0].crop((0, 0, 300, 240)).save(photo, exif=exif)
+    Image.open(photo).rotate(-90, expand=True).save(tmp_path / "upright.png")
+    store, head, preset = tmp_path / "store", tmp_path / "h.safetensors", "univfd+exif"
+    common = ["--cache", store, "--preset", preset, "-q"]
+    root = extracted[0]
+    ran = featcache("extract", "--backbone", "efficientnet-lite0", "--data", root, *common)
+    assert ran.code == 0, ran.err
+    ran = featcache("probe", "--features", "efficientnet-lite0", "--save", head, *common)
+    assert ran.code == 0, ran.err
+    assert load_head(head).feature_keys[0]["preprocessing"]["decoding"]["exif"] == "rotate"
+    for crops in CROPS:
+        turned, upright = Detector(head, crops=crops)(photo, tmp_path / "upright.png")
+        assert turned.logit == pytest.approx(upright.logit, abs=1e-3)
