@@ -119,7 +119,16 @@ def score(
         from featcache.reports.case import write_case
 
         command = shlex.join(["featcache", *sys.argv[1:]])
-        out.print_message(f"Report: {write_case(detector, predictions, report, command)}")
+        page = write_case(
+            predictions,
+            report,
+            heads=detector.heads,
+            error_rates=detector.error_rates(),
+            crops=detector.crops,
+            skipped=detector.skipped,
+            command=command,
+        )
+        out.print_message(f"Report: {page}")
     _show(detector, predictions, json)
     return REJECTS if any(prediction.problem for prediction in predictions) else 0
 

@@ -18,10 +18,9 @@ from featcache.detect.features import (
     ImageFeatures,
     Item,
     Picture,
-    Skipped,
     find_items,
 )
-from featcache.detect.prediction import Prediction, logit_of, predict
+from featcache.detect.prediction import Prediction, Skipped, logit_of, predict
 from featcache.errors import DataError, SettingsError, unknown_name
 from featcache.probes import SavedHead
 from featcache.probes.calibration import ErrorRates

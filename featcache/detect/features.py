@@ -24,6 +24,7 @@ from featcache.datasets.containers import read_bytes
 from featcache.datasets.discovery import why_skipped
 from featcache.datasets.walk import walk
 from featcache.detect.crops import cut
+from featcache.detect.prediction import Skipped
 from featcache.errors import DataError, ImageError, WeightsError
 from featcache.extract import ExtractOptions
 from featcache.extract.device import choose_device
@@ -67,14 +68,6 @@ class Item:
         if self.memory is not None:
             return self.memory.convert("RGB")
         return decode(read_bytes(self.path))
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file or folder that was passed over, and why."""
-
-    path: str
-    reason: str
 
 
 def find_items(pictures: Iterable[str | Picture]) -> tuple[list[Item], list[Skipped]]:

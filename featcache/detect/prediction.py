@@ -126,6 +126,14 @@ class Prediction:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was passed over, and why."""
+
+    path: str
+    reason: str
+
+
 COLUMNS = tuple(item.name for item in fields(Prediction))
 """Columns of the CSV, in order."""
 

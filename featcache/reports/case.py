@@ -12,7 +12,7 @@ import struct
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,8 +22,8 @@ from PIL import ExifTags, Image
 
 from featcache._version import __version__
 from featcache.datasets.containers import read_bytes
-from featcache.detect import Detector, Prediction
 from featcache.detect.crops import Framing, frame
+from featcache.detect.prediction import Prediction, Skipped
 from featcache.errors import ImageError
 from featcache.files import write_atomic
 from featcache.images import apply_orientation, decode, read_metadata
@@ -100,18 +100,30 @@ class _Photo:
 
 
 def write_case(
-    detector: Detector, predictions: Sequence[Prediction], path: Path, command: str = ""
+    predictions: Sequence[Prediction],
+    path: Path,
+    *,
+    heads: Mapping[str, SavedHead],
+    error_rates: Mapping[str, ErrorRates | None],
+    crops: str = "center",
+    skipped: Sequence[Skipped] = (),
+    command: str = "",
 ) -> Path:
     """Write a case report.
 
     Parameters
     ----------
-    detector : Detector
-        Its heads, threshold and the files that it passed over.
     predictions : sequence of Prediction
-        What its last call returned, image by image and head by head.
+        What a :class:`~featcache.Detector` returned, image by image and head by head.
     path : Path
         The file to write, whole or not at all.
+    heads : mapping of str to SavedHead
+        The detector's.
+    error_rates : mapping of str to ErrorRates or None
+        What its method of this name returned, for the same heads.
+    crops : {"center", "tencrop", "grid"}
+    skipped : sequence of Skipped
+        Files that it passed over.
     command : str
         The command line that repeats the run.
 
@@ -130,14 +142,13 @@ def write_case(
     require_viz()
     from jinja2 import Environment, StrictUndefined
 
-    rates = detector.error_rates()
-    n_heads = len(detector.heads)
+    n_heads = len(heads)
     groups = [predictions[i : i + n_heads] for i in range(0, len(predictions), n_heads)]
     numbered = track(enumerate(groups, 1), "case report", len(groups))
-    photos = [_photo(detector, rates, number, group) for number, group in numbered]
+    photos = [_photo(heads, error_rates, crops, number, group) for number, group in numbered]
     counts = Counter(_KINDS[outcome.kind] for photo in photos for outcome in photo.outcomes[:1])
     counted = ", ".join(f"{n:,} {word}" for word, n in sorted(counts.items()))
-    summary = f"{len(photos):,} image files: {counted or 'none'}; {len(detector.skipped):,} other"
+    summary = f"{len(photos):,} image files: {counted or 'none'}; {len(skipped):,} other"
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -148,19 +159,19 @@ def write_case(
         version=__version__,
         summary=f"{summary} files passed over.",
         limits=LIMITS.splitlines(),
-        toy=any(head.meta.get("toy") for head in detector.heads.values()),
+        toy=any(head.meta.get("toy") for head in heads.values()),
         heads=[
             {
                 "name": escape_controls(Path(name).name),
-                "facts": _head_facts(head, rates[name], detector.crops, command),
+                "facts": _head_facts(head, error_rates[name], crops, command),
             }
-            for name, head in detector.heads.items()
+            for name, head in heads.items()
         ],
         several=n_heads > 1,
         photos=photos,
         skipped=[
             {"path": escape_controls(one.path), "reason": escape_controls(one.reason)}
-            for one in detector.skipped
+            for one in skipped
         ],
     )
     write_atomic(path, page.encode("utf-8", "backslashreplace"))
@@ -168,8 +179,9 @@ def write_case(
 
 
 def _photo(
-    detector: Detector,
-    rates: dict[str, ErrorRates | None],
+    heads: Mapping[str, SavedHead],
+    error_rates: Mapping[str, ErrorRates | None],
+    crops: str,
     number: int,
     predictions: Sequence[Prediction],
 ) -> _Photo:
@@ -177,7 +189,7 @@ def _photo(
     outcomes = [
         _outcome(prediction, of_head, head)
         for prediction, of_head, head in zip(
-            predictions, rates.values(), detector.heads.values(), strict=True
+            predictions, error_rates.values(), heads.values(), strict=True
         )
     ]
     path = escape_controls(first.path or "image in memory")
@@ -189,13 +201,13 @@ def _photo(
     facts = _file_facts(data)
     try:
         image = decode(data)
-        keys = [key for head in detector.heads.values() for key in head.feature_keys]
+        keys = [key for head in heads.values() for key in head.feature_keys]
         if any(key["preprocessing"].get("decoding", {}).get("exif") == "rotate" for key in keys):
             image = apply_orientation(image)
     except ImageError:
         return _Photo(number=number, path=path, outcomes=outcomes, facts=facts)
     width, height = image.size
-    framings = [frame(key, width, height, detector.crops) for key in keys]
+    framings = [frame(key, width, height, crops) for key in keys]
     known = [framing for framing in framings if framing and not first.problem]
     framing = min(known, key=lambda one: one.coverage) if known else Framing((), math.nan)
     image.thumbnail((SIDE, SIDE))

@@ -94,7 +94,12 @@ def test_strings_are_escaped_and_nothing_is_loaded(case: tuple[Path, dict[str, A
 def test_a_head_without_held_out_data_says_so(photos: Path, tmp_path: Path) -> None:
     old = replace(load_head(TOY_HEAD), held_out=None, calibration=None, meta={})
     detector = Detector(old.save(tmp_path / "old.safetensors"))
-    page = write_case(detector, detector(photos / "photo0.jpg"), tmp_path / "case.html")
+    page = write_case(
+        detector(photos / "photo0.jpg"),
+        tmp_path / "case.html",
+        heads=detector.heads,
+        error_rates=detector.error_rates(),
+    )
     text = page.read_text("utf-8")
     assert "are not known" in text
     assert "not calibrated" in text
