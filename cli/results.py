@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -130,6 +131,7 @@ def compare(
     from featcache.reports.export import frame, latex_table
     from featcache.reports.saved import load_runs
     from featcache.reports.tables.comparison import (
+        across_generators,
         compare_runs,
         compared_table,
         run_notes,
@@ -149,6 +151,7 @@ def compare(
         write_atomic(latex, latex_table(table.name, table).encode())
         out.print_message(f"Table: {latex.resolve()}")
     notes = run_notes(runs, comparisons)
+    across = across_generators(runs, metric)
     if json:
         out.print_json(
             {
@@ -158,6 +161,7 @@ def compare(
                     {"first": first, "second": second, **one.to_dict()}
                     for (first, second), one in comparisons.items()
                 ],
+                "across_generators": across,
                 "notes": notes,
             }
         )
@@ -166,5 +170,10 @@ def compare(
     for pair, one in comparisons.items():
         a, b = (runs[name][0] for name in pair)
         out.print_rich("", terminal_table(compared_table(one, metric, a, b, pair)))
-    for note in notes:
+    detectable = [100 * one.overall.detectable for one in comparisons.values()]
+    if all(map(math.isfinite, detectable)):
+        points = " to ".join(f"{d:.2g}" for d in sorted({min(detectable), max(detectable)}))
+        notes = [(f"A difference of the means of {points} points is what these images show in 80 of"
+                 " 100 cases at p < 0.05, before correction."), *notes]  # fmt: skip
+    for note in [across["sentence"], *notes]:
         out.print_message(f"- {note}")

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from featcache.datasets.families import CONTROL
 from featcache.errors import DataError, unknown_name
 from featcache.evaluate.estimates import Estimates, EvaluationRows, source_numbers
-from featcache.metrics import CI_METHOD, METRICS, delong, difference_ci, holm
+from featcache.metrics import CI_METHOD, METRICS, delong, difference_ci, holm, rank_tests
+from featcache.metrics.intervals import MIN_DF
 from featcache.results import Comparison, RunComparison, Scores
 
 NO_THRESHOLDS = (float("nan"), float("nan"))
@@ -68,7 +69,7 @@ def compare(
     -------
     RunComparison
         Differences by generator, by family and over all, with intervals and p-values. For AUROC on
-        a generator whose samples are independent, p is DeLong's.
+        one generator p is DeLong's, by sources where several samples share one.
 
     Raises
     ------
@@ -138,6 +139,7 @@ def paired_comparison(
         Not corrected: ``p_holm`` is ``p``.
     """
     ci, p = difference_ci(difference, replicates, n_sources)
+    varies = np.isfinite(replicates).any() and np.nanstd(replicates) > 0
     return Comparison(
         other=list(baseline),
         metric=metric,
@@ -145,7 +147,14 @@ def paired_comparison(
         ci=ci,
         p=p,
         p_holm=p,
+        detectable=_detectable(ci, max(n_sources - 1, MIN_DF)) if varies else float("nan"),
     )
+
+
+def _detectable(ci: tuple[float, float], df: float) -> float:
+    """Return the difference found with a power of 80 %: (t(.975) + t(.8)) standard errors."""
+    t = student.ppf([0.975, 0.8], df)
+    return float((ci[1] - ci[0]) / 2 * t.sum() / t[0])
 
 
 def correct_comparisons(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
@@ -214,6 +223,7 @@ def _combine(
     flat = {(kind, name): c for kind, table in tables.items() for name, c in table.items()}
     corrected = correct_comparisons(flat)
     done = {kind: {name: corrected[kind, name] for name in table} for kind, table in tables.items()}
+    ours = np.array([[comparisons[name].difference, 0.0] for name in names])
     return RunComparison(
         metric=metric,
         other=list(baseline),
@@ -223,21 +233,33 @@ def _combine(
         overall=done["means"]["all"],
         unseen=done["means"].get("unseen"),
         controls=done["controls"],
+        wilcoxon_p=rank_tests(ours).wilcoxon_p[0, 1],
     )
 
 
 def _with_delong(
     comparison: Comparison, a: Scores, b: Scores, rows: NDArray[np.intp]
 ) -> Comparison:
-    """Use DeLong's test and interval where every sample is a source: it assumes independence."""
-    if len(set(a.source[rows].tolist())) < len(rows):
-        return comparison
-    variance, p = delong(a.label[rows], a.logit[rows], b.logit[rows])
+    """Use DeLong's test and interval: by sources, where several samples share one."""
+    _, numbers = np.unique(a.source[rows].astype(str), return_inverse=True)
+    clustered = int(numbers.max()) + 1 < len(rows)
+    label = a.label[rows]
+    variance, p = delong(label, a.logit[rows], b.logit[rows], numbers if clustered else None)
     if not np.isfinite(p):
         return comparison
-    half = float(norm.ppf(0.975) * np.sqrt(variance))
+    df = np.inf
+    if clustered:
+        df = min(len(np.unique(numbers[label == c])) for c in (0, 1)) - 1
+    half = float(student.ppf(0.975, df) * np.sqrt(variance))
     ci = (comparison.difference - half, comparison.difference + half)
-    return replace(comparison, ci=ci, p=p, p_holm=p, test="delong")
+    return replace(
+        comparison,
+        ci=ci,
+        p=p,
+        p_holm=p,
+        test="delong-clustered" if clustered else "delong",
+        detectable=_detectable(ci, df),
+    )
 
 
 def _match_rows(

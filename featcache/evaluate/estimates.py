@@ -186,6 +186,43 @@ class Estimates:
         replicates = self.mean_replicates(metric, names)
         return Mean(value=value, ci=score_ci(metric, value, replicates, self.n_sources(names)))
 
+    def ci_over_generators(
+        self, metric: str, generators: Iterable[str] | None = None, seed: int = 0
+    ) -> tuple[float, float]:
+        """Return the 95 % interval of the mean with generators resampled, and images too.
+
+        It answers what the mean would be over other generators of this kind; :meth:`mean` has the
+        interval for these very generators.
+
+        Parameters
+        ----------
+        metric : str
+            Name of the metric.
+        generators : iterable of str, optional
+            Names of generators; all by default.
+        seed : int
+            Seed of the draws.
+
+        Returns
+        -------
+        (float, float)
+            NaN with fewer than three generators. Never narrower than by images alone in
+            expectation; generators by one maker are less than independent, which it cannot know.
+
+        Notes
+        -----
+        In every resample of the images as many generators are drawn with replacement; Student's t
+        has their number less 1 degrees of freedom.
+        """
+        names = list(self.values if generators is None else generators)
+        if len(names) < 3:
+            return (math.nan, math.nan)
+        replicates = np.array([self.replicates[name][metric] for name in names])
+        drawn = np.random.default_rng(seed).integers(len(names), size=replicates.shape)
+        means = np.take_along_axis(replicates, drawn, axis=0).mean(axis=0)
+        value = float(np.mean([self.values[name][metric] for name in names]))
+        return score_ci(metric, value, means, len(names))
+
     def mean_replicates(
         self, metric: str, generators: Iterable[str] | None = None
     ) -> NDArray[np.float64]:

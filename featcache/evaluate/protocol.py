@@ -214,6 +214,9 @@ def _describe(
         selection=fitted.selection,
         digest=digest,
         ci_method=CI_METHOD,
+        mAP_generators_ci=evaluation.estimates.ci_over_generators(
+            "ap", evaluation.generators, options.seed
+        ),
     )
 
 

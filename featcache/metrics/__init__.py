@@ -20,7 +20,6 @@ from featcache.metrics.compute import (
 from featcache.metrics.definitions import (
     METRICS,
     Metric,
-    ap_at_prior,
     load_plugins,
     register_metric,
 )
@@ -32,8 +31,9 @@ from featcache.metrics.intervals import (
     effective_sources,
     score_ci,
 )
+from featcache.metrics.ranking import ap_at_prior
 from featcache.metrics.resampling import Resamples, bootstrap, percentile_ci
-from featcache.metrics.significance import delong, holm, two_sided_p
+from featcache.metrics.significance import RankTests, delong, holm, rank_tests, two_sided_p
 from featcache.metrics.sorted_scores import ResampledCounts, SortedScores
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "FEW_SOURCES",
     "METRICS",
     "Metric",
+    "RankTests",
     "ResampledCounts",
     "Resamples",
     "SortedScores",
@@ -55,6 +56,7 @@ __all__ = [
     "holm",
     "percentile_ci",
     "point_metrics",
+    "rank_tests",
     "register_metric",
     "score_ci",
     "two_sided_p",

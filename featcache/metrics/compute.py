@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import unknown_name
-from featcache.metrics.definitions import METRICS, oracle_threshold
+from featcache.metrics.definitions import METRICS
+from featcache.metrics.ranking import oracle_threshold
 from featcache.metrics.sorted_scores import Float, ResampledCounts, SortedScores
 
 EVEN = 0.5

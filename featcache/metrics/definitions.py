@@ -1,4 +1,4 @@
-"""The definition of every metric, by name.
+"""The record of every metric by name, and the metrics at a given threshold.
 
 A metric is a function of :class:`ResampledCounts` and returns one value for each resample, so point
 values, bootstrap replicates and weighted values come from the same code. A new metric is a function
@@ -13,90 +13,18 @@ from functools import partial
 
 import numpy as np
 
-from featcache.errors import SettingsError
+from featcache.metrics.ranking import (
+    ap_at_prior,
+    auroc,
+    average_precision,
+    equal_error_rate,
+    fpr_at_tpr95,
+    oracle_accuracy,
+    partial_auroc,
+    tpr_at_fpr,
+)
 from featcache.metrics.sorted_scores import Float, ResampledCounts
 from featcache.registry import Registry
-
-TINY = float(np.finfo(np.float64).tiny)
-
-
-def average_precision(counts: ResampledCounts) -> Float:
-    """Return the average precision (AP): the area under the stepwise precision-recall curve.
-
-    AP = Σ_n (R_n - R_{n-1}) P_n over the distinct scores, from the highest on, with precision P and
-    recall R; tied scores are one step, and nothing is interpolated. It is the definition of
-    ``sklearn.metrics.average_precision_score``.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0, 1]; the share of fakes for uninformative scores.
-    """
-    n_predicted = np.maximum(counts.tp + counts.fp, TINY)  # an empty step adds 0, not 0/0
-    return _row_dot(counts.delta_tp, counts.tp / n_predicted) / counts.n_fake
-
-
-def ap_at_prior(counts: ResampledCounts, prior: float) -> Float:
-    """Return the average precision that a share ``prior`` of fakes among the images would give.
-
-    AP = Σ_n (R_n - R_{n-1}) P_n with P = π TPR / (π TPR + (1 - π) FPR): reals are weighted so that
-    the classes stand in the ratio π : 1 - π. At the test set's own share of fakes it is
-    :func:`average_precision`.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-    prior : float in (0, 1)
-        Share of fakes π.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0, 1]; ``prior`` for uninformative scores.
-
-    Raises
-    ------
-    SettingsError
-        If the prior is not between 0 and 1.
-    """
-    if not 0 < prior < 1:
-        raise SettingsError(f"A prior is a share of fakes between 0 and 1, not {prior}.")
-    odds = ((1 - prior) / prior * counts.n_fake / counts.n_real)[:, None]
-    n_predicted = np.maximum(counts.tp + odds * counts.fp, TINY)
-    return _row_dot(counts.delta_tp, counts.tp / n_predicted) / counts.n_fake
-
-
-def auroc(counts: ResampledCounts) -> Float:
-    """Return the area under the ROC curve: P(fake scores above real) + ½ P(both score the same).
-
-    It is the Mann-Whitney U statistic divided by n_fake n_real, and equals
-    ``sklearn.metrics.roc_auc_score``.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0, 1]; 0.5 for uninformative scores.
-    """
-    reals_above = counts.fp
-    if counts.fp_before is not counts.fp:
-        reals_above = 0.5 * (reals_above + counts.fp_before)
-    return 1.0 - _row_dot(counts.delta_tp, reals_above) / (counts.n_fake * counts.n_real)
-
-
-def _row_dot(weights: Float, values: Float) -> Float:
-    """Return the scalar product of each pair of rows."""
-    return np.asarray(np.einsum("ij,ij->i", weights, values))
 
 
 def accuracy(counts: ResampledCounts) -> Float:
@@ -182,102 +110,6 @@ def _rates_above(counts: ResampledCounts, n_above: tuple[int, int] | None) -> tu
     )
 
 
-def oracle_accuracy(counts: ResampledCounts) -> Float:
-    """Return the best balanced accuracy over all thresholds: ½ + ½ max(TPR - FPR).
-
-    The maximum is Youden's index (Youden 1950). The threshold is chosen on the test labels, so the
-    value is an upper bound and not a result.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0.5, 1].
-    """
-    youden = np.asarray(counts.tpr - counts.fpr)
-    return np.asarray(0.5 + 0.5 * youden.max(axis=1, initial=0.0))
-
-
-def oracle_threshold(counts: ResampledCounts) -> Float:
-    """Return the highest threshold that reaches :func:`oracle_accuracy`.
-
-    It lies halfway between the score of the optimal step and the next lower score.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Thresholds; the highest score, above which nothing lies, where no step is better than
-        chance.
-    """
-    youden, scores = np.asarray(counts.tpr - counts.fpr), counts.scores
-    best = youden.argmax(axis=1)
-    score, lower = scores.thresholds[best], scores.next_lower[best]
-    middle = score + 0.5 * (lower - score)
-    middle = np.where(middle < score, middle, lower)  # adjacent floats have no middle
-    return np.asarray(np.where(youden.max(axis=1) > 0, middle, scores.highest))
-
-
-def tpr_at_fpr(counts: ResampledCounts, percent: int) -> Float:
-    """Return the highest TPR of a threshold whose FPR is at most ``percent`` %.
-
-    A threshold cannot separate tied scores, so nothing is interpolated between steps.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-    percent : int
-        Largest false positive rate, in percent.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0, 1].
-    """
-    limits = percent * counts.n_real / 100
-    rows = zip(counts.cumulative_reals, limits, strict=True)
-    n_reals = [row.searchsorted(limit, side="right") - 1 for row, limit in rows]
-    steps = counts.scores.fp.searchsorted(n_reals, side="right")
-    n_fakes = np.append(0, counts.scores.tp)[steps]
-    tp = counts.cumulative_fakes[np.arange(len(n_fakes)), n_fakes]
-    return np.asarray(tp / counts.n_fake)
-
-
-def equal_error_rate(counts: ResampledCounts) -> Float:
-    """Return the equal error rate: FPR where FPR = 1 - TPR on the linearly interpolated ROC curve.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        Values in [0, 1]; lower is better, 0.5 for uninformative scores.
-    """
-    tpr, fpr = counts.tpr, counts.fpr
-    rows = np.arange(len(tpr))
-    step = np.minimum((tpr + fpr < 1).sum(axis=1), tpr.shape[1] - 1)
-    tpr_after, fpr_after = tpr[rows, step], fpr[rows, step]
-    tpr_before = tpr_after - counts.delta_tp[rows, step] / counts.n_fake
-    fpr_before = counts.fp_before[rows, step] / counts.n_real
-    missing = 1.0 - tpr_before - fpr_before  # > 0: the crossing lies on the step, not before it
-    rise = (tpr_after - tpr_before) + (fpr_after - fpr_before)
-    share = np.divide(missing, rise, out=np.zeros_like(rise), where=rise > 0)
-    crossing = fpr_before + share * (fpr_after - fpr_before)
-    return np.asarray(np.where(missing > 0, crossing, 1.0 - tpr_before))
-
-
 def brier_score(counts: ResampledCounts) -> Float:
     """Return the Brier score: the mean of (p - y)² over all samples (Brier 1950).
 
@@ -315,23 +147,6 @@ def calibration_error(counts: ResampledCounts) -> Float:
         return np.full_like(counts.n_fake, np.nan)
     gaps = np.abs(counts.error_sums[:, :-1]).sum(axis=1)
     return np.asarray(gaps / (counts.n_fake + counts.n_real))
-
-
-def fpr_at_tpr95(counts: ResampledCounts) -> Float:
-    """Return the smallest share of reals called fake at which 95 % of the fakes are.
-
-    Parameters
-    ----------
-    counts : ResampledCounts
-        Resamples of the scores.
-
-    Returns
-    -------
-    ndarray of shape (n_resamples,), float64
-        In [0, 1]; no interpolation between the steps of the ROC curve.
-    """
-    reached = counts.tpr >= 0.95 - 1e-12
-    return np.asarray(np.where(reached, counts.fpr, 1.0).min(axis=1, initial=1.0))
 
 
 def matthews_correlation(counts: ResampledCounts) -> Float:
@@ -521,6 +336,21 @@ METRICS: dict[str, Metric] = {
             help="reals called fake where 95 % of the fakes are caught, lower is better",
             higher_is_better=False,
             reference="Hendrycks and Gimpel 2017",
+        ),
+        Metric(
+            name="tpr_at_fpr0_1",
+            label="TPR at 0.1 % FPR",
+            function=partial(tpr_at_fpr, percent=0.1),
+            help="fakes caught; needs 1,000 reals",
+        ),
+        Metric(
+            name="pauroc",
+            label="pAUROC, FPR < 5 %",
+            function=partial(partial_auroc, max_fpr=0.05),
+            help="area under the ROC curve up to 5 % FPR, 0.5 for chance",
+            low=0.5 * (1 - 0.05 / 1.95),  # no fake among the reals of highest score
+            formula="(1 + (A - f^2/2) / (f - f^2/2)) / 2 with A up to FPR f = 0.05",
+            reference="McClish 1989",
         ),
         Metric(
             name="mcc",

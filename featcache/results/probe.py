@@ -398,6 +398,9 @@ class EvalResult(JsonResult):
         Recognised patterns of failure.
     digest : str
         Name of the folder ``<cache>/results/<digest>`` of the result.
+    mAP_generators_ci : (float, float)
+        95 % interval of the mAP with generators resampled as well as images: for other generators
+        of this kind. NaN with fewer than three, and in results of before.
     ci_method : {"percentile", "wilson-t"}
         How the intervals were made: percentiles of the bootstrap, in results of before, or
         :func:`featcache.metrics.score_ci`.
@@ -434,6 +437,7 @@ class EvalResult(JsonResult):
     digest: str = ""
     ci_method: str = "percentile"
     passes: dict[str, PassCount] = field(default_factory=dict)
+    mAP_generators_ci: Interval = UNKNOWN_CI
 
     def _repr_html_(self) -> str:
         head = "<tr><th></th><th>AP</th><th>AUROC</th><th>accuracy</th></tr>"

@@ -210,3 +210,18 @@ def test_null_comparisons_are_rarely_significant(metric: str) -> None:
 @pytest.mark.parametrize("metric", ["ap", "auroc", "bacc", "brier"])
 def test_null_comparisons_are_significant_in_five_percent(metric: str) -> None:
     assert 0.03 <= null_rate(metric, 2000, 150, 1000) / 2000 <= 0.07
+
+
+def test_a_detectable_difference_is_detected_in_four_of_five() -> None:
+    rng = np.random.default_rng(5)
+    label, a, b = simulate(rng, 200, (1.0, 1.0))
+    names = ["g"] * len(label)
+    size = compare(make_scores(names, label, a), make_scores(names, label, b), {"g": "GAN"},
+                   "auroc", n_resamples=50).overall.detectable  # fmt: skip
+    # The AUROC of a shift d is Phi(d / sqrt 2); the second run gets the shift that is `size` less.
+    lower = np.sqrt(2) * norm.ppf(norm.cdf(1.0 / np.sqrt(2)) - size)
+    found = 0
+    for _ in range(200):
+        label, a, b = simulate(rng, 200, (1.0, lower))
+        found += delong(label, a, b)[1] < 0.05
+    assert 0.68 <= found / 200 <= 0.9

@@ -19,6 +19,7 @@ from featcache.errors import DataError, SettingsError
 from featcache.evaluate import ap_at_priors
 from featcache.metrics import (
     METRICS,
+    ResampledCounts,
     Resamples,
     SortedScores,
     best_threshold,
@@ -27,6 +28,7 @@ from featcache.metrics import (
     percentile_ci,
     weighted_metrics,
 )
+from featcache.metrics.ranking import partial_auroc
 from featcache.results import Scores
 
 
@@ -143,7 +145,7 @@ def test_values_by_hand() -> None:
 
 
 def test_the_table_says_which_direction_is_better() -> None:
-    y = np.repeat([0, 1], 50)
+    y = np.repeat([0, 1], 1000)
     good = compute_metrics(y, np.where(y == 1, 0.95, 0.05), 0.5, val_threshold=0.5)
     bad = compute_metrics(y, np.where(y == 1, 0.05, 0.95), 0.5, val_threshold=0.5)
     for name, metric in METRICS.items():
@@ -282,3 +284,26 @@ def test_intervals_cover_in_95_percent(metric: str, clustered: bool) -> None:
         low, high = percentile_ci(values["g"][metric])
         covered += low <= truth <= high
     assert 0.93 <= covered / 2000 <= 0.97
+
+
+@given(problems(), st.sampled_from([0.05, 0.3, 0.8]))
+@settings(deadline=None)
+def test_the_partial_area_equals_scikit_learns(
+    problem: tuple[np.ndarray, np.ndarray, np.ndarray], max_fpr: float
+) -> None:
+    y, score, weight = problem
+    scores = SortedScores.of(y, score)
+    counts = ResampledCounts(scores, weight[None, scores.fakes], weight[None, scores.reals])
+    expected = roc_auc_score(y, score, sample_weight=weight, max_fpr=max_fpr)
+    assert partial_auroc(counts, max_fpr)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_tpr_at_a_thousandth_needs_a_thousand_reals() -> None:
+    rng = np.random.default_rng(0)
+    for n_real, known in ((999, False), (1000, True), (3000, True)):
+        y = np.repeat([0, 1], [n_real, 200])
+        score = norm.cdf(rng.normal(size=len(y)) + 2 * y)
+        value = compute_metrics(y, score, 0.5)["tpr_at_fpr0_1"]
+        fpr, tpr, _ = roc_curve(y, score, drop_intermediate=False)
+        expected = tpr[fpr <= 0.001 + 1e-12].max() if known else np.nan
+        assert value == pytest.approx(expected, nan_ok=True)

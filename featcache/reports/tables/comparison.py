@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from featcache.evaluate import compare
 from featcache.evaluate.comparison import correct_comparisons
-from featcache.metrics import METRICS
+from featcache.metrics import METRICS, rank_tests
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
 from featcache.reports.tables.base import Cell, Column, Part, Section, Table, TableRow
 from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison, Scores
@@ -213,6 +214,49 @@ def runs_table(
             f"{'pair' if n_pairs == 1 else 'pairs'}."
         ),
     )
+
+
+def across_generators(runs: Mapping[str, Run], metric: str = "ap") -> dict[str, Any]:
+    """Test whether runs differ over generators, each of which is one observation.
+
+    Parameters
+    ----------
+    runs : mapping of str to (EvalResult, Scores)
+        At least two runs by name.
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    dict of str to Any
+        Fields of :class:`featcache.metrics.RankTests`, with the runs' names; ``sentence`` says it.
+    """
+    results = [result for result, _ in runs.values()]
+    shared = [n for n in results[0].generators if all(n in r.generators for r in results)]
+    values = np.array([[r.generators[n].value(metric) for r in results] for n in shared])
+    names = list(runs)
+    tests = rank_tests(values, higher_is_better=METRICS[metric].higher_is_better)
+    by_pair = {
+        "wilcoxon_p": {(names[i], names[j]): p for (i, j), p in tests.wilcoxon_p.items()},
+        "nemenyi_p": {(names[i], names[j]): p for (i, j), p in tests.nemenyi_p.items()},
+    }
+    said = [f"Friedman p = {tests.friedman_p:.3g}"] if len(runs) > 2 else []
+    said += [f"{a} and {b}: Wilcoxon p = {p:.3g}" + (
+                f", Nemenyi p = {by_pair['nemenyi_p'][a, b]:.3g}" if by_pair["nemenyi_p"] else "")
+             for (a, b), p in by_pair["wilcoxon_p"].items()]  # fmt: skip
+    return {
+        "n_generators": tests.n_generators,
+        "mean_ranks": dict(zip(names, tests.mean_ranks, strict=True)),
+        "friedman_p": tests.friedman_p,
+        **{
+            kind: [{"first": a, "second": b, "p": p} for (a, b), p in table.items()]
+            for kind, table in by_pair.items()
+        },
+        "sentence": (
+            f"Over the {len(shared)} generators, each as one observation: {'; '.join(said)}"
+            f"{' (Wilcoxon after Holm)' if len(runs) > 2 else ''}."
+        ),
+    }
 
 
 def _finding(comparison: RunComparison, names: tuple[str, str]) -> str:

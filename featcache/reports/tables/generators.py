@@ -142,12 +142,24 @@ def generator_table(result: EvalResult) -> Table:
         ),
         columns=columns,
         sections=_sections(result, _MAIN),
-        note=(
+        note=_generators_ci(result)
+        + (
             "Scores that know nothing give a control an AP equal to its share of fakes. What it has"
             " above that, the probe reads from the processing, not from a generator."
             if result.controls
             else ""
         ),
+    )
+
+
+def _generators_ci(result: EvalResult) -> str:
+    """Return the sentence on the interval of the mAP with generators resampled."""
+    low, high = result.mAP_generators_ci
+    if math.isnan(low):
+        return ""
+    return (
+        f"mAP with generators resampled as well as images [{100 * low:.1f}, {100 * high:.1f}]: for"
+        " other generators of this kind. "
     )
 
 
