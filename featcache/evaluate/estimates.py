@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.metrics import (
+    METRICS,
     Resamples,
     SortedScores,
     bootstrap,
+    difference_ci,
     effective_sources,
     point_metrics,
     score_ci,
@@ -211,8 +213,8 @@ class Estimates:
 
         Notes
         -----
-        In every resample of the images as many generators are drawn with replacement; Student's t
-        has their number less 1 degrees of freedom.
+        In every resample of the images as many generators are drawn with replacement; the interval
+        is mean ± t s of these replicates, with one degree of freedom less than generators.
         """
         names = list(self.values if generators is None else generators)
         if len(names) < 3:
@@ -221,7 +223,8 @@ class Estimates:
         drawn = np.random.default_rng(seed).integers(len(names), size=replicates.shape)
         means = np.take_along_axis(replicates, drawn, axis=0).mean(axis=0)
         value = float(np.mean([self.values[name][metric] for name in names]))
-        return score_ci(metric, value, means, len(names))
+        (low, high), _ = difference_ci(value, means, len(names))
+        return (max(low, METRICS[metric].low), min(high, METRICS[metric].high))
 
     def mean_replicates(
         self, metric: str, generators: Iterable[str] | None = None

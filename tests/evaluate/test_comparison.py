@@ -161,7 +161,7 @@ def test_rows_are_matched_by_sample(runs: tuple[Scores, Scores]) -> None:
     assert any("7 rows" in note for note in result.notes)
 
 
-def test_delong_only_for_independent_samples(runs: tuple[Scores, Scores]) -> None:
+def test_delong_by_sources_where_samples_share_one(runs: tuple[Scores, Scores]) -> None:
     a, b = runs
     result = compare(a, b, GROUPS, "auroc", n_resamples=100)
     rows = a.generator == "glide"
@@ -171,7 +171,9 @@ def test_delong_only_for_independent_samples(runs: tuple[Scores, Scores]) -> Non
     crops = np.array([f"s{i // 2}" for i in range(len(a.label))], dtype=object)
     pair = [replace(run, source=crops) for run in runs]
     clustered = compare(*pair, GROUPS, "auroc", n_resamples=100)
-    assert clustered.generators["glide"].test == "bootstrap"
+    assert clustered.generators["glide"].test == "delong-clustered"
+    expected = delong(a.label[rows], a.score[rows], b.score[rows], crops[rows].astype(str))[1]
+    assert clustered.generators["glide"].p == pytest.approx(expected)
 
 
 def test_incomparable_runs_raise(runs: tuple[Scores, Scores]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from featcache.evaluate.estimates import Estimates
 from featcache.metrics import difference_ci, effective_sources, score_ci
 
 SIMULATION = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "coverage.py"))
@@ -54,3 +55,29 @@ def test_intervals_hold_near_the_ceiling(design: str) -> None:
     held = [row["ap"][0] <= 0.999 <= row["ap"][1] for row in rows]
     assert np.mean(held) >= 0.85
     assert set(rows[0]) == set(SIMULATION["METRICS"])
+
+
+def test_generators_resampled_cover_the_mean_of_their_kind() -> None:
+    """Generators drawn around a mean AP of 0.8; images add an error of their own."""
+    rng = np.random.default_rng(4)
+    n_covered, n_narrower, n_studies = 0, 0, 200
+    for _ in range(n_studies):
+        true = np.clip(rng.normal(0.8, 0.06, 10), 0, 1)
+        errors = rng.normal(0, 0.01, (10, 201))  # the first: of the test set itself
+        values = {
+            f"g{i}": {"ap": float(t + e[0])}
+            for i, (t, e) in enumerate(zip(true, errors, strict=True))
+        }
+        estimates = Estimates(
+            values=values,
+            replicates={f"g{i}": {"ap": values[f"g{i}"]["ap"] + errors[i, 1:]} for i in range(10)},
+            sources={name: np.arange(100) for name in values},
+            labels={name: np.arange(100) % 2 for name in values},
+        )
+        low, high = estimates.ci_over_generators("ap")
+        n_covered += low <= 0.8 <= high
+        inner = estimates.mean("ap").ci
+        n_narrower += high - low < inner[1] - inner[0]
+    assert 0.91 <= n_covered / n_studies <= 0.99
+    assert n_narrower == 0
+    assert np.isnan(estimates.ci_over_generators("ap", ["g0", "g1"])).all()
