@@ -208,9 +208,9 @@ def rank_tests(values: Float, *, higher_is_better: bool = True) -> RankTests:
     friedman, nemenyi = float("nan"), {}
     if k > 2 and np.any(values != values[:, :1]):
         friedman = float(friedmanchisquare(*values.T).pvalue)
-        unit = np.sqrt(k * (k + 1) / (12 * n))
+        error = np.sqrt(k * (k + 1) / (12 * n))
         nemenyi = {
-            (i, j): float(studentized_range.sf(abs(ranks[i] - ranks[j]) / unit, k, np.inf))
+            (i, j): float(studentized_range.sf(abs(ranks[i] - ranks[j]) / error, k, np.inf))
             for i, j in pairs
         }
     return RankTests(

@@ -222,8 +222,8 @@ def test_a_detectable_difference_is_detected_in_four_of_five() -> None:
                    "auroc", n_resamples=50).overall.detectable  # fmt: skip
     # The AUROC of a shift d is Phi(d / sqrt 2); the second run gets the shift that is `size` less.
     lower = np.sqrt(2) * norm.ppf(norm.cdf(1.0 / np.sqrt(2)) - size)
-    found = 0
+    n_significant = 0
     for _ in range(200):
         label, a, b = simulate(rng, 200, (1.0, lower))
-        found += delong(label, a, b)[1] < 0.05
-    assert 0.68 <= found / 200 <= 0.9
+        n_significant += delong(label, a, b)[1] < 0.05
+    assert 0.68 <= n_significant / 200 <= 0.9

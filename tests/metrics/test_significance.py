@@ -57,15 +57,15 @@ def test_the_clustered_variance_equals_its_definition() -> None:
 
 def test_equal_heads_on_pairs_are_told_apart_in_five_percent() -> None:
     """A photograph and its fake are one source, and three crops of each are taken."""
-    n_studies, found = 400, 0
+    n_studies, n_significant = 400, 0
     rng = np.random.default_rng(2)
     for _ in range(n_studies):
         sources = np.repeat(np.arange(40), 6)
         y = np.tile([0, 0, 0, 1, 1, 1], 40)
         a, b = (1.2 * y + rng.normal(size=40)[sources] + rng.normal(size=240) for _ in range(2))
-        found += delong(y, a, b, sources)[1] < 0.05
-    assert binomtest(found, n_studies, 0.05).proportion_ci(0.999).low <= 0.05
-    assert 0.02 <= found / n_studies <= 0.09
+        n_significant += delong(y, a, b, sources)[1] < 0.05
+    assert binomtest(n_significant, n_studies, 0.05).proportion_ci(0.999).low <= 0.05
+    assert 0.02 <= n_significant / n_studies <= 0.09
 
 
 def test_rank_tests_of_a_published_example() -> None:
