@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache import threads
 from featcache.errors import DataError
 from featcache.evaluate.feature_rows import iter_joined, read_rows
 from featcache.evaluate.model_selection import select_C
@@ -201,10 +202,17 @@ def predict_logits(
         weight[row, columns[i]], bias[row] = scorer.weight, scorer.bias
     nonlinear = sorted(set(range(len(scorers))) - set(linear))
     add_pass("predict", source.n_rows * sum(source.widths) * np.dtype(source.dtype).itemsize)
-    with progress("predict", source.n_rows, "rows") as advance:
+    with progress("predict", source.n_rows, "rows") as advance, threads.thread_pool():
         for rows, part in iter_joined(source):
+
+            def predict(
+                piece: slice, start: int = rows.start, part: NDArray[np.float32] = part
+            ) -> None:
+                here = slice(start + piece.start, start + piece.stop)
+                logits[linear, here] = weight @ part[piece].T.astype(np.float64) + bias
+
             if linear:
-                logits[linear, rows] = weight @ part.T.astype(np.float64) + bias
+                threads.parallel_map(predict, threads.parts(len(part), 2048))
             for i in nonlinear:
                 logits[i, rows] = scorers[i].logits(part[:, columns[i]])
             advance(len(part))
