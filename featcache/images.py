@@ -6,7 +6,7 @@ The rules, the same for every backbone (they are part of the feature key as :dat
 dropped;
 - 16-bit grey is scaled to 8 bits (Pillow alone would clip it to white);
 - of an animation the first frame;
-- EXIF orientation is not applied (a preset that ends in ``+exif`` applies it afterwards);
+- EXIF orientation is not applied;
 - a truncated file is an error, never padded with grey.
 
 Resizing and cutting as torchvision does it on Pillow images, to the pixel; knows no torch.
@@ -14,14 +14,17 @@ Resizing and cutting as torchvision does it on Pillow images, to the pixel; know
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import io
+import re
 import struct
 import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from featcache.errors import ImageError
 from featcache.files import digest_bytes
@@ -52,12 +55,23 @@ FORMATS = (
     "PPM",
     "JPEG2000",
     "AVIF",
-    "TGA",
     "ICO",
+    "HEIF",
+    "JXL",
+    "TGA",
 )
-"""What is decoded. Pillow knows more; one of these (EPS) runs a program, and photographs come in
-none.
+"""What is decoded, in the order in which it is tried: TGA has no magic number and comes last.
+Pillow knows more; one of the others (EPS) runs a program, and photographs come in none.
 """
+
+_PLUGINS = ("pillow_heif", "pillow_jxl")
+"""Modules of ``featcache[formats]``, which register HEIF and JPEG XL with Pillow."""
+
+_NEEDS_PLUGIN = (
+    ("HEIF", re.compile(rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ", re.DOTALL)),
+)
+"""Formats that need a plug-in, and how their files begin (ISO/IEC 23008-12 and 18181-2)."""
 
 MAX_JPEG_SCANS = 200
 """Passes over the picture that a progressive JPEG may take: a few bytes can ask for millions."""
@@ -141,22 +155,11 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             raise ImageError(
                 f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}"
             )
-        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        if image.format in ("JPEG", "MPO") and _count_scans(data) > MAX_JPEG_SCANS:
             raise ImageError(f"the JPEG takes more than {MAX_JPEG_SCANS} passes to decode")
         try:
             image.load()
-            if image.mode.startswith("I"):
-                # Scale 16-bit grey to 8 bits; Pillow's own conversion would clip all above 255 to
-                # white.
-                deep = np.asarray(image).astype(np.int64)
-                if deep.min() < 0 or deep.max() > 0xFFFF:
-                    raise ImageError("integer pixels outside 0..65535 have no known range")
-                rgb = Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
-                rgb.info = image.info  # the orientation is in it
-                return rgb
-            if image.mode == "F":
-                raise ImageError("floating-point pixels have no known range")
-            return image.convert("RGB")
+            return convert_to_rgb(image)
         except _DECODE_ERRORS as error:
             raise ImageError(f"the {image.format} data are damaged: {_message(error)}") from error
 
@@ -185,6 +188,56 @@ def apply_orientation(image: Image.Image) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except (*_DECODE_ERRORS, struct.error) as error:
         raise ImageError(f"the EXIF data are damaged: {_message(error)}") from error
+
+
+def convert_to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB of 8 bits, 16-bit grey scaled: the rule for files and for arrays.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode ``"RGB"``.
+
+    Raises
+    ------
+    ImageError
+        If the pixels are floats, or integers outside 0..65535.
+    """
+    if image.mode.startswith("I"):
+        # Scale 16-bit grey to 8 bits; Pillow's own conversion clips all above 255 to white.
+        deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 0xFFFF:
+            raise ImageError("integer pixels outside 0..65535 have no known range")
+        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no known range")
+    return image.convert("RGB")
+
+
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""A marker; within a scan ``FF 00`` is a data byte and ``FF D0`` to ``FF D7`` are restarts."""
+
+
+def _count_scans(data: bytes) -> int:
+    """Return how many scans a JPEG has before its end marker, at most one above the limit.
+
+    Segments are stepped over by their length (ITU-T T.81, Annex B), so that neither the thumbnail
+    in the EXIF data nor what follows the end (the video of a motion photo) is counted.
+    """
+    n_scans, position = 0, 2
+    while n_scans <= MAX_JPEG_SCANS and (marker := _JPEG_MARKER.search(data, position)):
+        kind, position = marker.group()[-1], marker.end()
+        if kind == 0xD9:
+            break
+        n_scans += kind == 0xDA
+        if kind not in (0x01, 0xD8):
+            position += int.from_bytes(data[position : position + 2], "big")
+    return n_scans
 
 
 def read_metadata(data: bytes) -> ImageMetadata:
@@ -344,8 +397,23 @@ _IJG_MEANS = np.array([_ijg_mean(quality) for quality in range(1, 101)])
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Return those of our formats that this Pillow can read."""
+    """Return those of our formats that this Pillow and its plug-ins can read."""
     Image.init()
+    for name in _PLUGINS:
+        try:
+            plugin = importlib.import_module(name)
+        except ImportError:
+            continue
+        if name == "pillow_heif":
+            plugin.register_heif_opener()
+    try:
+        # libtiff writes what it thinks of a file to the terminal; Pillow's exception suffices.
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        for handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
+    except (OSError, AttributeError):
+        pass  # Pillow was built without libtiff, or hides its functions
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
@@ -353,6 +421,11 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
+        for name, magic in _NEEDS_PLUGIN:
+            if magic.match(data) and name.replace("JPEG XL", "JXL") not in _formats():
+                raise ImageError(
+                    f"{name} needs a plug-in: pip install 'featcache[formats]'"
+                ) from error
         raise ImageError("not an image in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {_message(error)}") from error

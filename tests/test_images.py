@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
+from featcache import images
 from featcache.backbones.efficientnet_lite import EFFICIENTNET_LITE0
 from featcache.backbones.preprocess import choose_preset
 from featcache.errors import ImageError, UnknownNameError
-from featcache.images import center_crop, decode, read_metadata, resize_shorter_side
+from featcache.images import (
+    center_crop,
+    convert_to_rgb,
+    decode,
+    read_metadata,
+    resize_shorter_side,
+)
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -40,6 +47,60 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     deep = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
     pixels = np.asarray(decode(encoded(Image.fromarray(deep), "PNG")))
     assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_arrays_of_sixteen_bits_are_scaled_like_files() -> None:
+    deep = Image.fromarray(np.random.default_rng(1).integers(0, 65536, (9, 7)).astype(np.uint16))
+    np.testing.assert_array_equal(
+        np.asarray(convert_to_rgb(deep)), np.asarray(decode(encoded(deep, "PNG")))
+    )
+
+
+@pytest.mark.parametrize("kind", ["ICO", "TGA", "MPO", "BMP", "TIFF", "PNG"])
+def test_formats_with_a_magic_number_are_tried_first(kind: str) -> None:
+    facts = read_metadata(encoded(noise(32, 32), kind))
+    assert facts.format == ("JPEG" if kind == "MPO" else kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "named"),
+    [("HEIF", "pillow_heif", "HEIF"), ("JXL", "pillow_jxl", "JPEG XL")],
+)
+def test_formats_of_an_extra_are_read_or_the_extra_is_named(
+    kind: str, module: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(module)
+    images._formats()
+    data = encoded(noise(40, 24), kind)
+    expected = Image.open(io.BytesIO(data)).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(expected))
+    assert read_metadata(data).format == kind
+    without = tuple(name for name in images._formats() if name != kind)
+    monkeypatch.setattr(images, "_formats", lambda: without)
+    with pytest.raises(ImageError, match=rf"{named} needs a plug-in: .*featcache\[formats\]"):
+        decode(data)
+
+
+def test_scans_are_counted_up_to_the_end_of_the_image() -> None:
+    photo = encoded(noise(64, 48), "JPEG", progressive=True)
+    film = b"\xff\xda" * 5000  # what follows the image in the file of a motion photo
+    np.testing.assert_array_equal(np.asarray(decode(photo + film)), np.asarray(decode(photo)))
+    n_scans = images._count_scans(photo)
+    assert n_scans == images._count_scans(photo + film) > 1
+    start = photo.index(b"\xff\xda")
+    last = photo.rindex(b"\xff\xda")
+    bomb = photo[:start] + photo[last:-2] * 300 + photo[-2:]
+    with pytest.raises(ImageError, match="more than 200 passes"):
+        decode(bomb)
+
+
+def test_libtiff_does_not_write_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encoded(noise(64, 64), "TIFF", compression="jpeg"))
+    for position in range(300, 1500):
+        data[position] = position * 7 % 256
+    with contextlib.suppress(ImageError):
+        decode(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_floats_are_refused() -> None:

@@ -16,7 +16,7 @@ from featcache.datasets.containers import SEPARATOR, is_container, open_containe
 IMAGE_SUFFIXES = frozenset(
     (
         *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
-        *(".ppm", ".pgm", ".jp2", ".avif", ".tga"),
+        *(".ppm", ".pgm", ".jp2", ".avif", ".tga", ".heic", ".heif", ".jxl", ".ico", ".mpo"),
     )
 )
 

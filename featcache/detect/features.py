@@ -31,7 +31,7 @@ from featcache.extract.device import choose_device
 from featcache.extract.forward import Forward
 from featcache.extract.plan import Request, make_requests
 from featcache.files import digest_bytes
-from featcache.images import decode, read_metadata
+from featcache.images import convert_to_rgb, decode, read_metadata
 from featcache.progress import Advance
 
 Picture = Path | Image.Image
@@ -66,7 +66,7 @@ class Item:
             If it cannot be decoded or read.
         """
         if self.memory is not None:
-            return self.memory.convert("RGB")
+            return convert_to_rgb(self.memory)
         return decode(read_bytes(self.path))
 
 
@@ -95,8 +95,12 @@ def find_items(pictures: Iterable[str | Picture]) -> tuple[list[Item], list[Skip
     skipped: list[Skipped] = []
     for picture in pictures:
         if isinstance(picture, Image.Image):
-            name = digest_bytes(picture.convert("RGB").tobytes())
             width, height = picture.size
+            try:
+                name = digest_bytes(convert_to_rgb(picture).tobytes())
+            except ImageError as error:
+                items.append(Item("", problem=str(error), width=width, height=height))
+                continue
             items.append(Item("", name, memory=picture, width=width, height=height))
         elif os.path.isdir(picture):
             below, passed = _in_folder(str(picture))
