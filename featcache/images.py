@@ -6,7 +6,7 @@ The rules, the same for every backbone (they are part of the feature key as :dat
 dropped;
 - 16-bit grey is scaled to 8 bits (Pillow alone would clip it to white);
 - of an animation the first frame;
-- EXIF orientation is not applied;
+- EXIF orientation is not applied (a preset that ends in ``+exif`` applies it afterwards);
 - a truncated file is an error, never padded with grey.
 
 Resizing and cutting as torchvision does it on Pillow images, to the pixel; knows no torch.
@@ -213,7 +213,9 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
         deep = np.asarray(image).astype(np.int64)
         if deep.min() < 0 or deep.max() > 0xFFFF:
             raise ImageError("integer pixels outside 0..65535 have no known range")
-        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+        rgb = Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+        rgb.info = image.info  # the orientation is in it
+        return rgb
     if image.mode == "F":
         raise ImageError("floating-point pixels have no known range")
     return image.convert("RGB")

@@ -49,6 +49,15 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+def test_sixteen_bits_keep_their_orientation() -> None:
+    deep = Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    turned = images.apply_orientation(decode(encoded(deep, "PNG", exif=exif)))
+    plain = np.asarray(decode(encoded(deep, "PNG")))
+    np.testing.assert_array_equal(np.asarray(turned), np.rot90(plain, -1))
+
+
 def test_arrays_of_sixteen_bits_are_scaled_like_files() -> None:
     deep = Image.fromarray(np.random.default_rng(1).integers(0, 65536, (9, 7)).astype(np.uint16))
     np.testing.assert_array_equal(
