@@ -78,7 +78,8 @@ def split_manifest(manifest: Manifest, generators: list[str], fraction: float, s
     DataError
         If a part would lack a class.
     """
-    rows = training_set(manifest, generators).samples
+    # By content, so that neither folds nor batches depend on the order of the files.
+    rows = sorted(training_set(manifest, generators).samples, key=lambda s: s.sample_id)
     held_out = _held_out(rows, fraction, seed)
     tested = expand(manifest.subset(manifest.is_text("split", "test")))
     train = tuple(sample for sample in rows if source_of(sample) not in held_out)
