@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from featcache import progress
 from featcache.cli import _output
+from featcache.cli.app import app
 from featcache.datasets import Manifest
 
 Call = Callable[..., Any]
@@ -107,7 +109,8 @@ def test_a_terminal_shows_bars_of_long_steps_alone(monkeypatch: pytest.MonkeyPat
 def test_an_interrupt_says_what_is_kept(
     command: str, kept: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _output.report(KeyboardInterrupt(), [command, "--features", "a"]) == 130
+    arguments = [command, "--features", "a"]
+    assert _output.report(KeyboardInterrupt(), get_command(app), arguments) == 130
     assert kept in capsys.readouterr().err
 
 
