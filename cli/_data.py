@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from featcache.cli._output import print_message
-from featcache.errors import SettingsError, UnknownNameError, unknown_name
+from featcache.errors import SettingsError, UnknownNameError
 
 if TYPE_CHECKING:
     from featcache.datasets import Manifest, Scan
@@ -126,21 +126,11 @@ def choose(manifest: Manifest, settings: Settings) -> Manifest:
         categories=settings.categories,
         groups=settings.only_groups,
         max_per_class=settings.max_per_class,
+        tested=settings.tested,
     )
     for note in notes:
         print_message(note)
-    return _tested(chosen, settings.tested) if settings.tested else chosen
-
-
-def _tested(manifest: Manifest, names: list[str]) -> Manifest:
-    """Return the manifest with test samples of these generators only."""
-    there = {sample.paired_with for sample in manifest if sample.split == "test"}
-    by_fold = {name.casefold(): name for name in there}
-    for name in names:
-        if name.casefold() not in by_fold:
-            raise unknown_name("test generator", name, there)
-    kept = {by_fold[name.casefold()] for name in names}
-    return manifest.where(lambda sample: sample.split != "test" or sample.paired_with in kept)
+    return chosen
 
 
 Returned = TypeVar("Returned")

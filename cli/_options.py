@@ -16,7 +16,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Which images": (
         *("--protocol", "--classes", "--generators", "--categories", "--groups"),
         *("--max-per-class", "--layout", "--column", "--label", "--source-pattern"),
-        *("--test-fraction", "--strict"),
+        "--strict",
     ),
     "Which features": (
         *("--preset", "--precision", "--weights", "--random-init", "--intersection", "--dtype"),
@@ -25,7 +25,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Details of the head": ("--sort", "--scaling", "--k", "--fusion", "--prior", "--seed"),
     "Machine and cluster": (
         *("--device", "--batch-size", "--workers", "--memory", "--engine", "--address"),
-        *("--processes", "--compile", "--shard", "--staging"),
+        *("--processes", "--compile", "--shard"),
     ),
     "Output": (
         *("--scores", "--csv", "--latex", "--results"),

@@ -267,7 +267,9 @@ def gc(
 
     out.start_logging(verbose, quiet)
     store = FeatureStore(load_settings(cache=cache).cache)
-    referenced = {s.sample_id for s in load_manifests(store.root)} if unreferenced else None
+    referenced = None
+    if unreferenced:
+        referenced = set(load_manifests(store.root).strings("sample_id"))
     keys = [pick_key(store, text) for text in drop or ()]
     unused = maintenance.find_unused(store, referenced=referenced, drop=keys)
     n_bytes = maintenance.remove(unused) if delete else sum(item.n_bytes for item in unused)

@@ -11,6 +11,7 @@ import typer
 
 from featcache.cli import _options as opt
 from featcache.cli import _output as out
+from featcache.cli._data import grouped
 
 app = typer.Typer(no_args_is_help=True, help="Saved results: list, show, remove.")
 
@@ -20,21 +21,21 @@ Which = Annotated[
 
 
 @app.command("ls")
+@grouped
 def ls(
     cache: opt.Cache = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    *,
+    output: opt.OutputOptions,
 ) -> None:
     """List the saved results, the newest first."""
     from featcache.evaluate.results_store import list_results
     from featcache.reports.formatting import format_fraction
     from featcache.settings import load_settings
 
-    out.start_logging(verbose, quiet)
+    output.start()
     settings = load_settings(cache=cache)
     saved = list_results(settings.cache)
-    if json:
+    if output.json:
         out.print_json({"results": [asdict(one) for one in saved]})
         return
     if not saved:
@@ -56,12 +57,12 @@ def ls(
 
 
 @app.command("show")
+@grouped
 def show(
     which: Which,
     cache: opt.Cache = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    *,
+    output: opt.OutputOptions,
 ) -> None:
     """Print a saved result again, as the command that made it did."""
     from featcache.evaluate import load_result
@@ -72,11 +73,11 @@ def show(
     from featcache.results import EvalResult
     from featcache.settings import load_settings
 
-    out.start_logging(verbose, quiet)
+    output.start()
     folder = find_result(load_settings(cache=cache).cache, which)
     result = load_result(folder)
     out.print_message(f"Result: {folder}")
-    if json:
+    if output.json:
         out.print_json(result.to_dict())
     elif isinstance(result, EvalResult):
         out.print_rich(results_table(result))
@@ -88,25 +89,26 @@ def show(
 
 
 @app.command("rm")
+@grouped
 def rm(
     which: Which,
     cache: opt.Cache = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    *,
+    output: opt.OutputOptions,
 ) -> None:
     """Remove a saved result and its names; the features stay."""
     from featcache.evaluate.results_store import remove_result
     from featcache.settings import load_settings
 
-    out.start_logging(verbose, quiet)
+    output.start()
     digest = remove_result(load_settings(cache=cache).cache, which)
-    if json:
+    if output.json:
         out.print_json({"removed": digest})
     else:
         out.print_message(f"Removed: {digest}")
 
 
+@grouped
 def compare(
     which: Annotated[
         list[str],
@@ -122,17 +124,16 @@ def compare(
         Path | None, typer.Option("--latex", metavar="F.tex", help="Write the table for a paper.")
     ] = None,
     cache: opt.Cache = None,
-    json: opt.Json = False,
-    verbose: opt.Verbose = False,
-    quiet: opt.Quiet = False,
+    *,
+    output: opt.OutputOptions,
 ) -> None:
     """Compare saved probes on the same test images, generator by generator, with paired tests."""
+    from featcache.evaluate.comparison import compare_runs
     from featcache.files import write_atomic
     from featcache.reports.export import frame, latex_table
     from featcache.reports.saved import load_runs
     from featcache.reports.tables.comparison import (
         across_generators,
-        compare_runs,
         compared_table,
         run_notes,
         runs_table,
@@ -140,7 +141,7 @@ def compare(
     from featcache.reports.terminal import terminal_table
     from featcache.settings import load_settings
 
-    out.start_logging(verbose, quiet)
+    output.start()
     runs = load_runs(load_settings(cache=cache).cache, which)
     comparisons = compare_runs(runs, metric)
     table = runs_table(runs, comparisons, metric)
@@ -152,7 +153,7 @@ def compare(
         out.print_message(f"Table: {latex.resolve()}")
     notes = run_notes(runs, comparisons)
     across = across_generators(runs, metric)
-    if json:
+    if output.json:
         out.print_json(
             {
                 "metric": metric,

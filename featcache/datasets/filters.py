@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.datasets.columns import Index, Texts, group_rows
 from featcache.datasets.layouts import PAIRED_SEPARATOR
-from featcache.datasets.manifest import Manifest
+from featcache.datasets.manifest import Manifest, stack
 from featcache.datasets.pairings import (
     GeneratorRows,
     families_of,
@@ -210,6 +210,7 @@ def choose(
     categories: Collection[str] = (),
     groups: Collection[str] = (),
     max_per_class: int | None = None,
+    tested: Collection[str] = (),
 ) -> tuple[Manifest, list[str]]:
     """Return the samples that play a role, and notes on what the protocol misses.
 
@@ -230,10 +231,18 @@ def choose(
         See :func:`~featcache.datasets.filters`.
     max_per_class
         See :func:`~featcache.datasets.filters`.
+    tested : collection of str
+        Generators whose test sets are left; empty leaves all. A shared real stays in the test sets
+        of those that it is paired with. Training and validation samples are not affected.
 
     Returns
     -------
     Manifest, list of str
+
+    Raises
+    ------
+    UnknownNameError
+        If the manifest has nothing of a name, or no test sample of a generator in ``tested``.
     """
     notes = []
     if protocol:
@@ -252,19 +261,24 @@ def choose(
         manifest = class_subset(manifest, classes)
     selected = select(manifest, generators=generators, groups=groups)
     if categories:
-        before = _tested(selected)
+        before = _test_generators(selected)
         selected = select(selected, categories=categories)
-        if lost := before - _tested(selected):
+        if lost := before - _test_generators(selected):
             notes.append(
                 f"No test image of {', '.join(sorted(lost))} is of the categories "
                 f"{', '.join(categories)}: {'they are' if len(lost) > 1 else 'it is'} not tested."
             )
     if max_per_class is not None:
         selected = limit(selected, max_per_class)
+    if tested:
+        in_test = selected.is_text("split", "test")
+        test = selected.subset(in_test)
+        names = _resolve("test generator", tested, generator_names(test))
+        selected = stack([selected.subset(~in_test), restrict(test, names)])
     return selected, notes
 
 
-def _tested(manifest: Manifest) -> set[str]:
+def _test_generators(manifest: Manifest) -> set[str]:
     """Return the generators that have fakes to test on."""
     fakes = (manifest.numbers("label") == 1) & manifest.is_text("split", "test")
     return generator_names(manifest.subset(fakes))

@@ -26,6 +26,22 @@ EVERY = "*"
 
 PAIRED_SEPARATOR = "|"
 
+
+def is_shared(paired_with: str) -> bool:
+    """Say whether a value of ``paired_with`` stands for several generators.
+
+    Parameters
+    ----------
+    paired_with : str
+        ``"*"``, or the names of generators with ``|`` between them.
+
+    Returns
+    -------
+    bool
+    """
+    return paired_with == EVERY or PAIRED_SEPARATOR in paired_with
+
+
 GENERAL = "tree"
 """The layout that fits any tree with class folders; what lies below them is looked at closely."""
 

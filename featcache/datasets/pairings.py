@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featcache.datasets.columns import Index, Texts, group_rows
 from featcache.datasets.families import group_of
-from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR
+from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, is_shared
 from featcache.datasets.manifest import Manifest
 
 
@@ -49,9 +49,7 @@ def has_shared_reals(manifest: Manifest) -> bool:
     bool
     """
     values = manifest.texts("paired_with").values().values()
-    return manifest.families is None and any(
-        text == EVERY or PAIRED_SEPARATOR in text for text in values
-    )
+    return manifest.families is None and any(map(is_shared, values))
 
 
 def resolve_pairs(
@@ -77,7 +75,7 @@ def resolve_pairs(
     """
     paired = manifest.texts("paired_with")
     fake = manifest.numbers("label") == 1
-    shared = paired.where(lambda text: text == EVERY or PAIRED_SEPARATOR in text)
+    shared = paired.where(is_shared)
     makers: dict[tuple[str, str, str], dict[str, set[str]]] = defaultdict(dict)
     if shared.any():
         for dataset, layout, split, name, category in _combinations(manifest.subset(fake)):
@@ -176,25 +174,15 @@ def restrict(manifest: Manifest, names: Collection[str]) -> Manifest:
     Manifest
         In the same order; the other generators of shared reals are taken out of their lists.
     """
-    paired = manifest.texts("paired_with")
     chosen = set(names)
-    values = paired.values()
-    kept = {code: [n for n in members(text) if n in chosen] for code, text in values.items()}
-    has_pair = np.zeros(len(paired.table), bool)
-    has_pair[[code for code, few in kept.items() if few]] = True
-    part = manifest.subset(has_pair[paired.codes])
-    changed = {
-        code: PAIRED_SEPARATOR.join(few)
-        for code, few in kept.items()
-        if few and len(few) < len(members(values[code]))
-    }
-    if not changed:
-        return part
-    texts = {code: changed.get(code, text) for code, text in values.items()}
-    new = Texts.of(texts.values())
-    numbers = np.zeros(len(paired.table), np.int32)
-    numbers[list(texts)] = new.codes
-    return with_pairs(part, Texts(numbers[part.codes("paired_with")], new.table))
+    paired = manifest.texts("paired_with").map(
+        lambda text: PAIRED_SEPARATOR.join(name for name in members(text) if name in chosen)
+    )
+    has_pair = paired.where(bool)
+    if "" in chosen:
+        has_pair |= manifest.is_text("paired_with", "")
+    part, paired = manifest.subset(has_pair), paired.subset(has_pair)
+    return part if paired.equals(part.texts("paired_with")) else with_pairs(part, paired)
 
 
 def with_pairs(manifest: Manifest, paired: Texts) -> Manifest:

@@ -15,7 +15,7 @@ from featcache.datasets.discovery import NOT_NAMED, find
 from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
-from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
+from featcache.datasets.layouts import EVERY, Place, is_shared
 from featcache.datasets.manifest import Manifest
 from featcache.datasets.sample import REAL, Sample
 from featcache.datasets.template import SPLITS
@@ -280,7 +280,6 @@ def _sample(
     relative = path[len(root) + 1 :] if path.startswith(root) else path
     source = source_of(relative) or place.source or facts.sample_id or relative
     paired_with = place.paired_with or place.generator
-    shared = paired_with == EVERY or PAIRED_SEPARATOR in paired_with
     said = (
         name,
         root,
@@ -288,7 +287,7 @@ def _sample(
         place.label,
         place.generator if place.label else REAL,
         paired_with,
-        "" if shared else group_of(paired_with, options.groups),
+        "" if is_shared(paired_with) else group_of(paired_with, options.groups),
         place.split or split_of(source, options.test_fraction),
         place.category,
         source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
@@ -16,11 +17,13 @@ from featcache.errors import DataError, unknown_name
 from featcache.evaluate.estimates import Estimates, EvaluationRows, source_numbers
 from featcache.metrics import CI_METHOD, METRICS, delong, difference_ci, holm, rank_tests
 from featcache.metrics.intervals import MIN_DF
-from featcache.results import Comparison, RunComparison, Scores
+from featcache.results import Comparison, EvalResult, RunComparison, Scores
 
 NO_THRESHOLDS = (float("nan"), float("nan"))
 
 Key = TypeVar("Key", bound=Hashable)
+Run = tuple[EvalResult, Scores]
+"""A result and the rows of scores that it was computed from."""
 
 
 def compare(
@@ -108,6 +111,74 @@ def compare(
         n_samples=len(a.label),
         notes=notes,
         ci_method=CI_METHOD,
+    )
+
+
+def compare_results(
+    first: Run, second: Run, metric: str = "ap", *, baseline: str = ""
+) -> RunComparison:
+    """Compare two results on all generators of the first; see :func:`compare`.
+
+    Parameters
+    ----------
+    first : tuple of EvalResult and Scores
+    second : tuple of EvalResult and Scores
+    metric : str
+        One of :data:`featcache.metrics.METRICS`.
+    baseline : str
+        What the second is called.
+
+    Returns
+    -------
+    RunComparison
+        First less second, each at its own threshold.
+
+    Raises
+    ------
+    DataError
+        If they have no generator in common.
+    """
+    (a, scores_a), (b, scores_b) = first, second
+    groups = {name: result.group for name, result in {**a.generators, **a.controls}.items()}
+    return compare(
+        scores_a,
+        scores_b,
+        groups,
+        metric,
+        trained=[*a.train.generators, *b.train.generators],
+        baseline=[baseline],
+        thresholds=(a.threshold, b.threshold),
+    )
+
+
+def compare_runs(
+    runs: Mapping[str, Run], metric: str = "ap"
+) -> dict[tuple[str, str], RunComparison]:
+    """Compare every two of several runs, corrected for everything that their table shows.
+
+    Parameters
+    ----------
+    runs : mapping of str to (EvalResult, Scores)
+        At least two runs by name.
+    metric : str
+        One of :data:`featcache.metrics.METRICS`.
+
+    Returns
+    -------
+    dict of (str, str) to RunComparison
+        First less second, for every pair in the order of ``runs``. ``p_holm`` of generators,
+        families and means is corrected over all pairs together (Holm 1979).
+
+    Raises
+    ------
+    DataError
+        If two runs have no generator in common.
+    """
+    return _correct_together(
+        {
+            (a, b): compare_results(runs[a], runs[b], metric, baseline=b)
+            for a, b in combinations(runs, 2)
+        }
     )
 
 
@@ -210,31 +281,49 @@ def _combine(
         }
 
     all_unseen = [name for name in names if name not in trained]
-    tables = {
-        "generators": {name: comparisons[name] for name in names},
-        "groups": compare_means(families),
-        "groups_unseen": compare_means(
-            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
-        ),
-        "means": compare_means({"all": names} | ({"unseen": all_unseen} if all_unseen else {})),
-        "controls": {name: c for name, c in comparisons.items() if groups[name] == CONTROL},
-    }
-    # One family: all of them stand in one table, and a reader looks for the small p in all of it.
-    flat = {(kind, name): c for kind, table in tables.items() for name, c in table.items()}
-    corrected = correct_comparisons(flat)
-    done = {kind: {name: corrected[kind, name] for name in table} for kind, table in tables.items()}
+    means = compare_means({"all": names} | ({"unseen": all_unseen} if all_unseen else {}))
     ours = np.array([[comparisons[name].difference, 0.0] for name in names])
-    return RunComparison(
+    result = RunComparison(
         metric=metric,
         other=list(baseline),
-        generators=done["generators"],
-        groups=done["groups"],
-        groups_unseen=done["groups_unseen"],
-        overall=done["means"]["all"],
-        unseen=done["means"].get("unseen"),
-        controls=done["controls"],
+        generators={name: comparisons[name] for name in names},
+        groups=compare_means(families),
+        groups_unseen=compare_means(
+            {f: members for f, members in unseen.items() if 0 < len(members) < len(families[f])}
+        ),
+        overall=means["all"],
+        unseen=means.get("unseen"),
+        controls={name: c for name, c in comparisons.items() if groups[name] == CONTROL},
         wilcoxon_p=rank_tests(ours).wilcoxon_p[0, 1],
     )
+    return _correct_together({0: result})[0]
+
+
+def _correct_together(results: Mapping[Key, RunComparison]) -> dict[Key, RunComparison]:
+    """Correct all comparisons of one table as one family: a reader looks for the small p in all."""
+    flat = {
+        (key, kind, name): comparison
+        for key, result in results.items()
+        for kind, table in _tables(result).items()
+        for name, comparison in table.items()
+    }
+    corrected = correct_comparisons(flat)
+    done = {}
+    for key, result in results.items():
+        new = {
+            kind: {name: corrected[key, kind, name] for name in table}
+            for kind, table in _tables(result).items()
+        }
+        means = new.pop("means")
+        done[key] = replace(result, overall=means["all"], unseen=means.get("unseen"), **new)
+    return done
+
+
+def _tables(result: RunComparison) -> dict[str, dict[str, Comparison]]:
+    """Return the comparisons of a result by field; those of the means have one table."""
+    means = {"all": result.overall} | ({"unseen": result.unseen} if result.unseen else {})
+    fields_of_tables = ("generators", "groups", "groups_unseen", "controls")
+    return {name: getattr(result, name) for name in fields_of_tables} | {"means": means}
 
 
 def _with_delong(

@@ -100,7 +100,7 @@ def import_foreign(store: FeatureStore, source: Path, options: ForeignOptions) -
     table = read_table(arrays, options, source)
     dataset = options.dataset or dataset_name((options.rows or source).resolve())
     manifest = read_labels(store, table, dataset, options, source)
-    used = _first_rows(table.ids, {s.sample_id for s in manifest} if manifest else None)
+    used = _first_rows(table.ids, set(manifest.strings("sample_id")) if manifest else None)
     named = [key for key in store.list_keys() if key.name == feature]
     digest = _check(store, arrays, table, used, named[0] if named else None, source)
     key = named[0] if named else _foreign_key(feature, arrays, digest)

@@ -14,7 +14,7 @@ from featcache.datasets import Manifest, Sample, load_manifests
 from featcache.datasets.evidence import LabelMap
 from featcache.datasets.families import group_of
 from featcache.datasets.file_metadata import FileMetadata, metadata_of
-from featcache.datasets.layouts import EVERY, PAIRED_SEPARATOR, Place
+from featcache.datasets.layouts import Place, is_shared
 from featcache.datasets.library import list_manifests
 from featcache.datasets.listed import stat_file
 from featcache.datasets.records import (
@@ -267,7 +267,7 @@ def read_labels(
 def _require_known(store: FeatureStore, table: ForeignTable, path: Path) -> None:
     """Refuse rows without labels whose images the store does not know."""
     try:
-        known = {sample.sample_id for sample in load_manifests(store.root)}
+        known = set(load_manifests(store.root).strings("sample_id"))
     except DataError:
         known = set()
     unknown = [i for i, name in enumerate(table.ids) if name not in known]
@@ -285,7 +285,6 @@ def _sample(
 ) -> Sample:
     facts = table.facts.get(i)
     paired_with = place.paired_with or place.generator
-    shared = paired_with == EVERY or PAIRED_SEPARATOR in paired_with
     source = place.source or table.ids[i]
     file = {} if facts is None else facts._asdict() | {"problem": ""}
     return Sample(
@@ -295,7 +294,7 @@ def _sample(
         label=place.label,
         generator=place.generator if place.label else REAL,
         paired_with=paired_with,
-        family="" if shared else group_of(paired_with, options.groups),
+        family="" if is_shared(paired_with) else group_of(paired_with, options.groups),
         split=place.split or split_of(source, options.test_fraction),
         category=place.category,
         source=source,

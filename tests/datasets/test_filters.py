@@ -103,3 +103,20 @@ def test_test_sets_that_a_filter_removes_are_said() -> None:
         "No test image of guided, progan is of the categories face: they are not tested."
     )
     assert choose(named, categories=["face"], generators=["stylegan"])[1] == []
+
+
+def test_a_tested_generator_keeps_the_reals_that_it_shares() -> None:
+    shared = [
+        sample(f"r{i}", paired_with="guided|progan", split=split, label=0)
+        for i in range(4)
+        for split in ("train", "test")
+    ]
+    fakes = [sample(f"{name}{i}", name, split="test", label=1)
+             for name in ("guided", "progan") for i in range(3)]  # fmt: skip
+    chosen, _ = choose(Manifest((*shared, *fakes)), tested=["Guided"])
+    test = [s for s in chosen if s.split == "test"]
+    assert {s.paired_with for s in test} == {"guided"}
+    assert [s.label for s in test].count(0) == 4
+    assert {s.paired_with for s in chosen if s.split == "train"} == {"guided|progan"}
+    with pytest.raises(UnknownNameError, match="test generator"):
+        choose(Manifest((*shared, *fakes)), tested=["gided"])

@@ -14,9 +14,10 @@ import pytest
 import featcache as fc
 from featcache.errors import DataError, SettingsError
 from featcache.evaluate import compare
+from featcache.evaluate.comparison import compare_runs
 from featcache.evaluate.results_store import find_result, name_result, result_names
 from featcache.reports.saved import load_runs
-from featcache.reports.tables.comparison import compare_runs, runs_table
+from featcache.reports.tables.comparison import runs_table
 
 Call = Callable[..., Any]
 

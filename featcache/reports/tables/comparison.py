@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from featcache.evaluate import compare
-from featcache.evaluate.comparison import correct_comparisons
+from featcache.evaluate.comparison import Run, compare_results
 from featcache.metrics import METRICS, rank_tests
 from featcache.reports.formatting import SIGNIFICANT, Estimate, escape_controls, format_list
 from featcache.reports.tables.base import Cell, Column, Part, Section, Table, TableRow
-from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison, Scores
-
-Run = tuple[EvalResult, Scores]
+from featcache.results import Comparison, EvalResult, GeneratorResult, RunComparison
 
 _SHOWN = {"ap": "AP", "auroc": "AUROC", "acc": "Acc"}
 
@@ -41,21 +36,9 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
     DataError
         If they have no generator in common.
     """
-    (a, scores_a), (b, scores_b) = first, second
-    every = {**a.generators, **a.controls}
-    groups = {name: comparisons.group for name, comparisons in every.items()}
-    trained = [*a.train.generators, *b.train.generators]
+    a, b = first[0], second[0]
     comparisons = {
-        metric: compare(
-            scores_a,
-            scores_b,
-            groups,
-            metric,
-            trained=trained,
-            baseline=[names[1]],
-            thresholds=(a.threshold, b.threshold),
-        )
-        for metric in _SHOWN
+        metric: compare_results(first, second, metric, baseline=names[1]) for metric in _SHOWN
     }
     shown = (escape_controls(names[0]), escape_controls(names[1]))
     return Part(
@@ -65,81 +48,6 @@ def compared_part(first: Run, second: Run, *, names: tuple[str, str]) -> Part:
         tables=tuple(compared_table(comparisons[metric], metric, a, b, shown) for metric in _SHOWN),
         notes=tuple(escape_controls(note) for note in comparisons["ap"].notes),
     )
-
-
-def compare_runs(
-    runs: Mapping[str, Run], metric: str = "ap"
-) -> dict[tuple[str, str], RunComparison]:
-    """Compare every two of several runs, corrected for everything that their table shows.
-
-    Parameters
-    ----------
-    runs : mapping of str to (EvalResult, Scores)
-        At least two runs by name.
-    metric : str
-        One of :data:`featcache.metrics.METRICS`.
-
-    Returns
-    -------
-    dict of (str, str) to RunComparison
-        First less second, for every pair in the order of ``runs``. ``p_holm`` of generators,
-        families and means is corrected over all pairs together (Holm 1979).
-
-    Raises
-    ------
-    DataError
-        If two runs have no generator in common.
-    """
-    pairs = list(combinations(runs, 2))
-    compared: dict[tuple[str, str], RunComparison] = {}
-    for first, second in pairs:
-        (a, scores_a), (b, scores_b) = runs[first], runs[second]
-        every = {**a.generators, **a.controls}
-        compared[first, second] = compare(
-            scores_a,
-            scores_b,
-            {name: metrics.group for name, metrics in every.items()},
-            metric,
-            trained=[*a.train.generators, *b.train.generators],
-            baseline=[second],
-            thresholds=(a.threshold, b.threshold),
-        )
-    flat = {
-        (pair, kind, name): one
-        for pair, comparison in compared.items()
-        for kind, table in _comparisons(comparison).items()
-        for name, one in table.items()
-    }
-    corrected = correct_comparisons(flat)
-    done = {}
-    for pair, comparison in compared.items():
-        new = {
-            kind: {name: corrected[pair, kind, name] for name in table}
-            for kind, table in _comparisons(comparison).items()
-        }
-        done[pair] = replace(
-            comparison,
-            generators=new["generators"],
-            groups=new["groups"],
-            groups_unseen=new["groups_unseen"],
-            overall=new["means"]["all"],
-            unseen=new["means"].get("unseen"),
-            controls=new["controls"],
-        )
-    return done
-
-
-def _comparisons(comparison: RunComparison) -> dict[str, dict[str, Comparison]]:
-    means = {"all": comparison.overall}
-    if comparison.unseen is not None:
-        means["unseen"] = comparison.unseen
-    return {
-        "generators": comparison.generators,
-        "groups": comparison.groups,
-        "groups_unseen": comparison.groups_unseen,
-        "means": means,
-        "controls": comparison.controls,
-    }
 
 
 def runs_table(
@@ -153,7 +61,7 @@ def runs_table(
     ----------
     runs : mapping of str to (EvalResult, Scores)
     comparisons : mapping
-        What :func:`compare_runs` returned for them.
+        What :func:`featcache.evaluate.comparison.compare_runs` returned for them.
     metric : str
         Name of the metric.
 
@@ -285,7 +193,7 @@ def run_notes(
     ----------
     runs : mapping of str to (EvalResult, Scores)
     comparisons : mapping
-        What :func:`compare_runs` returned for them.
+        What :func:`featcache.evaluate.comparison.compare_runs` returned for them.
 
     Returns
     -------
