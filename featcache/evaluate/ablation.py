@@ -137,7 +137,7 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     with count_passes() as passes:
         evaluated = [row for task in tasks for row in evaluate_feature_sets(task, feature_sets)]
         result = _compare_and_sort(evaluated, baseline, options.sort)
-    counts = {step: PassCount(n=n, n_bytes=n_bytes) for step, (n, n_bytes) in passes.items()}
+    counts = PassCount.of_steps(passes)
     return replace(result, digest=digest, seconds=time.perf_counter() - start, passes=counts)
 
 

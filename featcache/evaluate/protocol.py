@@ -122,7 +122,7 @@ def run_probe(
     """
     with count_passes() as passes:
         probed = _fit_and_evaluate(manifest, store, options, head)
-    counts = {step: PassCount(n=n, n_bytes=n_bytes) for step, (n, n_bytes) in passes.items()}
+    counts = PassCount.of_steps(passes)
     return replace(probed, result=replace(probed.result, passes=counts))
 
 

@@ -204,6 +204,21 @@ class PassCount:
     n: int
     n_bytes: int
 
+    @classmethod
+    def of_steps(cls, passes: Mapping[str, tuple[int, int]]) -> dict[str, PassCount]:
+        """Return the counts of a fit by step.
+
+        Parameters
+        ----------
+        passes : mapping of str to (int, int)
+            Passes and bytes of each step.
+
+        Returns
+        -------
+        dict of str to PassCount
+        """
+        return {step: cls(n=n, n_bytes=n_bytes) for step, (n, n_bytes) in passes.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:

@@ -191,7 +191,7 @@ class RowSums:
         """
         n_columns = sum(self.widths)
         total, done = np.zeros((n_columns, n_columns)), 0
-        share = self._share(n_columns)
+        share = self._share(n_columns, GRAM_ROWS_PER_COLUMN)
         for _, blocks in self.source.chunks(range(len(self.widths))):
             sampled = _sample(len(blocks[0]), share)
             blocks = [self._scaled(b, block[sampled]) for b, block in enumerate(blocks)]
@@ -295,7 +295,7 @@ class RowSums:
         # In float64 problems are small: all rows.
         share, seen = 1.0, 0.0
         if self.dtype == np.float32:
-            share = min(rows_per_column * n_columns / max(self.source.n_rows, 1), 1.0)
+            share = self._share(n_columns, rows_per_column)
         n_bytes = int(share * self.source.n_rows) * n_columns * self.dtype.itemsize
         add_pass("Hessians", n_bytes)
         for rows, chunk in self.source.chunks(blocks):
@@ -308,9 +308,9 @@ class RowSums:
         total *= float(curvature.sum(dtype=np.float64)) / max(seen, np.finfo(float).tiny)
         return total
 
-    def _share(self, n_columns: int) -> float:
+    def _share(self, n_columns: int, rows_per_column: int) -> float:
         """Return the share of the rows that second-order information is computed from."""
-        return min(GRAM_ROWS_PER_COLUMN * n_columns / max(self.source.n_rows, 1), 1.0)
+        return min(rows_per_column * n_columns / max(self.source.n_rows, 1), 1.0)
 
     def _scaled(self, b: int, rows: Any) -> Any:
         """Return rows of a block as the heads see them."""
