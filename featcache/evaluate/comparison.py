@@ -314,8 +314,15 @@ def _correct_together(results: Mapping[Key, RunComparison]) -> dict[Key, RunComp
             kind: {name: corrected[key, kind, name] for name in table}
             for kind, table in _tables(result).items()
         }
-        means = new.pop("means")
-        done[key] = replace(result, overall=means["all"], unseen=means.get("unseen"), **new)
+        done[key] = replace(
+            result,
+            generators=new["generators"],
+            groups=new["groups"],
+            groups_unseen=new["groups_unseen"],
+            overall=new["means"]["all"],
+            unseen=new["means"].get("unseen"),
+            controls=new["controls"],
+        )
     return done
 
 
