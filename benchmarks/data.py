@@ -73,7 +73,9 @@ class Bench:
     def __init__(
         self, names: Sequence[str], manifest: Manifest, folder: Path, **options: Any
     ) -> None:
-        self.options = replace(ExtractOptions(), **{"precision": "auto", **options})
+        # The crop of the loops that it is compared with; timm's own presets resize every image.
+        defaults = {"precision": "auto", "preset": "univfd"}
+        self.options = replace(ExtractOptions(), **{**defaults, **options})
         self.requests = make_requests([resolve(name) for name in names], self.options)
         self.manifest, self.folder, self.runs = manifest, folder, 0
         self.pipeline = Pipeline(self.requests, FeatureStore(folder / "none"), self.options)
