@@ -70,22 +70,76 @@ class TimmNet(nn.Module):
         tuple[Tensor, ...]
             One feature (N, D_i) for each tap.
         """
-        blocks, tokens = blocks_of(self.trunk)
-        with watch(blocks, taps, first=0 if tokens else 1) as seen:
-            end = self.trunk.forward_features(images)  # type: ignore[operator]
-        final = self.trunk.forward_head(end)  # type: ignore[operator]
-        n_prefix = int(getattr(self.trunk, "num_prefix_tokens", 1))
-        features = []
-        for tap in taps:
-            if tap == Tap():
-                features.append(final)
-            elif tokens:
-                features.append(
-                    pool_tokens(seen[tap.layer] if tap.place == "layer" else end, tap, n_prefix)
-                )
-            else:
-                features.append(seen[tap.layer].mean(dim=(2, 3)))
-        return tuple(features)
+        return _tap_trunk(self.trunk, images, taps)
+
+
+def _tap_trunk(
+    trunk: Any, images: Tensor, taps: Sequence[Tap], head: nn.Module | None = None
+) -> tuple[Tensor, ...]:
+    """Return one feature for each tap of a model of timm; ``head`` makes the final one."""
+    blocks, tokens = blocks_of(trunk)
+    with watch(blocks, taps, first=0 if tokens else 1) as seen:
+        end = trunk.forward_features(images)
+    final = trunk.forward_head(end)
+    n_prefix = int(getattr(trunk, "num_prefix_tokens", 1))
+    features = []
+    for tap in taps:
+        if tap == Tap():
+            features.append(head(final) if head else final)
+        elif tokens:
+            features.append(
+                pool_tokens(seen[tap.layer] if tap.place == "layer" else end, tap, n_prefix)
+            )
+        else:
+            features.append(seen[tap.layer].mean(dim=(2, 3)))
+    return tuple(features)
+
+
+class ClipTimm(nn.Module):
+    """An image tower of open_clip whose trunk is a model of timm (PE, EVA02, MobileCLIP 2).
+
+    Parameters
+    ----------
+    visual : nn.Module
+        ``open_clip.timm_model.TimmModel``.
+    """
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the projected feature (N, D).
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+
+        Returns
+        -------
+        Tensor
+            The projected feature (N, D), not normalised.
+        """
+        features: Tensor = self.visual(images)
+        return features
+
+    def forward_taps(self, images: Tensor, taps: Sequence[Tap]) -> tuple[Tensor, ...]:
+        """Return one feature (N, D_i) for each tap.
+
+        Parameters
+        ----------
+        images : Tensor
+            Images of shape (batch, 3, height, width), float32, normalised.
+        taps : Sequence[Tap]
+            Taps to return.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One feature (N, D_i) for each tap.
+        """
+        return _tap_trunk(self.visual.trunk, images, taps, self.visual.head)
 
 
 class ClipVit(nn.Module):

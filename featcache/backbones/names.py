@@ -28,6 +28,8 @@ ALIASES = {
     "synclr": "synclr-vit-b16",
     "stablerep": "stablerep-vit-b16",
     "dinov2": "dinov2-vit-b14",
+    "dinov3": "dinov3-vit-b16",
+    "dinov3-vit-h+16": "dinov3-vit-hplus16",
 }
 """Short names and what they stand for."""
 

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 SMALL: dict[str, int] = {"layers": 3, "width": 64, "head_width": 32, "image_size": 32}
 SMALL_RESNET: dict[str, Any] = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}
+SMALL_TRUNKS: dict[str, dict[str, Any]] = {
+    "vit_pe_core": {"timm_model_name": "vit_pe_core_tiny_patch16_384", "image_size": 32},
+    "eva02": {"timm_model_name": "eva02_tiny_patch14_224", "image_size": 28},
+    "fastvit": {"timm_model_name": "fastvit_t8", "image_size": 64},
+    "vit": {"timm_model_name": "vit_tiny_patch16_224", "image_size": 32},
+}
 """Towers of the same kind that run in a moment, for tests."""
+
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What open_clip's repositories on the hub call the weights."""
 
 PREFIXES = ("module.visual.", "visual.")
 """Where the tower lies in OpenAI's and open_clip's files; all beside it is the text's."""
@@ -102,6 +111,9 @@ class ClipFamily:
         vision = {**config["vision_cfg"], **self.overrides, "timm_model_pretrained": False}
         quick = config.get("quick_gelu", False)
         tower: nn.Module = _build_vision_tower(config["embed_dim"], vision, quick_gelu=quick)
+        resize = getattr(getattr(tower, "trunk", None), "set_input_size", None)
+        if resize is not None and "image_size" in self.overrides:
+            resize(img_size=self.overrides["image_size"])
         return tower.eval()
 
     def small(self) -> ClipFamily:
@@ -112,7 +124,11 @@ class ClipFamily:
         ClipFamily
             The same kind of tower in a size for tests.
         """
-        resnet = isinstance(tower_config(self.model)["vision_cfg"]["layers"], list)
+        vision = tower_config(self.model)["vision_cfg"]
+        if trunk := vision.get("timm_model_name"):
+            kind = next(kind for kind in SMALL_TRUNKS if trunk.startswith(kind))
+            return replace(self, overrides=SMALL_TRUNKS[kind])
+        resnet = isinstance(vision["layers"], list)
         return replace(self, overrides=SMALL_RESNET if resnet else SMALL)
 
 
@@ -130,11 +146,14 @@ def wrap(tower: nn.Module) -> nn.Module:
         A tower as a module that gives plain features, and taps where its layout is known.
     """
     from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
 
-    from featcache.backbones.modules import ClipResNet, ClipVit
+    from featcache.backbones.modules import ClipResNet, ClipTimm, ClipVit
 
     if isinstance(tower, ModifiedResNet):
         return ClipResNet(tower)
+    if isinstance(tower, TimmModel):
+        return ClipTimm(tower)
     return ClipVit(tower) if is_plain_vit(tower) else tower
 
 
@@ -274,12 +293,11 @@ def any_clip(base: str) -> BackboneSpec:
     owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
     name, _, file = rest.partition("/")
     hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
-    defaults = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     source = WeightsSource(
         files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
         page=f"https://huggingface.co/{hub}" if hub else url,
         hub=hub,
-        hub_files=((file,) if file else defaults) if hub else (),
+        hub_files=((file,) if file else HUB_FILES) if hub else (),
         url=url,
     )
     return BackboneSpec(
@@ -299,14 +317,19 @@ def any_clip(base: str) -> BackboneSpec:
         create=family.create,
         licence="see the page",
         page=source.page,
-        taps=_taps(tower),
+        taps=_taps(tower, native.size),
         weights=source,
     )
 
 
-def _taps(tower: Any) -> Taps | None:
+def _taps(tower: Any, size: int) -> Taps | None:
     from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
 
+    from featcache.backbones.modules import taps_of
+
+    if isinstance(tower, TimmModel):
+        return taps_of(tower.trunk, size)[0]
     if isinstance(tower, ModifiedResNet):
         width = tower.layer1[-1].conv3.out_channels
         return Taps(tuple(width * 2**i for i in range(4)), tokens=False)

@@ -34,6 +34,7 @@ STATISTICS = {
     "clip": (CLIP_MEAN, CLIP_STD),
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Mean and deviation that may be asked for by name, after a colon: ``native:imagenet``."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.hub import WeightsSource
-from featcache.backbones.openclip_models import ClipFamily
+from featcache.backbones.openclip_models import HUB_FILES, ClipFamily
 from featcache.backbones.preprocess import (
     CLIP_MEAN,
     CLIP_STD,
@@ -32,7 +32,6 @@ NATIVE = Preprocessing(
 """OpenAI's: resize 224 bicubic, centre crop 224."""
 
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def _openai(file: str, sha256: str, hub: str) -> WeightsSource:
@@ -40,7 +39,7 @@ def _openai(file: str, sha256: str, hub: str) -> WeightsSource:
         files=(file,),
         page="https://github.com/openai/CLIP",
         hub=hub,
-        hub_files=_HUB_FILES,
+        hub_files=HUB_FILES,
         url=f"{_OPENAI}/{sha256}/{file}",
         sha256=sha256,
     )
@@ -123,7 +122,7 @@ CLIP_VIT_B16_LAION400M = _clip(
         files=("vit_b_16-laion400m_e32-55e67d44.pt",),
         page="https://github.com/mlfoundations/open_clip",
         hub="timm/vit_base_patch16_clip_224.laion400m_e32",
-        hub_files=_HUB_FILES,
+        hub_files=HUB_FILES,
         url="https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights/"
         "vit_b_16-laion400m_e32-55e67d44.pt",
         sha256="55e67d44",

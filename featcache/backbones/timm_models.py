@@ -28,7 +28,8 @@ Tensors = dict[str, "Tensor"]
 Translate = Callable[["Tensors", "nn.Module"], "Tensors"]
 
 SMALL: dict[str, int] = {"embed_dim": 32, "depth": 3, "num_heads": 2, "img_size": 28}
-"""A transformer of the same kind that runs in a moment, for tests."""
+SMALL_CONVNEXT: dict[str, Any] = {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}
+"""Networks of the same kind that run in a moment, for tests."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,13 @@ class TimmFamily:
         TimmFamily
             The same kind of network in a size for tests.
         """
-        transformer = self.model.startswith("vit_")
-        return replace(self, options={**self.options, **SMALL}) if transformer else self
+        if self.model.startswith("convnext"):
+            return replace(self, options={**self.options, **SMALL_CONVNEXT})
+        if not self.model.startswith(("vit_", "eva02", "aimv2")):
+            return self
+        # Those that take any size take whole patches only.
+        side = 32 if "patch16_dinov3" in self.model else SMALL["img_size"]
+        return replace(self, options={**self.options, **SMALL, "img_size": side})
 
 
 def synclr_names(tensors: Tensors, trunk: nn.Module) -> Tensors:

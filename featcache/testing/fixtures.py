@@ -19,10 +19,10 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from featcache.backbones import BackboneSpec, Taps, resolve
+from featcache.backbones.modules import ClipTimm, TimmNet, taps_of
 from featcache.backbones.openclip_models import SMALL as CLIP
 from featcache.backbones.openclip_models import SMALL_RESNET as CLIP_RESNET
 from featcache.backbones.openclip_models import ClipFamily
-from featcache.backbones.timm_models import SMALL as VIT
 from featcache.backbones.timm_models import TimmFamily
 
 
@@ -116,30 +116,36 @@ def small(name: str) -> BackboneSpec:
     """
     spec = resolve(name)
     family = getattr(spec.build, "__self__", None)
-    if spec.taps is None or not isinstance(family, (TimmFamily, ClipFamily)):
+    tiny = family.small() if isinstance(family, (TimmFamily, ClipFamily)) else None
+    if tiny is None:
         raise ValueError(f"{name} has no small form")
-    tiny = family.small()
-    side, widths = _sizes(spec.taps, isinstance(family, ClipFamily))
-    n_features = spec.n_features if isinstance(family, ClipFamily) else widths[-1]
+    side = MAP_SIDE
+    if isinstance(tiny, ClipFamily):
+        side = tiny.overrides["image_size"]
+    elif "img_size" in tiny.options and (spec.taps is None or spec.taps.tokens):
+        side = tiny.options["img_size"]
+    with torch.device("meta"):
+        network = tiny.create()
+        features = network(torch.zeros(1, 3, side, side))
+    taps = spec.taps
+    trunk = network.visual.trunk if isinstance(network, ClipTimm) else network
+    if isinstance(trunk, TimmNet):
+        trunk = trunk.trunk
+    if isinstance(tiny, TimmFamily) or isinstance(network, ClipTimm):
+        taps = taps_of(trunk, side)[0]
+    elif taps is not None and taps.tokens:
+        taps = Taps((CLIP["width"],) * (CLIP["layers"] + 1), projected=True)
+    elif taps is not None:
+        taps = Taps(tuple(4 * CLIP_RESNET["width"] * 2**i for i in range(4)), tokens=False)
     return replace(
         spec,
         build=tiny.build,
         create=tiny.create,
-        n_features=n_features if spec.taps.tokens else spec.n_features,
+        n_features=int(features.shape[1]),
         native=replace(spec.native, size=side, resize=side),
-        taps=Taps(widths, spec.taps.tokens, spec.taps.projected),
+        taps=taps,
         crop=0,
     )
-
-
-def _sizes(taps: Taps, clip: bool) -> tuple[int, tuple[int, ...]]:
-    """Return the side of the input and the widths of the small form."""
-    if not taps.tokens:
-        width = CLIP_RESNET["width"]
-        return MAP_SIDE, tuple(4 * width * 2**i for i in range(4)) if clip else taps.widths
-    if clip:
-        return CLIP["image_size"], (CLIP["width"],) * (CLIP["layers"] + 1)
-    return VIT["img_size"], (VIT["embed_dim"],) * (VIT["depth"] + 1)
 
 
 def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
