@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -96,7 +97,7 @@ def unreachable(source: WeightsSource) -> str:
         return "HF_HUB_OFFLINE is set"
     answer = ""
     for address in _addresses(source):
-        answer = _probe_url(address)
+        answer = _probe_url(address, bool(source.hub))
         if not answer.startswith(
             _ABSENT
         ):  # there, or no network: then the other names need no asking
@@ -142,17 +143,24 @@ def _addresses(source: WeightsSource) -> list[str]:
 
 
 @lru_cache
-def _probe_url(url: str) -> str:
+def _probe_url(url: str, on_hub: bool = False) -> str:
     """Ask for the head of a file, in a thread that is left behind when a resolver hangs."""
     answer = [f"no answer within {PATIENCE_S:.0f} s"]
 
     def send_request() -> None:
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=PATIENCE_S + 1):  # join decides
+            request = urllib.request.Request(url, method="HEAD", headers=_login() if on_hub else {})
+            opener = urllib.request.build_opener(_NoRedirect)
+            with opener.open(request, timeout=PATIENCE_S + 1):  # join decides
                 answer[0] = ""
         except urllib.error.HTTPError as error:
             answer[0] = f"{_ABSENT} {error.code} {error.reason}"
+            if 300 <= error.code < 400:  # the file lies on another host
+                answer[0] = ""
+            elif on_hub and error.code in (401, 403):
+                answer[0] += (
+                    "; if its page asks to accept a licence, do so there and run 'hf auth login'"
+                )
         except (OSError, ValueError) as error:
             answer[0] = f"no network ({getattr(error, 'reason', error)})"
 
@@ -162,12 +170,28 @@ def _probe_url(url: str) -> str:
     return answer[0]
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follow no redirection: the token of the hub stays with the hub."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _login() -> dict[str, str]:
+    """Return the header of the user's login on the hub; empty without one."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _from_hub(source: WeightsSource) -> Path:
     from huggingface_hub import hf_hub_download
 
     addresses = dict(zip(source.hub_files, _addresses(source), strict=True))
     file = next(
-        (f for f, address in addresses.items() if not _probe_url(address)), source.hub_files[0]
+        (f for f, address in addresses.items() if not _probe_url(address, True)),
+        source.hub_files[0],
     )
     path = Path(hf_hub_download(source.hub, file, etag_timeout=PATIENCE_S))
     published = path.resolve().name  # the hub's cache names a large file by its SHA-256

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.names import Tap
 from featcache.backbones.own_checkpoints import load_checkpoint, read_metadata
-from featcache.errors import SettingsError
+from featcache.errors import ResourceError, SettingsError
+from featcache.threads import available_memory
 
 _HOOKING = Lock()
 """Torch numbers hooks by a counter that is not safe among threads."""
@@ -440,19 +441,39 @@ def load_model(spec: BackboneSpec) -> nn.Module:
     ------
     SettingsError
         If random weights are asked of a backbone that cannot have them.
+    ResourceError
+        If the network is larger than the free memory.
     """
     if spec.random_init is None:
         if spec.state_id:
             return spec.build(Path())
         path = spec.find_weights()
+        _require_memory(spec, path.stat().st_size)
         if read_metadata(path) is not None:
             return load_checkpoint(path, spec)
         return spec.build(path).eval()
     if spec.create is None:
         raise SettingsError(f"{spec.network} cannot be made with random weights.")
+    if spec.weights is not None:
+        with torch.device("meta"):
+            sizes = [
+                tensor.numel() * tensor.element_size() for tensor in spec.create().parameters()
+            ]
+        _require_memory(spec, sum(sizes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.random_init)
         return spec.create().eval()
+
+
+def _require_memory(spec: BackboneSpec, n_bytes: int) -> None:
+    """Refuse a network that the memory cannot hold, before the system ends the process."""
+    free = available_memory()
+    if n_bytes > free:
+        raise ResourceError(
+            f"The network of {spec.network} takes {n_bytes / 1e9:.1f} GB to load, and"
+            f" {free / 1e9:.1f} GB of memory are free. Use a machine with more memory, or a smaller"
+            " backbone ('featcache backbones ls')."
+        )
 
 
 class Single(nn.Module):

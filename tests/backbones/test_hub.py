@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from featcache.backbones import BACKBONES, describe_all, hub, resolve, weights
+from featcache.backbones import BACKBONES, build_network, describe_all, hub, resolve, weights
 from featcache.backbones.hub import WeightsSource, remembered_digest
 from featcache.backbones.weights import find, locate, parse_weights
-from featcache.errors import SettingsError, WeightsError
+from featcache.errors import ResourceError, SettingsError, WeightsError
 from featcache.trust import trust
 
 PUBLISHED = [name for name in BACKBONES.names() if not name.startswith("efficientnet")]
@@ -257,3 +257,54 @@ def test_fetch_of_what_only_a_person_can_get_says_so(featcache: Callable[..., An
     assert ran.code == 5
     assert "only a person can get them" in ran.err
     assert "laion_stablerep_pp_50m.pth" in ran.err
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub whose repository asks to log in, and that sends the file from another host."""
+    seen: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            login = self.headers.get("Authorization", "")
+            seen.append(login)
+            self.send_response(302 if login else 401)
+            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{web.server_port}/{{}}/{{}}"
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", address.format)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    hub._probe_url.cache_clear()
+    yield seen
+    web.shutdown()
+    web.server_close()
+
+
+def test_a_gated_repository_says_how_to_get_access(
+    gated: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = resolve("dinov3-vit-s16").weights
+    assert source is not None
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert "accept a licence, do so there and run 'hf auth login'" in hub.unreachable(source)
+    hub._probe_url.cache_clear()
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "secret")
+    assert hub.unreachable(source) == ""
+    assert gated[-1] == "Bearer secret"
+
+
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = resolve("dinov3-vit-7b16", random_init=0)
+    monkeypatch.setattr("featcache.backbones.modules.available_memory", lambda: 8 * 10**9)
+    with pytest.raises(
+        ResourceError, match=r"takes 26.9 GB to load, and 8.0 GB of memory are free"
+    ):
+        build_network([spec])
