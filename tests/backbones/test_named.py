@@ -88,10 +88,10 @@ def test_features_are_those_of_the_library(name: str, tmp_path: Path) -> None:
                 return_prefix_tokens=True,
                 intermediates_only=True,
             )
-            wanted = [
+            pooled = [
                 part for patches, prefix in outputs for part in (prefix[:, 0], patches.mean(1))
             ]
-            for feature, part in zip(features[1:], wanted, strict=True):
+            for feature, part in zip(features[1:], pooled, strict=True):
                 torch.testing.assert_close(feature, part, rtol=1e-5, atol=1e-5)
 
 
