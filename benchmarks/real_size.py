@@ -105,6 +105,16 @@ def measure(command: list[str], folder: Path) -> Run:
         return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, json.load(file))
 
 
+def print_forecast(command: list[str], folder: Path) -> None:
+    """Print what the command says of itself before it runs."""
+    forecast = measure([*command, "--dry-run"], folder)
+    (plan,) = forecast.out["solves"]
+    print(
+        f"forecast {plan['seconds']:8.1f} s, {plan['memory'] / 2**20:.0f} MiB to fit"
+        f"{', streamed' if plan['streamed'] else ''}; it took {forecast.wall:.1f} s"
+    )
+
+
 def read_standardised(root: Path, names: list[str], n: int) -> tuple[np.ndarray, ...]:
     """Return features of the first n samples at mean 0 and deviation 1, labels, and both moments.
 
@@ -165,7 +175,9 @@ def _n_iter(model: Any) -> int:
 def probe_case(root: Path, names: list[str], a: argparse.Namespace) -> None:
     """Measure the command and the peers, and print the ratios."""
     command = ["-m", "featcache.cli", "probe", "--features", ",".join(names), "--cache", str(root)]
-    ours = measure([*command, "--C", str(a.C), "--json", *_memory(a.memory)], root)
+    command += ["--C", str(a.C), "--json", *_memory(a.memory)]
+    print_forecast(command, root)
+    ours = measure(command, root)
     certificate = ours.out["certificate"]
     print(f"featcache probe       {ours}")
     print(
@@ -199,6 +211,7 @@ def ablate_case(root: Path, names: list[str], a: argparse.Namespace) -> None:
         # Results are kept apart: a result that was saved would be read instead.
         results = root / f"results{memory or 'all'}"
         flags = ["--cache", str(root), "--results", str(results), "--json", *_memory(memory)]
+        print_forecast([*command, *flags], root)
         runs[memory] = measure([*command, *flags], root)
         print(f"featcache ablate {memory and f'--memory {memory}':<12} {runs[memory]}")
     whole, limited = runs.values()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,7 @@ from featcache.cli import _output as out
 from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
-    from featcache.evaluate import ProbeOptions
+    from featcache.evaluate import ProbeForecast, ProbeOptions
     from featcache.evaluate.results_store import Result
     from featcache.settings import Settings
 
@@ -30,6 +33,11 @@ Fusion = Annotated[
     ),
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write the table.")]
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say rows, heads, memory and about how long; fit nothing."),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,3 +240,28 @@ def parse_sizes(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()] or list(SIZES)
     except ValueError as error:
         raise SettingsError(f"sizes = {text!r} are no whole numbers with commas.") from error
+
+
+def show_forecast(forecasts: Sequence[ProbeForecast], json: bool) -> None:
+    """Print what each solve would cost."""
+    if json:
+        out.print_json({"dry_run": True, "solves": [plan.to_dict() for plan in forecasts]})
+        return
+    for plan in forecasts:
+        title = " + ".join(plan.features) + (
+            f", trained on {', '.join(plan.train)}" if plan.train else ""
+        )
+        out.print_rich(
+            f"{title}: {plan.n_heads:,} {plan.head} {'head' if plan.n_heads == 1 else 'heads'} on"
+            f" {plan.n_train:,} rows of {plan.n_columns:,} columns; {plan.n_val:,} to validate,"
+            f" {plan.n_test:,} to score for {plan.n_generators:,} generators"
+        )
+        fits = "are read again for every pass" if plan.streamed else "stay in memory"
+        out.print_rich(
+            f"The fit takes {plan.memory / 1e9:.3g} GB of {plan.available / 1e9:.3g} GB, of which"
+            f" training and test features are {plan.n_bytes / 1e9:.3g} GB: they {fits}"
+        )
+    seconds = sum(plan.seconds for plan in forecasts)
+    if isfinite(seconds):
+        duration = timedelta(seconds=max(round(seconds), 1))
+        out.print_rich(f"About {duration} (h:mm:ss) to read and fit, by a few of the rows.")

@@ -49,6 +49,7 @@ def ablate(
     fusion: probing.Fusion = "concat",
     samples: opt.SampleOptions,
     reading: probing.ReadOptions,
+    dry_run: probing.DryRun = False,
     csv: probing.Csv = None,
     output: opt.OutputOptions,
 ) -> None:
@@ -59,7 +60,7 @@ def ablate(
     """
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection
-    from featcache.evaluate import AblateOptions, write_ablation_csv
+    from featcache.evaluate import AblateOptions, forecast_ablation, write_ablation_csv
     from featcache.evaluate import ablate as run
     from featcache.settings import split_names
 
@@ -75,7 +76,11 @@ def ablate(
         sort=sets.sort,
         kept=reading.results,
     )
-    result = run(load_selection(settings), FeatureStore(settings.cache), options)
+    manifest, store = load_selection(settings), FeatureStore(settings.cache)
+    if dry_run:
+        probing.show_forecast(forecast_ablation(manifest, store, options), output.json)
+        return
+    result = run(manifest, store, options)
     probing.save_if_possible(settings, reading, result)
     if csv:
         out.print_message(f"Table: {write_ablation_csv(result, csv)}")

@@ -13,6 +13,7 @@ from featcache.cli import _options as opt
 from featcache.cli import _output as out
 from featcache.cli import _probing as probing
 from featcache.cli._data import grouped
+from featcache.errors import SettingsError
 
 if TYPE_CHECKING:
     from featcache.evaluate import Probed
@@ -51,13 +52,14 @@ def probe(
     ] = "",
     samples: opt.SampleOptions,
     reading: probing.ReadOptions,
+    dry_run: probing.DryRun = False,
     files: Files,
     output: opt.OutputOptions,
 ) -> None:
     """Fit a linear head on cached features and report AP and accuracy per generator."""
     from featcache.cache import FeatureStore
     from featcache.cli._data import load_selection
-    from featcache.evaluate import calibrate_head, run_probe
+    from featcache.evaluate import calibrate_head, forecast_probe, run_probe
     from featcache.probes import load_head
 
     output.start()
@@ -68,6 +70,11 @@ def probe(
     if heads.head.endswith(".safetensors"):
         given = load_head(Path(heads.head))
         options = replace(options, head="logistic")
+    if dry_run:
+        if given:
+            raise SettingsError("A given head is not fitted: there is nothing to foretell.")
+        probing.show_forecast(forecast_probe(manifest, store, options), output.json)
+        return
     probed = run_probe(manifest, store, options, given)
     if files.save:
         head = calibrate_head(probed.saveable_head(), manifest, store, options)

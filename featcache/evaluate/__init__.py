@@ -13,6 +13,7 @@ from featcache.evaluate.export import (
     write_transfer_csv,
 )
 from featcache.evaluate.export_arrays import export_arrays
+from featcache.evaluate.forecast import ProbeForecast, forecast_ablation, forecast_probe
 from featcache.evaluate.learning_curve import efficiency
 from featcache.evaluate.options import GRID, AblateOptions, ProbeOptions
 from featcache.evaluate.protocol import Probed, evaluate, run_probe
@@ -27,6 +28,7 @@ __all__ = [
     "EvalResult",
     "GeneratorResult",
     "GroupResult",
+    "ProbeForecast",
     "ProbeOptions",
     "Probed",
     "Scores",
@@ -38,6 +40,8 @@ __all__ = [
     "efficiency",
     "evaluate",
     "export_arrays",
+    "forecast_ablation",
+    "forecast_probe",
     "load_result",
     "load_scores",
     "result_folder",

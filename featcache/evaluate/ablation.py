@@ -115,7 +115,7 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
         If there are too many subsets, or the baseline is not among them.
     """
     start = time.perf_counter()
-    feature_sets = _feature_sets(options)
+    feature_sets = feature_sets_of(options)
     baseline = next((s for s in feature_sets if len(s) == 1), feature_sets[0])
     if options.baseline:
         baseline = _positions(options, options.baseline)
@@ -141,8 +141,23 @@ def ablate(manifest: Manifest, store: FeatureStore, options: AblateOptions) -> A
     return replace(result, digest=digest, seconds=time.perf_counter() - start, passes=counts)
 
 
-def _feature_sets(options: AblateOptions) -> list[FeatureSet]:
-    """Return the feature sets that are asked for; all non-empty subsets by default."""
+def feature_sets_of(options: AblateOptions) -> list[FeatureSet]:
+    """Return the feature sets that are asked for; all non-empty subsets by default.
+
+    Parameters
+    ----------
+    options : AblateOptions
+
+    Returns
+    -------
+    list of tuple of int
+        Positions of the features of each set.
+
+    Raises
+    ------
+    SettingsError
+        If there are too many subsets.
+    """
     n = len(options.probe.features)
     if options.subsets:
         return list(dict.fromkeys(_positions(options, subset) for subset in options.subsets))

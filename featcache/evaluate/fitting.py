@@ -269,12 +269,8 @@ def fit_feature_sets(task: ProbeTask, feature_sets: Sequence[FeatureSet]) -> lis
     """
     options, weights = task.options, task.train_weights
     grid = options.grid or [options.C]
-    # With late fusion each feature has a head of its own, which the sets share.
     fused = options.fusion != "concat"
-    parts: list[FeatureSet] = list(feature_sets)
-    if fused:
-        parts = sorted({(b,) for features in feature_sets for b in features})
-    specs = [HeadSpec(part, C, t) for part in parts for C in grid for t in range(len(weights))]
+    parts, specs = head_specs(task, feature_sets)
     task = task.within_memory(len(specs))
     source = task.train_rows()
     fits = fit_specs(task, source, weights, specs)
@@ -288,6 +284,33 @@ def fit_feature_sets(task: ProbeTask, feature_sets: Sequence[FeatureSet]) -> lis
         logits = None if held_out is None else held_out[members]
         heads.append(_fuse_and_select(task, features, grid, fits_by_C, logits))
     return heads
+
+
+def head_specs(
+    task: ProbeTask, feature_sets: Sequence[FeatureSet]
+) -> tuple[list[FeatureSet], list[HeadSpec]]:
+    """Return the heads of a joint solve.
+
+    Parameters
+    ----------
+    task : ProbeTask
+        Training samples, folds and options.
+    feature_sets : sequence of tuple of int
+        Positions of the features of each set.
+
+    Returns
+    -------
+    parts : list of tuple of int
+        The sets that heads are fitted on. With late fusion each feature has a head of its own,
+        which the sets share.
+    specs : list of HeadSpec
+        Every part at every C on the whole training set and on those of the folds.
+    """
+    parts: list[FeatureSet] = list(feature_sets)
+    if task.options.fusion != "concat":
+        parts = sorted({(b,) for features in feature_sets for b in features})
+    grid, n_folds = task.options.grid or [task.options.C], len(task.train_weights)
+    return parts, [HeadSpec(part, C, t) for part in parts for C in grid for t in range(n_folds)]
 
 
 def score_head(task: ProbeTask, head: FittedHead, scores: Scores) -> Evaluation:

@@ -142,6 +142,24 @@ class ProbeTask:
         memory = self.options.memory
         return open_rows(self.store, self.train_keys, ids, memory, parted, "read training features")
 
+    def fit_bytes(self, n_heads: int) -> int:
+        """Return the bytes that a solve takes with its features in memory.
+
+        Parameters
+        ----------
+        n_heads : int
+            Heads that are fitted in one solve.
+
+        Returns
+        -------
+        int
+        """
+        n_rows, n_columns = len(self.train) * len(self.train_views), sum(self.widths)
+        # Scaling makes a copy unless it is folded into the products. Each head has three float32
+        # for a row in the solve, and a held-out logit in float64.
+        folded = n_rows > GRAM_ROWS_PER_COLUMN * n_columns and self.options.scaling != "l2"
+        return n_rows * (4 * (1 if folded else 2) * n_columns + 20 * n_heads)
+
     def within_memory(self, n_heads: int) -> ProbeTask:
         """Return the task with a limit of memory where fitting would take more than is free.
 
@@ -155,15 +173,12 @@ class ProbeTask:
         ProbeTask
             This one if a limit was given, the fit has room, or workers hold the features.
         """
-        options, n_columns = self.options, sum(self.widths)
+        options = self.options
         if options.memory is not None or options.engine != "local" or options.head != "logistic":
             return self
         n_rows = len(self.train) * len(self.train_views)
-        # Scaling makes a copy unless it is folded into the products. Each head has three float32
-        # for a row in the solve, and a held-out logit in float64.
-        copies = 1 if n_rows > GRAM_ROWS_PER_COLUMN * n_columns and options.scaling != "l2" else 2
-        needed = n_rows * (4 * copies * n_columns + 20 * n_heads)
-        limit = memory_limit(needed, f"Fitting {n_heads:,} heads on {n_rows:,} rows")
+        what = f"Fitting {n_heads:,} heads on {n_rows:,} rows"
+        limit = memory_limit(self.fit_bytes(n_heads), what)
         return self if limit is None else replace(self, options=replace(options, memory=limit))
 
     def engine(self) -> Engine | None:

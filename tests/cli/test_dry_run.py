@@ -20,6 +20,8 @@ LITE = "efficientnet-lite0"
 COMMANDS: dict[str, list[list[str]]] = {
     "datasets scan": [["{tree}"]],
     "extract": [["--backbone", LITE, "--data", "{tree}"]],
+    "probe": [[LITE, "--data", "{tree}"]],
+    "ablate": [[LITE, "--data", "{tree}", "--C", "0.1,1"]],
     "finetune": [["--backbone", LITE, "--data", "{tree}", "--blocks", "0", "--epochs", "1"]],
     "run": [
         ["robustness", "--backbone", LITE, "--data", "{tree}", "--out", "{out}"],
@@ -29,6 +31,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
 }
 """What to call each with; a new command with ``--dry-run`` has to be added here."""
+NEED_FEATURES = {"probe", "ablate"}
 
 
 def _iter_commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -87,11 +90,17 @@ def test_dry_run_writes_nothing(
     featcache: Call, place: Path, name: str, arguments: list[str], with_store: bool
 ) -> None:
     paths = {"tree": place / "tree", "out": place / "out"}
-    if with_store:
+    if with_store and name in NEED_FEATURES:
+        assert featcache("extract", "--backbone", LITE, "--data", place / "tree").code == 0
+    elif with_store:
         assert featcache("datasets", "scan", place / "tree").code == 0
     before = _files(place)
     filled = [argument.format(**paths) for argument in arguments]
     ran = featcache(*name.split(), *filled, "--dry-run", "--json")
+    if name in NEED_FEATURES and not with_store:
+        assert ran.code in (3, 4), ran.err
+        assert _files(place) == before
+        return
     assert ran.code == 0, ran.err
     assert _files(place) == before
     spoken = featcache(*name.split(), *filled, "--dry-run")
