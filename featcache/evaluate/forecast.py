@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.cache import FeatureStore
 from featcache.datasets import Manifest
@@ -170,8 +171,8 @@ def _seconds(task: ProbeTask, n_train: int, n_test: int, n_heads: int, streamed:
     source = open_rows(task.store, task.train_keys[:1], ids, None)
     _, blocks = next(iter(source.chunks(task.all_features)))
     read = (time.perf_counter() - start) / len(ids)
-    X = np.concatenate(blocks, axis=1)
-    W = np.ones((X.shape[1], n_heads), X.dtype)
+    X: NDArray[Any] = np.concatenate(blocks, axis=1)
+    W: NDArray[Any] = np.ones((X.shape[1], n_heads), X.dtype)
     start = time.perf_counter()
     X.T @ (X @ W)
     product = (time.perf_counter() - start) / len(ids)
