@@ -10,13 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from featcache.datasets.archives import COMPRESSED_TARS
 from featcache.datasets.class_folders import resolve_below
-from featcache.datasets.containers import is_container, read_bytes
+from featcache.datasets.containers import TABLES, container_stem, is_container, read_bytes
 from featcache.datasets.evidence import LabelMap
 from featcache.datasets.layouts import GENERAL, Layout, Place, Rule, load_layouts
-from featcache.datasets.listed import in_list, in_parquet, in_tar, is_list, share_reals
+from featcache.datasets.listed import in_list, in_table, in_tar, is_list, share_reals
 from featcache.datasets.records import Reading
-from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of, walk
+from featcache.datasets.walk import (
+    IMAGE_SUFFIXES,
+    SPLIT_ARCHIVE,
+    File,
+    Folder,
+    name_of_root,
+    suffix_of,
+    walk,
+)
 from featcache.errors import DataError, unknown_name
 from featcache.files import open_file
 from featcache.images import is_image
@@ -29,10 +38,12 @@ HIDDEN = ("Thumbs.db", "desktop.ini")
 NOT_NAMED = "image in a folder that the layout does not name"
 NO_SAMPLE = "no sample of the data set (reconstructions)"
 UNREAD_ARCHIVES = re.compile(
-    r"\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2|7z|rar|z\d\d|zip\.\d+|\d\d\d|part\d+)$"
+    r"\.(tar\.(zst|lz4?|z)|tzst|7z|rar|r\d\d|z\d\d|(zip|7z|rar|tar|tgz|gz|bz2|xz)\.\d+|\d\d\d|part\d+"
+    r"|gz|bz2|xz|zst)$"
 )
-"""Archives that are not read in place: compressed tars, split volumes and other formats."""
+"""Archives that are not read in place: split volumes and other formats."""
 
+UNREAD = "archive of a kind that is not read in place (unpack it)"
 NO_IMAGES = frozenset((".txt", ".json", ".csv", ".py", ".md", ".npy", ".pkl", ".pdf", ".h5"))
 
 
@@ -108,9 +119,15 @@ def find(
     if root.is_file() and is_list(root):
         result = Discovered(samples=share_reals(list(in_list(root, mapping, reading))))
     elif root.is_file() and not is_container(root.name):
+        if UNREAD_ARCHIVES.search(root.name.lower()):
+            raise DataError(
+                f"{root} is an archive, or a volume of one, that is not read in place. Unpack it "
+                "(7z x FILE; of a split archive give the first volume) and give the folder."
+            )
         raise DataError(
-            f"{root} is a file. Give the root of a tree, a .tar, .zip or .parquet file with images,"
-            " or a list (.csv, .tsv, .json, .jsonl, .txt, .parquet)."
+            f"{root} is a file. Give the root of a tree, a .tar (also .gz, .xz, .bz2), .zip,"
+            " .parquet or .arrow file with images, or a list"
+            " (.csv, .tsv, .json, .jsonl, .txt, .parquet)."
         )
     else:
         folders = list(walk(str(root)))
@@ -182,7 +199,9 @@ def _find_in_folders(
     reading: Reading,
 ) -> Discovered:
     """Read every folder by the first layout that fits it."""
-    root_name = root.stem if root.is_file() else root.name
+    root_name = name_of_root(root)
+    # A shard of a data set of the Hub is named by the data set, but says its split.
+    shard = (stem,) if root.is_file() and (stem := container_stem(root.name)) != root_name else ()
     names = {part.lower() for folder in folders for part in (root_name, *folder.parts)}
     table = chosen or tuple(layout for layout in layouts if layout.fits(names))
     skip = {value for value, word in mapping.labels.items() if word == "skip"}
@@ -191,14 +210,14 @@ def _find_in_folders(
     by_path: list[tuple[Folder, str, tuple[Rule, Place]]] = []
     is_named = False
     for folder in folders:
-        path = "/".join((root_name, *folder.parts))
+        path = "/".join((root_name, *shard, *folder.parts))
         if folder.problem:
             result.skipped[folder.problem] += 1
         elif skip & {part.lower() for part in folder.parts}:
             result.skipped["left out by --label"] += len(folder.files)
-        elif folder.container.lower().endswith(".parquet"):
-            rows += in_parquet(folder, path, mapping, reading)
-        elif folder.container.lower().endswith(".tar") and (
+        elif folder.container.lower().endswith(TABLES):
+            rows += in_table(folder, path, mapping, reading)
+        elif folder.container.lower().endswith((".tar", *COMPRESSED_TARS)) and (
             inside := in_tar(folder, path, mapping, reading)
         ):
             rows += inside
@@ -212,9 +231,28 @@ def _find_in_folders(
     for (folder, _, (rule, _)), place in zip(by_path, places, strict=True):
         result.samples += _samples_of(result, folder, rule, place)
     result.samples += share_reals(rows)
+    if unread := _unread_archives(folders):
+        result.notes.append(unread)
     if not result.samples and not is_named:
         _refuse(root, folders, table)
     return result
+
+
+def _unread_archives(folders: list[Folder]) -> str:
+    """Return the note on archives that are not read in place, empty where there are none."""
+    names = [
+        os.path.basename(file.path)
+        for folder in folders
+        for file in folder.files
+        if UNREAD_ARCHIVES.search(file.name.lower())
+    ] + [os.path.basename(f.container) for f in folders if f.problem == SPLIT_ARCHIVE]
+    if not names:
+        return ""
+    return (
+        f"{len(names):,} archives, or volumes of archives, are not read in place: "
+        f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}. If their images belong to the "
+        "data set, unpack them (7z x FILE; of a split archive the first volume)."
+    )
 
 
 def _refuse(root: Path, folders: list[Folder], layouts: Sequence[Layout]) -> None:
@@ -228,7 +266,7 @@ def _refuse(root: Path, folders: list[Folder], layouts: Sequence[Layout]) -> Non
         f"{root} holds no folders named {what}. {_expected(layouts)} Found: {listing}. "
         "Name your class folders (--label NAME=real --label OTHER=fake), force a layout with "
         "--layout, describe one as [[layout]] in featcache.toml, or give a list with the columns "
-        "path, label, generator."
+        f"path, label, generator. {_unread_archives(folders)}".rstrip()
     )
 
 
@@ -274,7 +312,7 @@ def why_skipped(file: File) -> str:
     if file.name.startswith(".") or file.name in HIDDEN:
         return "hidden file"
     if UNREAD_ARCHIVES.search(file.name.lower()):
-        return "archive of a kind that is not read in place (unpack it)"
+        return UNREAD
     suffix = suffix_of(file.name)
     if suffix in IMAGE_SUFFIXES or not suffix or _looks_like_image(file):
         return ""

@@ -12,8 +12,7 @@ from typing import Any
 
 from featcache.datasets.containers import (
     SEPARATOR,
-    ParquetFile,
-    image_columns,
+    container_suffix,
     open_container,
     read_bytes,
 )
@@ -27,7 +26,8 @@ from featcache.datasets.records import (
     read_rows,
     value_of,
 )
-from featcache.datasets.template import LABELS, split_of_folder
+from featcache.datasets.tables import TableFile, image_columns
+from featcache.datasets.template import LABELS, split_of_stem
 from featcache.datasets.walk import IMAGE_SUFFIXES, File, Folder, suffix_of
 from featcache.errors import DataError
 from featcache.files import open_text, require_file
@@ -56,7 +56,9 @@ def is_list(path: Path) -> bool:
     if path.suffix.lower() == ".txt":
         with open_text(path, newline=None) as file:
             first = next((line for line in file if line.strip()), "")
-        return any(suffix_of(word.strip("\"',")) in IMAGE_SUFFIXES for word in first.split())
+        return any(
+            suffix_of(word.strip("\"',")) in IMAGE_SUFFIXES for word in re.split(r"[\s,;]+", first)
+        )
     return path.suffix.lower() in LIST_SUFFIXES
 
 
@@ -82,9 +84,8 @@ def in_list(path: Path, mapping: LabelMap, reading: Reading) -> Iterator[tuple[F
     DataError
         If it has no column of paths, or a label cannot be read; the message names the line.
     """
-    default = Place("", path.stem, "", -1, layout="list")
-    if named := split_of_folder(path.stem):
-        default = replace(default, split=named[0])
+    _, split = split_of_stem(path.stem)
+    default = Place(split, path.stem, "", -1, layout="list")
     files, rows = [], []
     for line, row in read_list(path):
         name = value_of(row, "path", mapping)
@@ -126,15 +127,15 @@ def stat_file(path: str) -> File:
     return File(os.path.basename(path), path, status.st_size, status.st_mtime_ns, problem)
 
 
-def in_parquet(
+def in_table(
     folder: Folder, path: str, mapping: LabelMap, reading: Reading
 ) -> list[tuple[File, Place]]:
-    """Return the images in a Parquet file; what its other columns do not say is read from its path.
+    """Return the images in a table; what its other columns do not say is read from its path.
 
     Parameters
     ----------
     folder : Folder
-        The Parquet file as a folder of images.
+        The Parquet or Arrow file as a folder of images.
     path : str
         Its path, the root's name first.
     mapping : LabelMap
@@ -148,8 +149,8 @@ def in_parquet(
         The images with what their rows say.
     """
     container = open_container(folder.container)
-    assert isinstance(container, ParquetFile)  # the folder's suffix says so
-    default = _default(path, "parquet")
+    assert isinstance(container, TableFile)  # the folder's suffix says so
+    default = _default(path, container_suffix(folder.container)[1:])
     records = list(container.records()) if container.has_records else [{}] * container.n_rows
     files, rows = [], []
     for file in folder.files:
@@ -161,7 +162,7 @@ def in_parquet(
     return [(f, place) for f, place in zip(files, places, strict=True) if place is not None]
 
 
-def _for_column(row: dict[str, Any], column: str, container: ParquetFile) -> dict[str, Any]:
+def _for_column(row: dict[str, Any], column: str, container: TableFile) -> dict[str, Any]:
     """Return the row as it holds for one of several image columns.
 
     Several columns are samples in two schemes: ELSA's (``image_gen2`` beside ``model_gen2``), and
@@ -257,14 +258,16 @@ def share_reals(samples: list[tuple[File, Place]]) -> list[tuple[File, Place]]:
 def _default(path: str, layout: str) -> Place:
     """Return what the path of a shard says: ``train/progan-000001`` or ``train-00000-of-00010``."""
     parts = path.split("/")
-    words = [re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part) for part in parts]
-    splits = [named[0] for word in words if (named := split_of_folder(word))]
-    labels = [int(LABELS[word.lower()]) for word in words if word.lower() in LABELS]
-    names = [
-        word
-        for word in words
-        if word and word.lower() not in (*LABELS, "data") and not split_of_folder(word)
-    ]
+    splits, names, labels = [], [], []
+    for part in parts:
+        word = re.sub(r"[-_.]?\d+(-of-\d+)?$", "", part)
+        rest, split = split_of_stem(word)
+        if split:
+            splits.append(split)
+        if word.lower() in LABELS:
+            labels.append(int(LABELS[word.lower()]))
+        elif rest and rest.lower() != "data":
+            names.append(rest)
     generator = names[-1] if names else parts[0]
     place = Place("", generator, "", labels[0] if labels else -1, layout=layout)
     return replace(place, split=splits[-1]) if splits else place

@@ -134,14 +134,22 @@ def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with open_text(path, newline=None) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-                yield number, {"path": name.strip() or label, "label": label if name else None}
+                parts = re.fullmatch(r"(.+?)[\s,;]+([^\s,;]+)", line.strip())
+                name, label = parts.groups() if parts else (line.strip(), None)
+                yield number, {"path": name.strip("\"'"), "label": label}
 
 
 def _json_rows(document: Any) -> list[dict[str, Any]]:
     """Return the rows of a JSON list: records, a dict of columns, or records under one key."""
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
+        if document and len(lists) == len(document):
+            if all(split_of_folder(name) for name in document):
+                return [{"split": name, **row} for name, rows in document.items() for row in rows]
+            if all(word_evidence("", name) for name in document):
+                return [
+                    {"path": path, "label": name} for name in document for path in document[name]
+                ]
         records = [value for value in lists if value and isinstance(value[0], dict)]
         if len(records) == 1:
             return list(records[0])
@@ -254,6 +262,7 @@ def read_rows(
                 meaning[int(piece.value)].add(decide(words, where).label or 0)
     known = {number: labels.pop() for number, labels in meaning.items() if len(labels) == 1}
     bare: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     places: list[Place | None] = []
     for (where, row, default), pieces in zip(kept, evidence, strict=True):
         piece = _conclude(pieces, where, row, default, known, bare)
@@ -262,8 +271,17 @@ def read_rows(
             places.append(None)
         else:
             reading.evidence[str(piece)] += 1
+            named = _text(value_of(row, "split", mapping)).strip()
+            if named and not split_of_folder(named):
+                unknown[named] += 1
             places.append(_place(row, piece, default, mapping))
     _note_numbers(known, bare, evidence, file, reading)
+    if unknown:
+        values = ", ".join(repr(value) for value, _ in unknown.most_common(5))
+        reading.notes.append(
+            f"{file}: the split of {unknown.total():,} rows is {values}, which is neither train, "
+            "val nor test. If the column is no split, name another: --column split=NAME."
+        )
     return places
 
 

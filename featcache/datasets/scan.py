@@ -19,6 +19,7 @@ from featcache.datasets.layouts import EVERY, Place, is_shared
 from featcache.datasets.manifest import Manifest
 from featcache.datasets.sample import REAL, Sample
 from featcache.datasets.template import SPLITS
+from featcache.datasets.walk import name_of_root
 from featcache.errors import DataError
 from featcache.parsing import BoundedPattern
 
@@ -105,7 +106,9 @@ def scan(root: Path, options: ScanOptions, known: Manifest | None = None) -> Sca
         If the tree is of no known layout or holds no image.
     """
     with paused_gc():
-        return _scan(root.resolve(), options, known)
+        # A file in a snapshot of the Hub is a link to one whose name is a digest.
+        place = root.parent.resolve() / root.name if root.is_file() else root.resolve()
+        return _scan(place, options, known)
 
 
 @contextmanager
@@ -220,9 +223,9 @@ def dataset_name(root: Path) -> str:
     >>> dataset_name(Path("/x/forensynths")), dataset_name(Path("/x/univfd/train"))
     ('forensynths', 'univfd-train')
     """
-    own = root.stem if root.is_file() else root.name
+    own = name_of_root(root)
     vague = own.lower() in (*SPLITS, "data", "images", "dataset", "datasets")
-    return f"{root.parent.name}-{own}".strip("-") if vague else own or "root"
+    return f"{name_of_root(root.parent)}-{own}".strip("-") if vague else own or "root"
 
 
 def compile_source_pattern(pattern: str) -> Callable[[str], str]:

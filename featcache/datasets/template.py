@@ -69,6 +69,30 @@ def split_of_folder(name: str) -> tuple[str, str] | None:
     return SPLITS[word], text[len(word) :].strip("-_. ")
 
 
+def split_of_stem(stem: str) -> tuple[str, str]:
+    """Return what is left of the name of a list or shard without its split, and the split.
+
+    Parameters
+    ----------
+    stem : str
+        Name of a file without suffix and number.
+
+    Returns
+    -------
+    (str, str)
+        The rest, which may be empty, and ``train``, ``val``, ``test`` or an empty text.
+
+    Examples
+    --------
+    >>> split_of_stem("cifake-train"), split_of_stem("test_unseen"), split_of_stem("progan")
+    (('cifake', 'train'), ('', 'test'), ('progan', ''))
+    """
+    if named := split_of_folder(stem):
+        return "", named[0]
+    rest, _, word = re.sub(r"[-_.]([a-z]+)$", r"/\1", stem, flags=re.IGNORECASE).partition("/")
+    return (rest, SPLITS[word.lower()]) if word.lower() in SPLITS else (stem, "")
+
+
 _SEGMENT = re.compile(r"\{(\w+)(\*?)(?::([^}]*))?\}")
 
 

@@ -344,7 +344,7 @@ def test_noise_of_systems_is_passed_over(tmp_path: Path) -> None:
     assert counts(result) == {"g": {"test": [3, 3]}}
     assert result.skipped == {
         "hidden file": 4,
-        "archive of a kind that is not read in place (unpack it)": 1,
+        "archive beside the unpacked folder of its name": 1,
     }
 
 
