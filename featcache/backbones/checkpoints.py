@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from featcache.backbones.hub import INDEX, index_parts
 from featcache.backbones.torchscript import is_torchscript, read_torchscript
 from featcache.errors import WeightsError
 from featcache.files import open_file
+from featcache.progress import log
 
 _WRAPPERS = ("model", "state_dict")
 """Keys under which training scripts put the weights, beside optimiser and counters."""
@@ -77,15 +79,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             if inner is None:
                 break
             value = inner
-        tensors = (
-            {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
-            if isinstance(value, Mapping)
-            else {}
-        )
+        tensors = {}
+        if isinstance(value, Mapping):
+            tensors = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+            tensors = tensors or _flatten(value)
         if not tensors:
             raise WeightsError(
-                f"{path} holds no weights: neither tensors by name, nor such under 'model' or"
-                " 'state_dict'. Give the file that the authors publish."
+                f"{path} holds no weights: no tensors by name, at the top or below 'model',"
+                " 'state_dict', 'teacher' and the like. Give the file that the authors publish."
             )
         return tensors
     except WeightsError:
@@ -94,6 +95,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise _holds_code(path, error) from error
     except _DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def _flatten(value: Mapping[Any, Any], prefix: str = "") -> dict[str, Tensor]:
+    """Return the tensors of nested mappings (``teacher``, ``student``), by dotted names."""
+    tensors: dict[str, Tensor] = {}
+    for name, item in value.items():
+        if isinstance(item, Tensor):
+            tensors[f"{prefix}{name}"] = item
+        elif isinstance(item, Mapping):
+            tensors |= _flatten(item, f"{prefix}{name}.")
+    return tensors
 
 
 def _read(path: Path, head: bytes) -> Any:
@@ -234,6 +246,101 @@ def select_prefix(tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> dic
         if any(key.startswith(prefix) for key in tensors):
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return dict(tensors)
+
+
+def load_translated(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    translate: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    path: Path,
+    name: str,
+) -> None:
+    """Load a checkpoint whose network may lie below a prefix, as training code leaves it.
+
+    Lightning, DistributedDataParallel, ``torch.compile``, self-distillation and exponential means
+    put the network below ``model.``, ``module.``, ``_orig_mod.``, ``teacher.backbone.`` and the
+    like. Every prefix that many names share is tried; the network has to fit below it to the last
+    tensor. What was taken is logged.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its parameters and buffers must all be in the translated tensors, and nothing else.
+    tensors : mapping of str to Tensor
+        Of the file.
+    translate : callable
+        From a file's tensors to those of the model, by the model's names.
+    path : Path
+        The file, for messages.
+    name : str
+        The network, for messages.
+
+    Raises
+    ------
+    WeightsError
+        If no prefix fits, or several networks of the file fit.
+    """
+    tensors = {_WRAPPED.sub("", key): value for key, value in tensors.items()}
+    expected = {key: value for key, value in model.state_dict().items() if _COUNTER not in key}
+    states = {}
+    for prefix in ("", *_shared_prefixes(tensors, len(expected))):
+        inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            states[prefix] = translate(inner)
+        except _DAMAGE:
+            if not prefix:
+                raise
+            continue  # a translation that stumbles over names that are no network's
+        if not prefix and not _n_problems(expected, states[prefix]):
+            break  # as published
+    fitting = [prefix for prefix, state in states.items() if not _n_problems(expected, state)]
+    if not fitting:
+        chosen = min(states, key=lambda prefix: _n_problems(expected, states[prefix]))
+    elif fitting == [""]:
+        chosen = ""
+    else:
+        chosen = _choose_prefix(fitting, path, name)
+    load_state(model, states[chosen], path, name)
+    if chosen:
+        left = [key for key in tensors if not key.startswith(chosen)]
+        beside = (
+            f"; {len(left)} tensors beside it are not used ({_first_few(left)})" if left else ""
+        )
+        log.warning(f"{path.name}: the network of {name} lies below {chosen!r}{beside}.")
+
+
+_WRAPPED = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module)\.")
+"""What ``torch.compile`` and FSDP put into names, at any depth."""
+
+
+def _shared_prefixes(tensors: Mapping[str, Tensor], n_wanted: int) -> list[str]:
+    """Return the dotted prefixes that at least half as many names share as are wanted."""
+    counts: Counter[str] = Counter()
+    for key in tensors:
+        parts = key.split(".")
+        counts.update(".".join(parts[:n]) + "." for n in range(1, min(len(parts), 6)))
+    return [prefix for prefix, n in counts.items() if 2 * n >= n_wanted]
+
+
+def _n_problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> int:
+    names = {key for key in given if _COUNTER not in key}
+    shapes = sum(expected[k].shape != given[k].shape for k in names & expected.keys())
+    return len(names ^ expected.keys()) + shapes
+
+
+def _choose_prefix(fitting: list[str], path: Path, name: str) -> str:
+    """Return the only prefix that fits, or the teacher's or the mean's where there are two."""
+    # What lies below a prefix that fits is the same network.
+    fitting = [p for p in fitting if not any(p != q and p.startswith(q) for q in fitting)]
+    averaged = [prefix for prefix in fitting if re.search(r"teacher|ema", prefix)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(averaged) == 1:
+        return averaged[0]
+    raise WeightsError(
+        f"{path} holds several networks that fit {name}: {', '.join(fitting)}. Save the one that"
+        " you want as a file of its own, as safetensors or by torch.save of its state dict."
+    )
 
 
 def _problems(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:

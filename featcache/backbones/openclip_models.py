@@ -19,7 +19,7 @@ from featcache.backbones.weights import finder
 from featcache.errors import SettingsError, unknown_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 SMALL: dict[str, int] = {"layers": 3, "width": 64, "head_width": 32, "image_size": 32}
 SMALL_RESNET: dict[str, Any] = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64}
@@ -85,7 +85,7 @@ class ClipFamily:
             If the file is damaged or does not fit.
         """
         from featcache.backbones.checkpoints import (
-            load_state,
+            load_translated,
             make_empty,
             read_tensors,
             select_prefix,
@@ -93,8 +93,12 @@ class ClipFamily:
         from featcache.backbones.transformers_names import from_transformers
 
         tower = make_empty(self.make_tower)
-        tensors = from_transformers(read_tensors(path), tower.state_dict())
-        load_state(tower, select_prefix(tensors, PREFIXES), path, self.name)
+        wanted = tower.state_dict()
+
+        def translate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return select_prefix(from_transformers(tensors, wanted), PREFIXES)
+
+        load_translated(tower, read_tensors(path), translate, path, self.name)
         return wrap(tower).eval()
 
     def make_tower(self) -> nn.Module:

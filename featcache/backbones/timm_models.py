@@ -83,13 +83,17 @@ class TimmFamily:
         WeightsError
             If the file is damaged or does not fit.
         """
-        from featcache.backbones.checkpoints import load_state, make_empty, read_tensors
+        from featcache.backbones.checkpoints import load_translated, make_empty, read_tensors
         from featcache.backbones.modules import TimmNet
         from featcache.backbones.transformers_names import from_transformers
 
         trunk = make_empty(self.make_trunk)
-        tensors = from_transformers(read_tensors(path), trunk.state_dict())
-        load_state(trunk, self.translate(tensors, trunk), path, self.name)
+        wanted = trunk.state_dict()
+
+        def translate(tensors: Tensors) -> Tensors:
+            return self.translate(from_transformers(tensors, wanted), trunk)
+
+        load_translated(trunk, read_tensors(path), translate, path, self.name)
         return TimmNet(trunk).eval()
 
     def make_trunk(self) -> nn.Module:
