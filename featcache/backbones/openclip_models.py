@@ -93,10 +93,10 @@ class ClipFamily:
         from featcache.backbones.transformers_names import from_transformers
 
         tower = make_empty(self.make_tower)
-        wanted = tower.state_dict()
+        expected = tower.state_dict()
 
         def translate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return select_prefix(from_transformers(tensors, wanted), PREFIXES)
+            return select_prefix(from_transformers(tensors, expected), PREFIXES)
 
         load_translated(tower, read_tensors(path), translate, path, self.name)
         return wrap(tower).eval()

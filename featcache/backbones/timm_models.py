@@ -88,10 +88,10 @@ class TimmFamily:
         from featcache.backbones.transformers_names import from_transformers
 
         trunk = make_empty(self.make_trunk)
-        wanted = trunk.state_dict()
+        expected = trunk.state_dict()
 
         def translate(tensors: Tensors) -> Tensors:
-            return self.translate(from_transformers(tensors, wanted), trunk)
+            return self.translate(from_transformers(tensors, expected), trunk)
 
         load_translated(trunk, read_tensors(path), translate, path, self.name)
         return TimmNet(trunk).eval()

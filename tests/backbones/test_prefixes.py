@@ -86,3 +86,13 @@ def test_a_tower_of_clip_below_a_prefix(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(CLIP.build(path)(images), tower(images))
+
+
+def test_a_network_whose_own_names_need_a_translation(tmp_path: Path) -> None:
+    family = TimmFamily("dinov3-convnext-tiny", "convnext_tiny", timm_names).small()
+    trunk = family.make_trunk()
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": {f"net.{k}": v for k, v in trunk.state_dict().items()}}, path)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(family.build(path)(images), trunk(images))
