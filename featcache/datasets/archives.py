@@ -91,6 +91,8 @@ class TarFile:
     def __init__(self, path: str, unpacked: BinaryIO | None = None) -> None:
         self._at: dict[str, tuple[int, int]] = {}
         self._path, self._unpacked = path, unpacked
+        if unpacked is not None:
+            weakref.finalize(self, unpacked.close)
         with self._open() as file, tarfile.open(fileobj=file, mode="r:") as tar:
             n_bytes = os.fstat(file.fileno()).st_size
             for member in tar:

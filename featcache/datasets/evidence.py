@@ -173,6 +173,15 @@ class LabelMap:
         label = {REAL: 0, FAKE: 1, SKIP: None}[word]
         return Evidence("--label", f"{value}={word}", label, skip=word == SKIP)
 
+    def fake_values(self) -> set[str]:
+        """Return the values that the user says are fake.
+
+        Returns
+        -------
+        set of str
+        """
+        return {value for value, word in self.labels.items() if word == FAKE}
+
 
 FIELDS = ("label", "generator", "split", "source", "path", "image", "category", "id")
 

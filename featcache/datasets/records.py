@@ -252,7 +252,10 @@ def read_rows(
     DataError
         If a label cannot be read or contradicts itself; the message names the flag that decides.
     """
-    kept = list(rows)
+    kept = [
+        (where, _with_class_names(row, mapping, class_names), default)
+        for where, row, default in rows
+    ]
     evidence = [row_evidence(row, where, mapping, class_names) for where, row, _ in kept]
     meaning: dict[int, set[int]] = defaultdict(set)
     for (where, _, _), pieces in zip(kept, evidence, strict=True):
@@ -276,6 +279,12 @@ def read_rows(
                 unknown[named] += 1
             places.append(_place(row, piece, default, mapping))
     _note_numbers(known, bare, evidence, file, reading)
+    if len(mapping.fake_values()) > 1:
+        values = ", ".join(sorted(mapping.fake_values()))
+        reading.notes.append(
+            f"Several values of --label are fake: {values}. Known words and numbers are categories "
+            "of one generator, other values are names of generators."
+        )
     if unknown:
         values = ", ".join(repr(value) for value, _ in unknown.most_common(5))
         reading.notes.append(
@@ -283,6 +292,20 @@ def read_rows(
             "val nor test. If the column is no split, name another: --column split=NAME."
         )
     return places
+
+
+def _with_class_names(
+    row: dict[str, Any], mapping: LabelMap, class_names: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return a row with names for class numbers, in all columns but that of the label."""
+    others = class_names.keys() - {column_of(row, "label", mapping)} if class_names else set()
+    named = {
+        column: class_names[column][number]
+        for column in others
+        if (number := number_of(_text(row.get(column)))) is not None
+        and number < len(class_names[column])
+    }
+    return {**row, **named} if named else row
 
 
 def row_evidence(
@@ -445,10 +468,16 @@ def _place(row: Mapping[str, Any], piece: Evidence, default: Place, mapping: Lab
     if label and not generator:
         named = piece.source.lower() == "column 'typ'"
         generator = piece.value if named else default.generator
+    category = _text(value_of(row, "category", mapping)) or piece.category or default.category
+    if piece.source == "--label" and label and len(mapping.fake_values()) > 1:
+        value = piece.value.rpartition("=")[0]
+        if word_evidence("", value) or number_of(value) is not None:
+            category = category or value
+        elif generator == default.generator:
+            generator = value
     paired_with = _text(value_of(row, "serves", mapping))
     shared = not label and not generator
     split = split_of_folder(_text(value_of(row, "split", mapping)))
-    category = _text(value_of(row, "category", mapping)) or piece.category or default.category
     return Place(
         split=split[0] if split else default.split,
         generator=default.generator if shared else generator,

@@ -172,6 +172,13 @@ def _scan(root: Path, options: ScanOptions, known: Manifest | None) -> Scan:
         notes.append(
             f"{discovered.skipped[NOT_NAMED]:,} images lie in folders of no layout: {where}."
         )
+        classes = {place.label for _, place in discovered.samples}
+        if len(classes) == 1:
+            notes.append(
+                f"Only {('reals', 'fakes')[classes.pop()]} were read. Name the folders of the other"
+                " class with --label NAME=real|fake, or describe the layout ([[layout]] in "
+                "featcache.toml)."
+            )
     if bad := sum(bool(sample.problem) for sample in samples):
         notes.append(
             f"{bad:,} files cannot be used; 'featcache extract' lists them with the reason."

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from featcache.datasets import ScanOptions, archives, read_bytes, scan
+from featcache.datasets.evidence import LabelMap
 from featcache.datasets.scan import Scan
 from featcache.errors import DataError
 
@@ -365,3 +366,127 @@ def test_gzip_of_a_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "l.csv.gz").write_bytes(gzip.compress(b"path,label\n"))
     with pytest.raises(DataError, match="Unpack it"):
         read(tmp_path / "l.csv.gz")
+
+
+# -- data sets of the Hub and of Kaggle ---------------------------------------------------------
+
+
+def hub_table(path: Path, columns: dict[str, Any], names: dict[str, list[str]]) -> Path:
+    """Write a Parquet file whose ``ClassLabel`` columns have these names."""
+    import pyarrow.parquet as pq
+
+    features = {key: {"names": value, "_type": "ClassLabel"} for key, value in names.items()}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    n = len(next(iter(columns.values())))
+    images = pa.array([{"bytes": png(), "path": None} for _ in range(n)], kind)
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": images, **columns}).replace_schema_metadata(metadata), path)
+    return path
+
+
+def test_class_numbers_of_generators_have_names(tmp_path: Path) -> None:
+    """The form of AIGIBench on the Hub: label and generator are both ``ClassLabel``."""
+    columns = {"label": [0, 1, 1], "generator": [0, 1, 2]}
+    names = {"label": ["real", "fake"], "generator": ["Real", "ProGAN", "SD14"]}
+    hub_table(tmp_path / "set" / "train-00000-of-00001.parquet", columns, names)
+    expected = {("*", "train", 0): 1, ("ProGAN", "train", 1): 1, ("SD14", "train", 1): 1}
+    assert rows(read(tmp_path / "set")) == Counter(expected)
+
+
+def test_classes_that_are_generators(tmp_path: Path) -> None:
+    """The form of SuSy on the Hub: one class for each source of images."""
+    path = tmp_path / "susy" / "test-00000-of-00001.parquet"
+    hub_table(path, {"label": [0, 1, 2]}, {"label": ["coco", "dalle3", "sdxl"]})
+    with pytest.raises(DataError, match=r"'coco'.*--label coco=real"):
+        read(path.parent)
+    labels = {"coco": "real", "dalle3": "fake", "sdxl": "fake"}
+    result = scan(path.parent, ScanOptions(mapping=LabelMap(labels=labels), workers=1))
+    expected = {("*", "test", 0): 1, ("dalle3", "test", 1): 1, ("sdxl", "test", 1): 1}
+    assert rows(result) == Counter(expected)
+    assert any("dalle3, sdxl" in note and "names of generators" in note for note in result.notes)
+
+
+def test_open_fakes_columns(tmp_path: Path) -> None:
+    """The features of OpenFake's card: label and model are text."""
+    columns = {
+        "prompt": ["a", "b", "c"],
+        "label": ["real", "fake", "fake"],
+        "model": ["real", "flux.1-dev", "sd-3.5"],
+        "type": ["real", "base", "lora"],
+    }
+    hub_table(tmp_path / "OpenFake" / "core" / "test-00000-of-00009.parquet", columns, {})
+    expected = {("*", "test", 0): 1, ("flux.1-dev", "test", 1): 1, ("sd-3.5", "test", 1): 1}
+    assert rows(read(tmp_path / "OpenFake")) == Counter(expected)
+
+
+def plant(root: Path, paths: list[str]) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(png())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "paths", "expected"),
+    [
+        (
+            "cifake",
+            ["train/REAL/1.jpg", "train/FAKE/1.jpg", "test/REAL/1.jpg", "test/FAKE/1.jpg"],
+            {("cifake", split, label): 1 for split in ("train", "test") for label in (0, 1)},
+        ),
+        (
+            "faces140k",
+            [
+                f"real_vs_fake/real-vs-fake/{split}/{word}/1.jpg"
+                for split in ("train", "valid", "test")
+                for word in ("real", "fake")
+            ],
+            {
+                ("real_vs_fake", split, label): 1
+                for split in ("train", "val", "test")
+                for label in (0, 1)
+            },
+        ),
+        (
+            "tiny-genimage",
+            [
+                f"{generator}/{split}/{word}/1.png"
+                for generator in ("imagenet_ai_0508_adm", "imagenet_glide")
+                for split in ("train", "val")
+                for word in ("ai", "nature")
+            ],
+            {
+                (generator, split, label): 1
+                for generator in ("adm", "glide")
+                for split in ("train", "test")
+                for label in (0, 1)
+            },
+        ),
+        (
+            "Chameleon",
+            ["test/0_real/1.jpg", "test/1_fake/1.jpg"],
+            {("Chameleon", "test", 0): 1, ("Chameleon", "test", 1): 1},
+        ),
+    ],
+)
+def test_published_trees(
+    name: str, paths: list[str], expected: dict[tuple[str, str, int], int], tmp_path: Path
+) -> None:
+    assert rows(read(plant(tmp_path / name, paths))) == Counter(expected)
+
+
+def test_artifact(tmp_path: Path) -> None:
+    paths = [
+        *("big_gan/big/biggan-data/0/1.jpg", "cips/cips-ffhq/1.jpg", "glide/x/text2img/1.jpg"),
+        *("coco/coco2017/1.jpg", "afhq/afhq/afhq_v2/1.jpg", "cycle_gan/a/apple2orange/1.jpg"),
+    ]
+    result = read(plant(tmp_path / "ArtiFact", paths))
+    labels = Counter((s.paired_with, s.label) for s in result.manifest)
+    assert labels == Counter({("*", 0): 2, ("big_gan", 1): 1, ("cips", 1): 1, ("glide", 1): 1})
+    assert any("cycle_gan" in note for note in result.notes)
+
+
+def test_a_tree_of_which_one_class_is_read_says_so(tmp_path: Path) -> None:
+    result = read(plant(tmp_path / "bench", ["coco/1.jpg", "flux-x/1.jpg"]))
+    assert any("Only reals were read" in note and "--label" in note for note in result.notes)
