@@ -12,6 +12,8 @@ features.
 ``timm:resnet50@layer3``      the mean over the map after the third stage
 ``clip#random7``              the same network with random weights drawn with seed 7, for tests
 ``open_clip:ARCH/TAG``        any model of open_clip; ``timm:NAME`` any of timm
+``timm:local-dir:FOLDER``     a folder that timm wrote; ``hf-hub:OWNER/NAME`` a repository; the same
+                              after ``open_clip:``; ``hf://OWNER/NAME`` a repository of either
 ``NAME#foreign``              features that another program made (``cache import-features``)
 ============================  =====================================================================
 """

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from featcache.backbones.base import BackboneSpec, Taps
 from featcache.backbones.hub import WeightsSource
 from featcache.backbones.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing
-from featcache.backbones.weights import finder
-from featcache.errors import SettingsError, unknown_name
+from featcache.backbones.weights import PLACES, finder, published_config
+from featcache.errors import SettingsError, WeightsError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,11 +50,14 @@ class ClipFamily:
         open_clip's name, which decides the activation: ``ViT-B-16-quickgelu`` is OpenAI's.
     overrides : mapping
         Changes of its vision configuration, for tests.
+    config : mapping, optional
+        The model's configuration, where it is not one of open_clip's own.
     """
 
     name: str
     model: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
 
     def create(self) -> nn.Module:
         """Return the tower with random weights, drawn from torch's generator.
@@ -111,7 +114,7 @@ class ClipFamily:
         """
         from open_clip.model import _build_vision_tower
 
-        config = tower_config(self.model)
+        config = self.config or tower_config(self.model)
         vision = {**config["vision_cfg"], **self.overrides, "timm_model_pretrained": False}
         quick = config.get("quick_gelu", False)
         tower: nn.Module = _build_vision_tower(config["embed_dim"], vision, quick_gelu=quick)
@@ -270,8 +273,8 @@ def any_clip(base: str) -> BackboneSpec:
     SettingsError
         If open_clip has no such model or tag, or their activations differ.
     """
-    import torch
-
+    if base.removeprefix("open_clip:").startswith(PLACES):
+        return _published(base)
     model, slash, tag = base.removeprefix("open_clip:").partition("/")
     if not slash:
         raise SettingsError(
@@ -279,7 +282,41 @@ def any_clip(base: str) -> BackboneSpec:
             " open_clip:ViT-B-16/laion400m_e32."
         )
     cfg = tag_config(model, tag)
-    family = ClipFamily(base, model)
+    # Where the weights are: owner/repository/file on the hub, or an address.
+    owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
+    name, _, file = rest.partition("/")
+    hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
+    source = WeightsSource(
+        files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
+        page=f"https://huggingface.co/{hub}" if hub else url,
+        hub=hub,
+        hub_files=((file,) if file else HUB_FILES) if hub else (),
+        url=url,
+    )
+    return _spec(ClipFamily(base, model), cfg, source, f"{model} of open_clip, weights {tag}")
+
+
+def _published(base: str) -> BackboneSpec:
+    """Return the backbone of a folder or repository that open_clip wrote."""
+    place = base.removeprefix("open_clip:")
+    config, source = published_config(place, "open_clip_config.json")
+    model = config.get("model_cfg")
+    if not isinstance(model, dict) or not {"embed_dim", "vision_cfg"} <= model.keys():
+        raise WeightsError(
+            f"The open_clip_config.json of {place} describes no model: it has no model_cfg with"
+            " embed_dim and vision_cfg. Name another folder or repository."
+        )
+    family = ClipFamily(base, place, config=model)
+    return _spec(family, config.get("preprocess_cfg") or {}, source, f"{place}, by open_clip")
+
+
+def _spec(
+    family: ClipFamily, cfg: Mapping[str, Any], source: WeightsSource, summary: str
+) -> BackboneSpec:
+    """Return the backbone of a family, its sizes asked of a tower without numbers."""
+    import torch
+
+    base = family.name
     with torch.device("meta"):
         tower = family.make_tower()
     size = getattr(tower, "image_size", 224)
@@ -293,21 +330,16 @@ def any_clip(base: str) -> BackboneSpec:
         std=tuple(cfg.get("std", CLIP_STD)),
         squash=cfg.get("resize_mode", "shortest") == "squash",
     )
-    # Where the weights are: owner/repository/file on the hub, or an address.
-    owner, _, rest = str(cfg.get("hf_hub") or "").partition("/")
-    name, _, file = rest.partition("/")
-    hub, url = f"{owner}/{name}" if name else "", str(cfg.get("url") or "")
-    source = WeightsSource(
-        files=(url.rsplit("/", 1)[-1],) if url else (f"{model}.safetensors",),
-        page=f"https://huggingface.co/{hub}" if hub else url,
-        hub=hub,
-        hub_files=((file,) if file else HUB_FILES) if hub else (),
-        url=url,
-    )
+    architecture = f"open_clip:{family.model}"
+    if family.config:  # the place says nothing of the network
+        vision = dict(family.config["vision_cfg"])
+        quick = bool(family.config.get("quick_gelu"))
+        shape = {**vision, "embed_dim": family.config["embed_dim"], "quick_gelu": quick}
+        architecture = "open_clip" + "".join(f" {k}={v}" for k, v in sorted(shape.items()))
     return BackboneSpec(
         name=base,
-        summary=f"{model} of open_clip, weights {tag}",
-        architecture=f"open_clip:{model}",
+        summary=summary,
+        architecture=architecture,
         n_features=_width(tower, native.size),
         tap={
             "layer": "final",

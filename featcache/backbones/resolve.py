@@ -17,7 +17,7 @@ from featcache.backbones.hub import remembered_digest
 from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.backbones.preprocess import Preprocessing, choose_preset
 from featcache.backbones.weights import given, parse_weights
-from featcache.errors import SettingsError, WeightsError, unknown_name
+from featcache.errors import SettingsError, UnknownNameError, WeightsError, unknown_name
 from featcache.registry import Registry
 
 if TYPE_CHECKING:
@@ -114,10 +114,40 @@ def _find(base: str) -> BackboneSpec:
         from featcache.backbones.openclip_models import any_clip
 
         return any_clip(base)
+    if base.startswith("hf://"):
+        return _on_hub(base.removeprefix("hf://"))
     known = BACKBONES.names()
     if base not in known:
-        raise unknown_name("backbone", base, [*known, *ALIASES, "timm:NAME", "open_clip:ARCH/TAG"])
+        if meant := _elsewhere(base):
+            raise UnknownNameError(f"No backbone is called {base!r}. Did you mean {meant!r}?")
+        raise unknown_name(
+            "backbone",
+            base,
+            [*known, *ALIASES, "timm:NAME", "open_clip:ARCH/TAG", "hf://OWNER/NAME"],
+        )
     return BACKBONES.get(base)
+
+
+def _elsewhere(base: str) -> str:
+    """Return the spelling of a model's name in a library or on the hub; empty if it has none."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        return f"hf://{base}"
+    if "_" not in base:
+        return ""
+    import timm
+
+    return f"timm:{base}" if timm.is_model(base.split(".")[0]) else ""
+
+
+def _on_hub(repository: str) -> BackboneSpec:
+    """Return the backbone of a repository that open_clip or timm wrote."""
+    from featcache.backbones.openclip_models import any_clip
+    from featcache.backbones.timm_models import any_timm
+
+    try:
+        return any_clip(f"open_clip:hf-hub:{repository}")
+    except WeightsError:  # it has no open_clip_config.json
+        return any_timm(f"timm:hf-hub:{repository}")
 
 
 def _find_weights(base: str, flags: Mapping[str, Path], otherwise: Callable[[], Path]) -> Path:

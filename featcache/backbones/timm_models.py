@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from featcache.backbones.base import BackboneSpec
 from featcache.backbones.hub import WeightsSource
 from featcache.backbones.preprocess import Preprocessing
-from featcache.backbones.weights import find
+from featcache.backbones.weights import PLACES, find, published_config
 from featcache.errors import SettingsError, WeightsError
 from featcache.images import FILTERS
 
@@ -333,9 +333,14 @@ def any_timm(base: str) -> BackboneSpec:
 
     from featcache.backbones.modules import taps_of
 
-    _, cfg = timm_config(base.removeprefix("timm:"))
     model = base.removeprefix("timm:")
-    family = TimmFamily(base, model, timm_names)
+    options: dict[str, Any] = {}
+    if model.startswith(PLACES):
+        model, cfg, options, source = _published(model)
+    else:
+        _, cfg = timm_config(model)
+        source = _source(base, model, cfg)
+    family = TimmFamily(base, model, timm_names, options)
     size = int(cfg.input_size[-1])
     if cfg.crop_mode not in ("center", "squash"):
         raise SettingsError(f"timm's crop mode {cfg.crop_mode!r} is not supported.")
@@ -351,11 +356,10 @@ def any_timm(base: str) -> BackboneSpec:
     with torch.device("meta"):
         trunk = family.make_trunk()
     taps, width = taps_of(trunk, native.size)
-    source = _source(base, model, cfg)
     return BackboneSpec(
         name=base,
         summary=f"{model} of timm",
-        architecture=base,
+        architecture=f"timm:{model}" + "".join(f" {k}={v}" for k, v in sorted(options.items())),
         n_features=width,
         tap={"layer": "final", "token": "timm", "pooling": "timm", "projection": "none"},
         native=native,
@@ -368,6 +372,24 @@ def any_timm(base: str) -> BackboneSpec:
         crop=native.size if (bool(cfg.fixed_input_size) or hasattr(trunk, "pos_embed")) else 224,
         weights=source,
     )
+
+
+def _published(place: str) -> tuple[str, Any, dict[str, Any], WeightsSource]:
+    """Return model, configuration, options and weights of ``hf-hub:`` and ``local-dir:`` names."""
+    import timm
+    from timm.models import PretrainedCfg
+
+    config, source = published_config(place, "config.json")
+    values = config.get("pretrained_cfg", config)
+    model, options = config.get("architecture"), config.get("model_args") or {}
+    if not isinstance(model, str) or not timm.is_model(model):
+        raise WeightsError(
+            f"{place} is no model of timm: its config.json names the architecture {model!r}. Give"
+            " its weights to the backbone of its architecture: --weights NAME=FOLDER."
+        )
+    known = {field.name for field in fields(PretrainedCfg)}
+    cfg = PretrainedCfg(**{key: value for key, value in values.items() if key in known})
+    return model, cfg, {k: v for k, v in options.items() if k != "num_classes"}, source
 
 
 def _find(base: str, source: WeightsSource | None) -> Path:

@@ -4,12 +4,15 @@ nowhere.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from featcache.backbones.hub import (
+    PATIENCE_S,
     WeightsSource,
     download,
     remembered_digest,
@@ -18,6 +21,7 @@ from featcache.backbones.hub import (
 )
 from featcache.backbones.names import ALIASES, canonical_name, parse_name
 from featcache.errors import SettingsError, WeightsError
+from featcache.files import read_text
 from featcache.settings import load_settings
 
 ORDER = (
@@ -65,6 +69,67 @@ def given(name: str, flags: Mapping[str, Path]) -> tuple[Path, str] | None:
                 )
             return path, place
     return None
+
+
+PLACES = ("local-dir:", "hf-hub:")
+"""How timm and open_clip name models that lie in a folder or a repository of the hub."""
+
+
+def published_config(place: str, file: str) -> tuple[dict[str, Any], WeightsSource]:
+    """Read the configuration of a model in a folder or in a repository of the hub.
+
+    Parameters
+    ----------
+    place : str
+        ``local-dir:FOLDER`` or ``hf-hub:OWNER/NAME``.
+    file : str
+        Name of the configuration there.
+
+    Returns
+    -------
+    config : dict
+        The JSON object of the file.
+    source : WeightsSource
+        Where the weights lie.
+
+    Raises
+    ------
+    WeightsError
+        If the place has no such file, or it holds no JSON object.
+    """
+    kind, _, where = place.partition(":")
+    if kind == "local-dir":
+        path = Path(where) / file
+        weights = weights_file(Path(where))
+        source = WeightsSource(files=(str(weights.absolute()),), page=str(Path(where).absolute()))
+    else:
+        path = _hub_config(where, file)
+        page = f"https://huggingface.co/{where}"
+        files = tuple(name for name in PUBLISHED_NAMES if not name.endswith(".json"))
+        source = WeightsSource(files=(files[0],), page=page, hub=where, hub_files=files)
+    try:
+        config = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{place} has no readable {file}: {error}. Name a folder or a repository as timm or"
+            " open_clip write them, or give the weights with --weights."
+        ) from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{file} of {place} is no JSON object. Name another folder.")
+    return config, source
+
+
+def _hub_config(repository: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, file, etag_timeout=PATIENCE_S))
+    except Exception as error:  # the hub's client raises errors of several libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"The hub gives no {file} of {repository}: {reason}. Check the name; for a gated"
+            " repository accept its licence on its page and run 'hf auth login'."
+        ) from error
 
 
 def locate(name: str, source: WeightsSource) -> tuple[Path, str] | None:

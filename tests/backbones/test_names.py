@@ -59,3 +59,16 @@ def test_a_canonical_name_reads_back(
 def test_an_unknown_backbone_lists_the_near_ones() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'efficientnet-lite"):
         resolve("efficientnet-lite")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("vit_base_patch16_224", "timm:vit_base_patch16_224"),
+        ("resnet18d.ra2_in1k", "timm:resnet18d.ra2_in1k"),
+        ("facebook/dinov2-base", "hf://facebook/dinov2-base"),
+    ],
+)
+def test_a_name_of_a_library_gets_its_spelling(typed: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{meant}'"):
+        resolve(typed)
