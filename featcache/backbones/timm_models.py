@@ -335,6 +335,7 @@ def any_timm(base: str) -> BackboneSpec:
 
     model = base.removeprefix("timm:")
     options: dict[str, Any] = {}
+    source: WeightsSource | None
     if model.startswith(PLACES):
         model, cfg, options, source = _published(model)
     else:
