@@ -70,14 +70,14 @@ def resolve_below(read: Sequence[tuple[str, Place]], notes: list[str]) -> list[P
     kinds = {above: _kind_below(above, one_set) for above, one_set in sets.items()}
     named: dict[str, set[str]] = {"generator": set(), "categories": set()}
     places = []
-    for (path, place), cut in zip(read, cuts, strict=True):
+    for (_, place), cut in zip(read, cuts, strict=True):
         kind = kinds[cut.above] if cut and place.layout == GENERAL else ""
         if cut and kind == "generator":
-            place = _with_generator(place, cut, path, is_paired=False)
+            place = _with_generator(place, cut, is_paired=False)
             if place.label:
                 named[kind].add(place.generator)
         elif cut and kind == "paired":
-            place = _with_generator(place, cut, path, is_paired=True)
+            place = _with_generator(place, cut, is_paired=True)
             named["generator"].add(place.generator)
         elif cut and kind == "categories":
             named[kind].update(cut.below[:1])
@@ -163,7 +163,7 @@ def _kind_below(above: str, one_set: _Set) -> str:
     return "generator" if is_root or split_of_folder(own) or len(fakes) > 1 else ""
 
 
-def _with_generator(place: Place, cut: _Cut, path: str, is_paired: bool) -> Place:
+def _with_generator(place: Place, cut: _Cut, is_paired: bool) -> Place:
     """Return a place whose generator lies below its class folder; what lies above is a category."""
     channels = [name for name in cut.above.split("/")[1:] if not split_of_folder(name)]
     splits = [named for name in cut.above.split("/")[1:] if (named := split_of_folder(name))]

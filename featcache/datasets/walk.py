@@ -200,7 +200,8 @@ def _volumes(folder: Folder) -> list[str]:
 
 def _is_hub_cache(entries: list[os.DirEntry[str]]) -> bool:
     """Return whether a folder is a data set in the cache of the Hugging Face Hub."""
-    return {"blobs", "snapshots"} <= {entry.name for entry in entries if _is_folder(entry)}
+    folders = [entry for entry in entries if entry.name in ("blobs", "snapshots")]
+    return len(folders) == 2 and all(map(_is_folder, folders))
 
 
 def _hub_cache(
