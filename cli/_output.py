@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from featcache.errors import FeatcacheError
 from featcache.files import terminal_text
@@ -102,6 +103,7 @@ def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
 
 BUG = 1
 USAGE = 2
+UNWRITABLE = 4
 INTERRUPTED = 130
 REJECTS = 6
 """The work is done and some images were rejected."""
@@ -137,6 +139,9 @@ def report(error: BaseException, command: Any, arguments: Sequence[str] = ()) ->
     """
     code, text = explain(error, arguments)
     as_json = "--json" in arguments
+    if code == BUG and _is_of_stdout(error):
+        code, text = UNWRITABLE, f"standard output cannot be written: {error.strerror or error}."
+        _discard_stdout()
     if code not in (BUG, INTERRUPTED):
         text = _with_settings_file(complete_commands(text, command, arguments))
     if code == BUG:
@@ -146,6 +151,28 @@ def report(error: BaseException, command: Any, arguments: Sequence[str] = ()) ->
         name = type(error).__name__
         print_json({"error": {"type": name, "message": terminal_text(text), "exit_code": code}})
     return code
+
+
+def _is_of_stdout(error: BaseException) -> TypeGuard[OSError]:
+    """Whether standard output is what failed: the error names no file, and a new line fails too.
+
+    The line is needed: a failed write may leave nothing in the buffer for a flush to fail on.
+    """
+    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _discard_stdout() -> None:
+    """Send what is still in the buffer, and all that follows, to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def complete_commands(text: str, root: Any, arguments: Sequence[str]) -> str:
